@@ -1,0 +1,35 @@
+"""Errors shared by all processes, by what the caller may do about them.
+
+BotfleetError
+├── TransientError          try again later; nothing is lost
+│   └── DatabaseAway        the database didn't answer, or the outcome of a commit is unknown
+├── FencedError             this run has lost its right to trade: stop at once, exit code 3
+└── PermanentError          trying again would fail the same way
+    └── NotFound            the row that was asked for doesn't exist
+"""
+
+from __future__ import annotations
+
+
+class BotfleetError(Exception):
+    """Base of all errors that Botfleet raises on purpose."""
+
+
+class TransientError(BotfleetError):
+    """Trying again later may succeed; nothing was lost."""
+
+
+class DatabaseAway(TransientError):
+    """The database didn't answer in time, or the connection broke; a commit's outcome may be unknown."""
+
+
+class FencedError(BotfleetError):
+    """The run is no longer the current one: stop trading and end with exit code 3."""
+
+
+class PermanentError(BotfleetError):
+    """Trying again without a change would fail the same way."""
+
+
+class NotFound(PermanentError):
+    """The named row doesn't exist."""

@@ -1,0 +1,68 @@
+"""Structured logs: a constant event name plus fields, one JSON object a line (or colours for a terminal)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_PASSWORD_IN_URL = re.compile(r"(?P<head>\w+://[^:/@\s]+:)[^@\s]+@")
+_SECRET_KEYS = ("password", "secret", "api_key", "apikey", "token")
+
+
+def redact(text: str) -> str:
+    """The text with passwords inside URLs masked."""
+    return _PASSWORD_IN_URL.sub(r"\g<head>***@", text)
+
+
+def _mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if any(word in key.lower() for word in _SECRET_KEYS) and value:
+            event[key] = "***"
+        elif isinstance(value, str):
+            event[key] = redact(value)
+    return event
+
+
+def configure_logging(*, level: str = "INFO", form: str = "json") -> None:
+    """Send all logs to stderr, secrets masked.
+
+    Args:
+        level: a name of the logging module, in any case.
+        form: `json` for machines, `console` for people.
+
+    Raises:
+        ValueError: an unknown level or form.
+    """
+    if form not in ("json", "console"):
+        raise ValueError(f"BOTFLEET_LOG_FORMAT is {form!r}; it must be 'json' or 'console'")
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"BOTFLEET_LOG_LEVEL is {level!r}; use DEBUG, INFO, WARNING or ERROR")
+    logging.basicConfig(stream=sys.stderr, level=number, format="%(levelname)s %(name)s %(message)s")
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.dict_tracebacks if form == "json" else structlog.dev.set_exc_info,
+            _mask_secrets,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger that says which part of the program speaks."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
+    return logger

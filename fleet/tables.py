@@ -1,0 +1,378 @@
+"""The database schema as SQLAlchemy metadata: what Alembic compares the migrated database with.
+
+The protocol's SQL is in `fleet.trading_service`; only the command line and the migrations import this module,
+since SQLAlchemy would cost every bot's process 11 MB. Money and quantities are NUMERIC, times are
+timestamptz. Foreign keys never cascade: history outlives everything that refers to it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from fleet.states import BotStatus, ExitReason, OrderState, TradeStatus
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+MONEY = Numeric(38, 18)
+"""Wide enough for satoshi-like fractions of tokens with huge supplies; exact."""
+
+
+def _now() -> Column[object]:
+    return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _moment(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _in(
+    column: str, values: type[BotStatus] | type[ExitReason] | type[OrderState] | type[TradeStatus]
+) -> str:
+    return f"{column} IN ({', '.join(repr(member.value) for member in values)})"
+
+
+def _bot_id(*, primary_key: bool = False) -> Column[object]:
+    return Column(
+        "bot_id", BigInteger, ForeignKey("trading_bots.id"), nullable=False, primary_key=primary_key
+    )
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("email", Text),
+    _now(),
+    comment="Tenants: whoever owns bots",
+)
+
+trading_bots = Table(
+    "trading_bots",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False, server_default=text("1")),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("enabled", Boolean, nullable=False, server_default=text("false")),
+    Column("config", JSONB, nullable=False),
+    Column("config_version", Integer, nullable=False, server_default=text("1")),
+    Column("status", Text, nullable=False, server_default=text("'stopped'")),
+    Column("error_message", Text),
+    Column("error_count", Integer, nullable=False, server_default=text("0")),
+    _moment("started_at"),
+    _moment("last_heartbeat"),
+    Column("current_balance", MONEY),
+    Column("total_pnl", MONEY, nullable=False, server_default=text("0")),
+    Column("managed_by", Text, nullable=False, server_default=text("'sql'")),
+    Column("extra_metadata", JSONB),
+    _now(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    _moment("archived_at"),
+    UniqueConstraint("user_id", "name"),
+    CheckConstraint("char_length(name) BETWEEN 1 AND 200", name="name_length"),
+    CheckConstraint(_in("status", BotStatus), name="status"),
+    CheckConstraint("managed_by IN ('sql', 'api', 'gitops')", name="managed_by"),
+    comment="Desired state (enabled, config, archived_at) beside the actual one (status, ...)",
+)
+
+trading_runs = Table(
+    "trading_runs",
+    metadata,
+    _bot_id(),
+    Column("epoch", BigInteger, nullable=False),
+    Column("config", JSONB, nullable=False),
+    Column("config_version", Integer, nullable=False),
+    Column("controller", Text, nullable=False),
+    Column("runtime", Text, nullable=False),
+    Column("pod_name", Text, nullable=False),
+    Column("pod_uid", Text),
+    Column("node", Text),
+    _now(),
+    Column("claimed_by", Text),
+    _moment("claimed_at"),
+    _moment("live_at"),
+    _moment("heartbeat_at"),
+    _moment("progress_at"),
+    _moment("stop_requested_at"),
+    Column("stop_reason", Text),
+    Column("limits", JSONB),
+    _moment("fenced_at"),
+    _moment("ended_at"),
+    Column("exit_code", Integer),
+    Column("exit_reason", Text),
+    Column("error_message", Text),
+    Column("peak_memory_bytes", BigInteger),
+    PrimaryKeyConstraint("bot_id", "epoch"),
+    CheckConstraint("epoch >= 1", name="epoch"),
+    CheckConstraint(_in("exit_reason", ExitReason), name="exit_reason"),
+    CheckConstraint("(ended_at IS NULL) = (exit_reason IS NULL)", name="ended"),
+    CheckConstraint("fenced_at IS NULL OR ended_at IS NOT NULL", name="fenced"),
+    Index("trading_runs_current_idx", "bot_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+    # toast_tuple_target moves the config snapshot out of line, so that a heartbeat copies some 200 bytes;
+    # fillfactor leaves room on the page, so that heartbeats stay HOT. Neither can be said in metadata: the
+    # migration does.
+    comment="One attempt at running a bot, and the lease that claim, heartbeat and fence contend for",
+)
+
+trading_orders = Table(
+    "trading_orders",
+    metadata,
+    Column("client_order_id", Text, primary_key=True),
+    _bot_id(),
+    Column("epoch", BigInteger, nullable=False),
+    Column("symbol", Text, nullable=False),
+    _moment("signal_at", nullable=False),
+    Column("leg", Text, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("side", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("price", MONEY),
+    Column("quantity", MONEY, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("exchange_order_id", Text),
+    Column("filled_quantity", MONEY, nullable=False, server_default=text("0")),
+    Column("average_price", MONEY),
+    Column("reason", Text, nullable=False),
+    _now(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("bot_id", "signal_at", "leg", "attempt"),
+    ForeignKeyConstraint(["bot_id", "epoch"], ["trading_runs.bot_id", "trading_runs.epoch"]),
+    CheckConstraint(_in("state", OrderState), name="state"),
+    CheckConstraint("side IN ('buy', 'sell')", name="side"),
+    CheckConstraint("quantity > 0", name="quantity"),
+    Index(None, "bot_id", "created_at"),
+    comment="Every order; committed as an intent before it is sent",
+)
+
+trading_fills = Table(
+    "trading_fills",
+    metadata,
+    Column("exchange", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("exchange_trade_id", Text, nullable=False),
+    _bot_id(),
+    Column("client_order_id", Text, ForeignKey("trading_orders.client_order_id"), nullable=False),
+    Column("price", MONEY, nullable=False),
+    Column("quantity", MONEY, nullable=False),
+    Column("fee", MONEY, nullable=False),
+    Column("fee_currency", Text, nullable=False),
+    _moment("filled_at", nullable=False),
+    _now(),
+    PrimaryKeyConstraint("exchange", "account", "exchange_trade_id"),
+    CheckConstraint("quantity > 0", name="quantity"),
+    Index(None, "client_order_id"),
+    Index(None, "bot_id", "filled_at"),
+    comment="Executions, once each; trades and positions are derived from them",
+)
+
+trading_positions = Table(
+    "trading_positions",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    _bot_id(),
+    Column("symbol", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    _moment("opened_at", nullable=False),
+    _moment("closed_at"),
+    Column("qty_open", MONEY, nullable=False),
+    Column("avg_price", MONEY, nullable=False),
+    Column("realized_pnl", MONEY, nullable=False, server_default=text("0")),
+    Column("status", Text, nullable=False),
+    UniqueConstraint("bot_id", "symbol", "opened_at"),
+    CheckConstraint(_in("status", TradeStatus), name="status"),
+    CheckConstraint("direction IN ('long', 'short')", name="direction"),
+    Index(
+        "trading_positions_open_idx",
+        "bot_id",
+        "symbol",
+        unique=True,
+        postgresql_where=text("status = 'open'"),
+    ),
+    comment="Open and past positions of each bot",
+)
+
+trading_trades = Table(
+    "trading_trades",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    _bot_id(),
+    Column("position_id", BigInteger, ForeignKey("trading_positions.id"), nullable=False),
+    Column("trade_type", Text, nullable=False),
+    Column("strategy_name", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("entry_order_id", Text, ForeignKey("trading_orders.client_order_id"), nullable=False),
+    Column("exit_order_id", Text, ForeignKey("trading_orders.client_order_id")),
+    _moment("signal_at", nullable=False),
+    _moment("entry_time", nullable=False),
+    _moment("exit_time"),
+    Column("entry_price", MONEY, nullable=False),
+    Column("exit_price", MONEY),
+    Column("entry_value", MONEY, nullable=False),
+    Column("exit_value", MONEY),
+    Column("size", MONEY, nullable=False),
+    Column("commission", MONEY, nullable=False, server_default=text("0")),
+    Column("gross_pnl", MONEY),
+    Column("net_pnl", MONEY),
+    Column("pnl_percentage", Numeric(20, 8)),
+    Column("entry_logic_name", Text),
+    Column("entry_logic_params", JSONB),
+    Column("exit_logic_name", Text),
+    Column("exit_logic_params", JSONB),
+    Column("exit_reason", Text),
+    Column("status", Text, nullable=False),
+    Column("extra_metadata", JSONB),
+    _now(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("bot_id", "entry_order_id"),
+    CheckConstraint(_in("status", TradeStatus), name="status"),
+    CheckConstraint("direction IN ('long', 'short')", name="direction"),
+    CheckConstraint("trade_type IN ('paper', 'live')", name="trade_type"),
+    Index(None, "bot_id", "entry_time"),
+    comment="Round trips, derived from fills and reproducible from them",
+)
+
+trading_performance_metrics = Table(
+    "trading_performance_metrics",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    _bot_id(),
+    Column("symbol", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("metrics", JSONB, nullable=False),
+    _moment("calculated_at", nullable=False),
+    _now(),
+    UniqueConstraint("bot_id", "symbol", "interval", "period"),
+    CheckConstraint("period IN ('day', 'week', 'month', 'all')", name="period"),
+)
+
+trading_checkpoints = Table(
+    "trading_checkpoints",
+    metadata,
+    _bot_id(primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    _moment("last_bar_at"),
+    Column("bars", BigInteger, nullable=False, server_default=text("0")),
+    Column("balance", MONEY, nullable=False),
+    Column("total_pnl", MONEY, nullable=False, server_default=text("0")),
+    Column("broker_state", JSONB, nullable=False),
+    Column("strategy_state", JSONB, nullable=False),
+    _now(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    comment="Where a bot goes on after a restart; committed together with the bar's orders and trades",
+)
+
+trading_notifications = Table(
+    "trading_notifications",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    _bot_id(),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False),
+    Column("epoch", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("facts", JSONB),
+    Column("dedupe_key", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False, server_default=text("'pending'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("next_attempt_at"),
+    _moment("delivered_at"),
+    Column("last_error", Text),
+    _now(),
+    CheckConstraint("severity IN ('info', 'warning', 'critical')", name="severity"),
+    CheckConstraint("state IN ('pending', 'delivered', 'failed', 'suppressed')", name="state"),
+    Index(None, "bot_id", "created_at"),
+    Index("trading_notifications_pending_idx", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+    comment="Outbox and history of everything a person may be told",
+)
+
+broker_accounts = Table(
+    "broker_accounts",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("exchange", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("encrypted_data_key", LargeBinary, nullable=False),
+    Column("encrypted_credentials", LargeBinary, nullable=False),
+    _now(),
+    _moment("rotated_at"),
+    _moment("revoked_at"),
+    UniqueConstraint("user_id", "name"),
+    comment="Exchange credentials, envelope-encrypted; no plaintext ever",
+)
+
+controller_shards = Table(
+    "controller_shards",
+    metadata,
+    Column("shard", Integer, primary_key=True),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("holder", Text),
+    _moment("renewed_at"),
+    comment="Fenced leases that share the work between controllers",
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    _now(),
+    _moment("expires_at", nullable=False),
+    _moment("revoked_at"),
+    CheckConstraint("role IN ('viewer', 'trader', 'operator', 'admin')", name="role"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("before", JSONB),
+    Column("after", JSONB),
+    Column("reason", Text),
+    comment="Append-only: who changed what",
+)

@@ -1,0 +1,47 @@
+"""Fixtures shared by all tests: a real PostgreSQL, and the real candles where they are at hand."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from fleet.embedded import EmbeddedPostgres, free_port
+from fleet.migrations import upgrade
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of this session's own; its database `botfleet` is the migrated template."""
+    folder = tmp_path_factory.mktemp("postgres")
+    server = EmbeddedPostgres(data=folder / "data", port=free_port(), durable=False)
+    with server.start() as running:
+        upgrade(running.url)
+        yield running.url
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """A fresh, migrated, empty database, dropped afterwards."""
+    name = f"t{os.getpid()}_{next(_numbers)}"
+    head = postgres_url.rpartition("/")[0]
+    with psycopg.connect(f"{head}/postgres", autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE botfleet")
+        yield f"{head}/{name}"
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def candle_folder() -> Path:
+    """The folder with real candles, beside the checkout."""
+    folder = Path(os.environ.get("CANDLES", REPOSITORY.parent / "shared" / "data"))
+    if not any(folder.glob("*.csv")):
+        pytest.skip(f"no candle files in {folder}: set CANDLES to a folder with SYMBOL-INTERVAL.csv files")
+    return folder
