@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Makes sure that a Docker daemon answers: installs Docker on Debian as root, starts dockerd where nothing else does.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+SOCKET=${DOCKER_HOST:-unix:///var/run/docker.sock}
+
+answers() { timeout 20 docker info > /dev/null 2>&1; }
+
+start_dockerd() {
+  ! answers || return 0
+  local flags=(--host "$SOCKET" --data-root "${DOCKER_ROOT:-$CACHE/docker}") pid
+  if ! has_sys_resource; then
+    # a copy: the daemon may outlive this checkout
+    install -D "$HACK/runc-reduced" "$CACHE/runc-reduced"
+    flags+=(--add-runtime "reduced=$CACHE/runc-reduced" --default-runtime reduced)
+  fi
+  mkdir -p "$CACHE"
+  # a session of its own: the daemon and its containers outlive this script; no lock is handed down
+  (
+    exec {lock_fd}>&-
+    # shellcheck disable=SC2086  # DOCKERD_FLAGS is a list of words
+    exec setsid dockerd "${flags[@]}" ${DOCKERD_FLAGS-} > "$CACHE/dockerd.log" 2>&1 < /dev/null
+  ) &
+  pid=$!
+  for _ in {1..150}; do
+    if answers; then
+      say "started dockerd (pid $pid, log $CACHE/dockerd.log)"
+      return
+    fi
+    kill -0 "$pid" 2> /dev/null || break
+    sleep 0.2
+  done
+  die "dockerd did not start: $(tail -1 "$CACHE/dockerd.log")" "see $CACHE/dockerd.log, or start Docker yourself"
+}
+
+if have docker && answers; then
+  exit 0
+fi
+if ! is_debian_root; then
+  have docker || die "docker is not installed" "install Docker (https://docs.docker.com/engine/install/), or use RUNTIME=process, which needs none"
+  die "no Docker daemon answers at $SOCKET" "start Docker (sudo systemctl start docker), or use RUNTIME=process, which needs none"
+fi
+need_packages docker.io iptables jq
+locked dockerd start_dockerd
