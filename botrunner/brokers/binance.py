@@ -1,0 +1,138 @@
+"""Binance's spot market through ccxt: rules, server time and candles.
+
+Only the bot's own symbol is asked for, since the whole exchangeInfo takes tens of megabytes to parse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from importlib import import_module
+from typing import Any
+
+from botrunner.brokers.ccxt_import import exchange_class
+from botrunner.brokers.errors import ExchangeAway, ExchangeRefused, UnknownSymbol
+from botrunner.feeds.candles import Candle
+from botrunner.risk import Market
+
+TIMEOUT_MS = 5_000
+"""Longest wait for one answer; part of T_stop + order time-out + drift < T_dead."""
+
+_PRIVATE_LOOKUPS = {"fetchMargins": False, "fetchCurrencies": False, "fetchMarkets": {"types": ["spot"]}}
+"""Without these ccxt asks signed endpoints that a bot without keys can't use."""
+
+_MAINTENANCE_STATES = ("BREAK", "HALT", "AUCTION_MATCH", "END_OF_DAY")
+
+
+class BinanceBroker:
+    """A connection to Binance or to a server that speaks its API.
+
+    Args:
+        base_url: e.g. `http://sandbox:8080`; None for the public API.
+    """
+
+    name = "binance"
+
+    def __init__(self, *, base_url: str | None) -> None:
+        self._client = exchange_class("binance")(
+            {"timeout": TIMEOUT_MS, "enableRateLimit": True, "options": dict(_PRIVATE_LOOKUPS)}
+        )
+        # ccxt would repeat POSTs too
+        self._client.options["maxRetriesOnFailure"] = 0
+        if base_url:
+            self._client.urls["api"] = _moved(self._client.urls["api"], base_url.rstrip("/"))
+        self._markets: dict[str, str] = {}
+
+    def market(self, symbol: str) -> Market:
+        """The symbol's rules.
+
+        Raises:
+            UnknownSymbol: not listed, or not open for trading. ExchangeAway, ExchangeRefused.
+        """
+        with _errors(symbol):
+            answer = self._client.publicGetExchangeInfo({"symbol": symbol})
+            listed = [row for row in answer.get("symbols", ()) if row.get("id", row.get("symbol")) == symbol]
+            if not listed:
+                raise UnknownSymbol(f"symbol: Binance lists no market {symbol!r}")
+            if listed[0].get("status") in _MAINTENANCE_STATES:
+                raise ExchangeAway(f"Binance has halted {symbol}: status {listed[0]['status']}")
+            parsed = self._client.parse_market(listed[0])
+            self._client.set_markets([parsed])
+        self._markets[symbol] = parsed["symbol"]
+        return _market(symbol, parsed)
+
+    def server_time_ms(self) -> int:
+        """The exchange's clock, Unix ms.
+
+        Raises:
+            ExchangeAway: no usable answer.
+        """
+        with _errors():
+            moment = self._client.fetch_time()
+        if not isinstance(moment, int):
+            raise ExchangeAway(f"Binance answered {moment!r} instead of its time")
+        return moment
+
+    def candles(self, symbol: str, interval: str, *, since_ms: int, limit: int) -> list[Candle]:
+        """Candles from `since_ms` on, in order, the running one included.
+
+        Raises:
+            ExchangeAway: no usable answer. ExchangeRefused: e.g. an interval that Binance doesn't have.
+        """
+        if symbol not in self._markets:
+            self.market(symbol)
+        with _errors(symbol):
+            rows = self._client.fetch_ohlcv(self._markets[symbol], interval, since=since_ms, limit=limit)
+        return [_candle(row) for row in rows]
+
+
+def _moved(urls: Any, base: str) -> Any:
+    """All of ccxt's URLs, nested ones too, with the base in place of scheme and host."""
+    if isinstance(urls, dict):
+        return {key: _moved(value, base) for key, value in urls.items()}
+    host_and_path = str(urls).partition("://")[2]
+    path = host_and_path.partition("/")[2]
+    return f"{base}/{path}"
+
+
+def _market(symbol: str, parsed: dict[str, Any]) -> Market:
+    precision, limits = parsed["precision"], parsed["limits"]
+    return Market(
+        symbol=symbol,
+        base=parsed["base"],
+        quote=parsed["quote"],
+        tick=_exact(precision["price"]),
+        step=_exact(precision["amount"]),
+        min_quantity=_exact(limits["amount"]["min"] or 0),
+        min_notional=_exact(limits["cost"]["min"] or 0),
+    )
+
+
+def _exact(number: float | int | str) -> Decimal:
+    """The decimal that was on the wire: ccxt's floats are its shortest representation."""
+    return Decimal(repr(number) if isinstance(number, float) else number)
+
+
+def _candle(row: list[Any]) -> Candle:
+    try:
+        return Candle(int(row[0]), *(_exact(value) for value in row[1:6]))
+    except (TypeError, ValueError, ArithmeticError, IndexError) as error:
+        raise ExchangeAway(f"Binance sent a malformed candle: {row!r}") from error
+
+
+@contextmanager
+def _errors(symbol: str | None = None) -> Iterator[None]:
+    """ccxt's errors as ours. Its base classes are imported with the exchange."""
+    errors = import_module("ccxt.base.errors")
+    try:
+        yield
+    except errors.BadSymbol as error:
+        raise UnknownSymbol(f"symbol: Binance lists no market {symbol!r}") from error
+    except (errors.OperationFailed, errors.BadResponse) as error:
+        raise ExchangeAway(f"{type(error).__name__}: {str(error)[:300]}") from error
+    except errors.ExchangeError as error:
+        raise ExchangeRefused(f"{type(error).__name__}: {str(error)[:300]}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        # an empty or foreign body gets through ccxt's checks and fails in its parsers
+        raise ExchangeAway(f"Binance's answer makes no sense: {type(error).__name__}: {str(error)[:300]}") from error

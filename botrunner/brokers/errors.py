@@ -1,0 +1,22 @@
+"""What can go wrong with an exchange, by what the caller may do.
+
+ExchangeAway        no or no usable answer: try again later
+ExchangeRefused     understood and refused: trying again would be refused again
+└── UnknownSymbol   the exchange doesn't list the market: the config must change
+"""
+
+from __future__ import annotations
+
+from fleet.errors import PermanentError, TransientError
+
+
+class ExchangeAway(TransientError):
+    """Time-out, broken connection, 5xx, rate limit or garbage instead of an answer."""
+
+
+class ExchangeRefused(PermanentError):
+    """The exchange understood and refused."""
+
+
+class UnknownSymbol(ExchangeRefused):
+    """The exchange doesn't list this market, or doesn't trade it now."""

@@ -1,0 +1,214 @@
+"""Where closed candles come from: an exchange, or a file.
+
+Guarantees: candles are closed by the exchange's own clock, come in order, each once; a gap is asked for a second time
+before it is accepted and flagged. A revised older candle changes nothing (the bar was decided on what was known).
+"""
+
+from __future__ import annotations
+
+import csv
+from bisect import bisect_left
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Protocol
+
+from botrunner.brokers.manager import Broker
+from botrunner.feeds.candles import Candle, is_sound
+from fleet.clock import Clock
+from fleet.errors import PermanentError
+from fleet.log import get_logger
+
+log = get_logger("feed")
+
+PAGE = 1000
+"""Candles per request; Binance's maximum."""
+
+POLL_MIN_S = 0.2
+POLL_MAX_S = 10.0
+"""Bounds of the wait between two questions to the exchange; a third of what counts as a hung main loop."""
+
+
+class CandleSource(Protocol):
+    """Closed candles of one market."""
+
+    def latest_closed_ms(self) -> int | None:
+        """Open time of the newest closed candle, where a new bot begins; None: begin with the first there is."""
+
+    def history(self, start_ms: int, end_ms: int) -> list[Candle]:
+        """Closed candles with start ≤ open < end."""
+
+    def poll(self, after_ms: int | None) -> list[Candle]:
+        """Closed candles that follow; empty when there are none yet. Raises ExchangeAway."""
+
+    def wait_s(self, after_ms: int | None) -> float:
+        """How long to wait before the next poll is worth it."""
+
+
+class ExchangeClock:
+    """The exchange's time between questions: offset to and rate against the local monotonic clock.
+
+    The rate is 1 at a real exchange; at a simulated one it is its speed.
+    """
+
+    def __init__(self) -> None:
+        self._sample: tuple[float, int] | None = None
+        self._rate = 1.0
+
+    def sampled(self, *, monotonic: float, server_ms: int) -> None:
+        """The server told its time."""
+        if self._sample is not None:
+            passed = monotonic - self._sample[0]
+            if passed < 0.2:
+                return
+            rate = (server_ms - self._sample[1]) / 1000 / passed
+            self._rate = rate if rate > 1.5 else 1.0
+        self._sample = (monotonic, server_ms)
+
+    def seconds_until(self, server_ms: int, *, monotonic: float) -> float:
+        """Local seconds until the exchange's clock shows that time."""
+        if self._sample is None:
+            return 0.0
+        now_ms = self._sample[1] + (monotonic - self._sample[0]) * 1000 * self._rate
+        return (server_ms - now_ms) / 1000 / self._rate
+
+
+class ExchangeCandles:
+    """Closed candles of one market of a broker, by REST."""
+
+    def __init__(self, broker: Broker, *, symbol: str, interval: str, interval_ms: int, clock: Clock) -> None:
+        self._broker = broker
+        self._symbol = symbol
+        self._interval = interval
+        self._interval_ms = interval_ms
+        self._clock = clock
+        self._time = ExchangeClock()
+        self._suspected_gap_ms: int | None = None
+
+    def latest_closed_ms(self) -> int | None:
+        """Open time of the newest closed candle; of the last that could be, in a market without candles."""
+        server_ms = self._server_ms()
+        newest_ms = server_ms // self._interval_ms * self._interval_ms - self._interval_ms
+        rows = self._fetch(newest_ms - PAGE // 2 * self._interval_ms, server_ms)
+        return rows[-1].open_ms if rows else newest_ms
+
+    def history(self, start_ms: int, end_ms: int) -> list[Candle]:
+        """Closed candles with start ≤ open < end, page by page."""
+        found: list[Candle] = []
+        while start_ms < end_ms:
+            page = [c for c in self._fetch(start_ms, end_ms - 1 + self._interval_ms) if c.open_ms < end_ms]
+            found += page
+            if len(page) < PAGE:
+                break
+            start_ms = page[-1].open_ms + self._interval_ms
+        return found
+
+    def poll(self, after_ms: int | None) -> list[Candle]:
+        """Closed candles after the given one; what lies behind a gap only on the second sight of it."""
+        assert after_ms is not None, "a bot on an exchange begins at a known candle"
+        server_ms = self._server_ms()
+        if after_ms + 2 * self._interval_ms > server_ms:
+            return []
+        return self._confirmed(after_ms, self._fetch(after_ms + self._interval_ms, server_ms))
+
+    def wait_s(self, after_ms: int | None) -> float:
+        """Until the next candle closes by the exchange's clock, within POLL_MIN_S and POLL_MAX_S."""
+        if after_ms is None:
+            return POLL_MIN_S
+        closes_ms = after_ms + 2 * self._interval_ms
+        wait = self._time.seconds_until(closes_ms, monotonic=self._clock.monotonic())
+        return min(max(wait, POLL_MIN_S), POLL_MAX_S)
+
+    def _server_ms(self) -> int:
+        server_ms = self._broker.server_time_ms()
+        self._time.sampled(monotonic=self._clock.monotonic(), server_ms=server_ms)
+        return server_ms
+
+    def _fetch(self, since_ms: int, server_ms: int) -> list[Candle]:
+        """One page of candles that were closed at `server_ms`, sound, in order and once each."""
+        rows = self._broker.candles(self._symbol, self._interval, since_ms=since_ms, limit=PAGE)
+        closed: list[Candle] = []
+        for candle in sorted(rows, key=lambda row: row.open_ms):
+            if candle.open_ms < since_ms or candle.open_ms + self._interval_ms > server_ms:
+                continue
+            if closed and candle.open_ms == closed[-1].open_ms:
+                log.warning("candle_duplicate", symbol=self._symbol, open_ms=candle.open_ms)
+                continue
+            if not is_sound(candle):
+                log.warning("candle_unsound", symbol=self._symbol, candle=str(candle))
+                continue
+            closed.append(candle)
+        return closed
+
+    def _confirmed(self, after_ms: int, candles: list[Candle]) -> list[Candle]:
+        expected_ms = after_ms + self._interval_ms
+        for index, candle in enumerate(candles):
+            if candle.open_ms != expected_ms and self._suspected_gap_ms != expected_ms:
+                self._suspected_gap_ms = expected_ms
+                return candles[:index]
+            if candle.open_ms != expected_ms:
+                missing = (candle.open_ms - expected_ms) // self._interval_ms
+                log.info("candle_gap", symbol=self._symbol, from_ms=expected_ms, missing=missing)
+            expected_ms = candle.open_ms + self._interval_ms
+        return candles
+
+
+class CandleFileInvalid(PermanentError):
+    """The candle file can't be used; the message names file and line."""
+
+
+class FileCandles:
+    """Candles of a CSV file: timestamp (Unix ms of the open), open, high, low, close, volume."""
+
+    def __init__(self, path: Path) -> None:
+        self._candles = read_candles(path)
+        self._opens = [candle.open_ms for candle in self._candles]
+
+    def latest_closed_ms(self) -> int | None:
+        """None: a file is traded from its first candle on."""
+        return None
+
+    def history(self, start_ms: int, end_ms: int) -> list[Candle]:
+        """Candles with start ≤ open < end."""
+        return self._candles[bisect_left(self._opens, start_ms) : bisect_left(self._opens, end_ms)]
+
+    def poll(self, after_ms: int | None) -> list[Candle]:
+        """All candles that follow."""
+        return self._candles if after_ms is None else self._candles[bisect_left(self._opens, after_ms + 1) :]
+
+    def wait_s(self, after_ms: int | None) -> float:  # noqa: ARG002 - a file doesn't grow
+        """A file doesn't grow."""
+        return POLL_MAX_S
+
+
+def read_candles(path: Path) -> list[Candle]:
+    """The candles of a CSV file.
+
+    Raises:
+        CandleFileInvalid: unreadable, malformed, unsound or out of order; names the line.
+    """
+    candles: list[Candle] = []
+    try:
+        with path.open(newline="") as lines:
+            for number, row in enumerate(csv.reader(lines), start=1):
+                if number == 1 and row and not row[0].strip().lstrip("-").isdigit():
+                    continue
+                candles.append(_row(path, number, row))
+                if len(candles) > 1 and candles[-1].open_ms <= candles[-2].open_ms:
+                    raise CandleFileInvalid(f"{path}:{number}: candles must be in order, each once")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CandleFileInvalid(f"data.file_path: {path} can't be read: {error}") from error
+    if not candles:
+        raise CandleFileInvalid(f"data.file_path: {path} has no candles")
+    return candles
+
+
+def _row(path: Path, number: int, row: list[str]) -> Candle:
+    try:
+        candle = Candle(int(row[0]), *(Decimal(cell.strip()) for cell in row[1:6]))
+    except (ValueError, InvalidOperation, TypeError, IndexError):
+        raise CandleFileInvalid(
+            f"{path}:{number}: expected timestamp,open,high,low,close,volume, found {','.join(row)[:80]!r}"
+        ) from None
+    if not is_sound(candle):
+        raise CandleFileInvalid(f"{path}:{number}: low ≤ open, close ≤ high and positive prices are required")
+    return candle

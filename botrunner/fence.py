@@ -1,0 +1,229 @@
+"""The bot's own deadline: stop sending, then exit, when the right to trade can't be renewed.
+
+`Fence` is the decision (pure but for its lock, the time is an argument); `Lease` runs it: one thread renews, another
+watches, so that neither a hung database call nor a hung main loop can keep a dead run alive. Deadlines count from the
+time an acknowledged heartbeat was *sent*, on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from fleet.clock import Clock
+from fleet.errors import DatabaseAway, FencedError
+from fleet.log import get_logger
+from fleet.states import ExitReason
+from fleet.trading_service.connect import connect
+from fleet.trading_service.lease import HeartbeatReply, RunId, heartbeat
+
+log = get_logger("fence")
+
+EXIT_FENCED = 3
+"""Exit code of a process that lost its run."""
+
+LEAVE_S = 5.0
+"""How long the main loop may take to leave by itself after the fence fell, before the process is ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds; `controller.settings` holds the counterpart T_dead and checks the order of them all.
+
+    Attributes:
+        heartbeat_s: between heartbeats.
+        stop_s: T_stop, after which no order leaves. exit_s: T_exit, after which the process ends.
+    """
+
+    heartbeat_s: float = 5.0
+    stop_s: float = 15.0
+    exit_s: float = 600.0
+
+
+class Fence:
+    """Whether this process still has the right to trade."""
+
+    def __init__(self, deadlines: Deadlines, *, claimed_at: float) -> None:
+        self._deadlines = deadlines
+        self._lock = threading.Lock()
+        self._renewed_at = claimed_at
+        self._lost = False
+
+    def acknowledged(self, *, sent_at: float) -> None:
+        """A heartbeat sent at this monotonic time was acknowledged; older ones change nothing."""
+        with self._lock:
+            self._renewed_at = max(self._renewed_at, sent_at)
+
+    def lose(self) -> None:
+        """The database said that the run is no longer current. Final."""
+        with self._lock:
+            self._lost = True
+
+    @property
+    def lost(self) -> bool:
+        """Whether the run is lost for good."""
+        return self._lost
+
+    def may_send(self, now: float) -> bool:
+        """Whether an order may leave at this monotonic time."""
+        with self._lock:
+            return not self._lost and now - self._renewed_at < self._deadlines.stop_s
+
+    def must_exit(self, now: float) -> bool:
+        """Whether the database has been away for longer than T_exit."""
+        with self._lock:
+            return now - self._renewed_at >= self._deadlines.exit_s
+
+
+class Progress:
+    """When the main loop last got anywhere; written by it, read by the heartbeat."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at = clock.monotonic()
+
+    def made(self) -> None:
+        """The main loop is alive."""
+        self._at = self._clock.monotonic()
+
+    def age_s(self) -> float:
+        """Seconds since."""
+        return self._clock.monotonic() - self._at
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """Why the bot is asked to stop."""
+
+    reason: ExitReason
+
+
+class Lease:
+    """Renews the run in the background.
+
+    Args:
+        url: of the database. run: the claimed run.
+        fence, progress: shared with the main loop.
+        on_stop: called once, from the heartbeat's thread, when the controller asks to stop.
+        on_limits: called with changed limits, from the heartbeat's thread.
+        end_process: os._exit, or a test's stand-in.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        run: RunId,
+        deadlines: Deadlines,
+        fence: Fence,
+        progress: Progress,
+        clock: Clock,
+        on_stop: Callable[[StopRequest], None],
+        on_limits: Callable[[Mapping[str, Any]], None],
+        end_process: Callable[[int], Any] = os._exit,
+    ) -> None:
+        self.fence = fence
+        self.progress = progress
+        self._url = url
+        self._run = run
+        self._deadlines = deadlines
+        self._clock = clock
+        self._on_stop = on_stop
+        self._on_limits = on_limits
+        self._end_process = end_process
+        self._limits: Mapping[str, Any] | None = None
+        self._stop_seen = False
+        self._done = threading.Event()
+        self._beat_now = threading.Event()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._threads = (
+            threading.Thread(target=self._renew, name="heartbeat", daemon=True),
+            threading.Thread(target=self._watch, name="watchdog", daemon=True),
+        )
+
+    def start(self) -> None:
+        """Start renewing."""
+        for thread in self._threads:
+            thread.start()
+
+    def hurry(self) -> None:
+        """Send the next heartbeat at once: something changed that people should see."""
+        self._beat_now.set()
+
+    def stop(self) -> None:
+        """Stop renewing, before the run is released."""
+        self._done.set()
+        self._beat_now.set()
+        self._threads[0].join(timeout=LEAVE_S)
+
+    def _renew(self) -> None:
+        while not self._done.is_set():
+            self._beat_now.wait(self._deadlines.heartbeat_s)
+            self._beat_now.clear()
+            if self._done.is_set():
+                break
+            try:
+                self.beat()
+            except DatabaseAway as error:
+                log.warning("heartbeat_unanswered", error=str(error))
+                self._drop_connection()
+            except FencedError as error:
+                log.error("fenced", error=str(error))
+                self.fence.lose()
+                break
+        self._drop_connection()
+
+    def beat(self) -> None:
+        """Send one heartbeat and obey its reply.
+
+        Raises:
+            DatabaseAway: no answer. FencedError: the run is no longer current.
+        """
+        if self._connection is None:
+            name = f"bot-{self._run.bot_id}-e{self._run.epoch} heartbeat"
+            self._connection = connect(self._url, application=name, synchronous_commit=False)
+        sent_at = self._clock.monotonic()
+        reply = heartbeat(
+            self._connection,
+            self._run,
+            progress_age_s=self.progress.age_s(),
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+        self.fence.acknowledged(sent_at=sent_at)
+        self._obey(reply)
+
+    def _obey(self, reply: HeartbeatReply) -> None:
+        if reply.limits is not None and reply.limits != self._limits:
+            self._limits = reply.limits
+            self._on_limits(reply.limits)
+        if reply.stop_requested and not self._stop_seen:
+            self._stop_seen = True
+            self._on_stop(StopRequest(stop_reason(reply.stop_reason)))
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.5):
+            if self.fence.lost:
+                # the main loop sees it too and leaves; a hung one is ended
+                if not self._done.wait(LEAVE_S):
+                    self._end_process(EXIT_FENCED)
+                return
+            if self.fence.must_exit(self._clock.monotonic()):
+                log.critical("database_away_too_long", limit_s=self._deadlines.exit_s)
+                self._end_process(EXIT_FENCED)
+                return
+
+
+def stop_reason(text: str | None) -> ExitReason:
+    """The controller's reason for a stop request; anything unknown is a plain stop."""
+    return ExitReason.SUPERSEDED if text == ExitReason.SUPERSEDED else ExitReason.STOPPED

@@ -1,0 +1,332 @@
+"""Makes bars durable: from a BarOutcome to the rows of one transaction, repeated until it is certain.
+
+Guarantees: `commit` returns only when the bar is in the database; it raises FencedError when the run is no longer
+current, and never gives up for any other reason (while it waits nothing is traded, since the next bar is not looked
+at). What a person may be told is written in the same transaction as the event (the outbox).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import psycopg
+
+from botrunner.accounting import Trade
+from botrunner.brokers.paper import Account, dump, load
+from botrunner.orders.machine import Fill, Order, Side
+from botrunner.risk import Denial
+from botrunner.trading_bot import BarOutcome, BotState
+from fleet.clock import Clock
+from fleet.config import BotConfig, LogicSpec
+from fleet.errors import DatabaseAway, PermanentError
+from fleet.log import get_logger
+from fleet.states import TradeStatus
+from fleet.trading_service.connect import connect
+from fleet.trading_service.lease import RunId
+from fleet.trading_service.ledger import BarRecord, Checkpoint, commit_bar, first_checkpoint, load_checkpoint
+
+log = get_logger("ledger")
+
+T = TypeVar("T")
+
+RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Waits between attempts; the last one repeats."""
+
+
+class CheckpointDamaged(PermanentError):
+    """The stored checkpoint can't be gone on from; the message says why and what to do."""
+
+
+class Ledger:
+    """The bot's connection for what must not be lost. One thread, one connection, made anew when it breaks.
+
+    Args:
+        url: of the database.
+        run: the claimed run.
+        config: for the names in trades.
+        exchange: of fills, e.g. `paper-binance`.
+        clock: for waiting between attempts.
+        waiting: called before every wait, so that the watchdog sees life.
+    """
+
+    def __init__(
+        self, *, url: str, run: RunId, config: BotConfig, exchange: str, clock: Clock, waiting: Callable[[], None]
+    ) -> None:
+        self._url = url
+        self._run = run
+        self._config = config
+        self._exchange = exchange
+        self._clock = clock
+        self._waiting = waiting
+        self._connection: psycopg.Connection[Any] | None = None
+        self._stored: Checkpoint | None = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def resume(self) -> tuple[BotState, dict[str, Any]] | None:
+        """State and strategy state of the last checkpoint; None for a bot that never traded.
+
+        A state without last_bar_at needs `begin` before its first bar.
+
+        Raises:
+            CheckpointDamaged: it can't be read, or belongs to another market while a position is open.
+        """
+        self._stored = self._insist(lambda connection: load_checkpoint(connection, self._run.bot_id))
+        return None if self._stored is None else self._restore(self._stored)
+
+    def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
+        """Store where a bot begins; if another process of it did meanwhile, go on from there.
+
+        Raises:
+            FencedError: the run isn't current.
+        """
+        first = self._checkpoint(
+            account=state.account,
+            last_bar_at=state.last_bar_at,
+            bars=state.bars,
+            close=state.last_close,
+            strategy_state=strategy_state,
+        )
+        if self._stored is None:
+            return self._restore(self._insist(lambda connection: first_checkpoint(connection, self._run, first)))
+        # a flat bot that moved to another market goes on from where that market is now
+        move = BarRecord(expected_last_bar_at=self._stored.last_bar_at, checkpoint=first)
+        self._insist(lambda connection: commit_bar(connection, self._run, move))
+        return state, strategy_state
+
+    def commit(self, outcome: BarOutcome) -> None:
+        """Make a bar durable; blocks while the database is away.
+
+        Raises:
+            FencedError: the run is no longer current; nothing was written.
+            CheckpointConflict: another process moved the checkpoint; nothing was written.
+        """
+        record = self.record(outcome)
+        self._insist(lambda connection: commit_bar(connection, self._run, record))
+
+    def record(self, outcome: BarOutcome) -> BarRecord:
+        """The rows of a bar."""
+        return BarRecord(
+            expected_last_bar_at=outcome.follows,
+            checkpoint=self._checkpoint(
+                account=outcome.account,
+                last_bar_at=outcome.bar_at,
+                bars=outcome.bars,
+                close=outcome.close,
+                strategy_state=outcome.strategy_state,
+            ),
+            orders=[self._order_row(order) for order in outcome.orders],
+            fills=[self._fill_row(fill) for fill in outcome.fills],
+            positions=[self._position_row(trade) for trade in outcome.trades],
+            notifications=self._notifications(outcome),
+        )
+
+    # --- rows ------------------------------------------------------------------------------------------------------
+
+    def _checkpoint(
+        self,
+        *,
+        account: Account,
+        last_bar_at: datetime | None,
+        bars: int,
+        close: Decimal | None,
+        strategy_state: dict[str, Any],
+    ) -> Checkpoint:
+        return Checkpoint(
+            symbol=self._config.symbol,
+            interval=self._config.interval,
+            last_bar_at=last_bar_at,
+            bars=bars,
+            balance=account.cash if close is None else account.equity(close),
+            total_pnl=account.total_pnl,
+            broker_state={"account": dump(account), "last_close": None if close is None else str(close)},
+            strategy_state={"identity": identity(self._config), "state": strategy_state},
+        )
+
+    def _restore(self, stored: Checkpoint) -> tuple[BotState, dict[str, Any]]:
+        try:
+            account = load(stored.broker_state["account"])
+            close = stored.broker_state["last_close"]
+            kept = stored.strategy_state["state"]
+            same_strategy = stored.strategy_state["identity"] == identity(self._config)
+        except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+            raise CheckpointDamaged(
+                f"trading_checkpoints of bot {self._run.bot_id} can't be read ({type(error).__name__}: {error}): "
+                "restore it from a backup"
+            ) from error
+        last_bar_at = stored.last_bar_at
+        if (stored.symbol, stored.interval) != (self._config.symbol, self._config.interval):
+            if account.trade is not None or account.waiting:
+                raise CheckpointDamaged(
+                    f"bot {self._run.bot_id} still holds a position in {stored.symbol} ({stored.interval}): set symbol "
+                    "and data.interval back and let it close the position before changing them"
+                )
+            last_bar_at, close = None, None
+        state = BotState(
+            account=account,
+            last_bar_at=last_bar_at,
+            last_close=Decimal(close) if close is not None else None,
+            bars=stored.bars,
+        )
+        if not same_strategy:
+            log.warning("strategy_state_reset", bot_id=self._run.bot_id, had=stored.strategy_state["identity"])
+        return state, kept if same_strategy else {}
+
+    def _order_row(self, order: Order) -> dict[str, Any]:
+        return {
+            "client_order_id": order.client_order_id,
+            "symbol": self._config.symbol,
+            "signal_at": order.signal_at,
+            "leg": order.leg,
+            "attempt": order.attempt,
+            "side": order.side,
+            "type": order.type,
+            "price": order.price,
+            "quantity": order.quantity,
+            "state": order.state,
+            "exchange_order_id": order.exchange_order_id,
+            "filled_quantity": order.filled_quantity,
+            "average_price": order.average_price,
+            "reason": order.reason,
+        }
+
+    def _fill_row(self, fill: Fill) -> dict[str, Any]:
+        row = asdict(fill)
+        del row["side"]
+        # a paper account is the bot's own: its trade ids are unique within it
+        return {**row, "exchange": self._exchange, "account": f"bot-{self._run.bot_id}"}
+
+    def _position_row(self, trade: Trade) -> dict[str, Any]:
+        closed = not trade.is_open
+        return {
+            "symbol": self._config.symbol,
+            "direction": _direction(trade),
+            "opened_at": trade.entry_at,
+            "closed_at": trade.exit_at if closed else None,
+            "qty_open": trade.size_open,
+            "avg_price": trade.entry_price,
+            "realized_pnl": trade.net_pnl if closed else trade.gross_pnl,
+            "status": TradeStatus.CLOSED if closed else TradeStatus.OPEN,
+            "trade": self._trade_row(trade),
+        }
+
+    def _trade_row(self, trade: Trade) -> dict[str, Any]:
+        closed = not trade.is_open
+        entry, leave = self._config.entry, self._config.exit
+        return {
+            "trade_type": self._config.trading_mode,
+            "strategy_name": self._config.strategy_type,
+            "symbol": self._config.symbol,
+            "interval": self._config.interval,
+            "direction": _direction(trade),
+            "entry_order_id": trade.entry_order_id,
+            "exit_order_id": trade.exit_order_id,
+            "signal_at": trade.signal_at,
+            "entry_time": trade.entry_at,
+            "exit_time": trade.exit_at if closed else None,
+            "entry_price": trade.entry_price,
+            "exit_price": trade.exit_price,
+            "entry_value": trade.entry_value,
+            "exit_value": trade.exit_value if closed else None,
+            "size": trade.size,
+            "commission": trade.commission,
+            "gross_pnl": trade.gross_pnl if closed else None,
+            "net_pnl": trade.net_pnl if closed else None,
+            "pnl_percentage": trade.pnl_percentage if closed else None,
+            "entry_logic_name": entry.name,
+            "entry_logic_params": logic_params(entry),
+            "exit_logic_name": leave.name,
+            "exit_logic_params": logic_params(leave),
+            "exit_reason": trade.exit_reason if closed else None,
+            "status": TradeStatus.CLOSED if closed else TradeStatus.OPEN,
+        }
+
+    def _notifications(self, outcome: BarOutcome) -> list[dict[str, Any]]:
+        wanted = self._config.notifications
+        rows = []
+        for trade in outcome.trades:
+            if trade.is_open and wanted.position_opened:
+                rows.append(_opened(trade, self._config.symbol, self._run.bot_id))
+            if not trade.is_open and wanted.position_closed:
+                rows.append(_closed(trade, self._config.symbol, self._run.bot_id))
+        if outcome.denial in _BREACHES and wanted.risk_alerts:
+            rows.append(_breach(outcome, self._run.bot_id))
+        return rows
+
+    # --- certainty -------------------------------------------------------------------------------------------------
+
+    def _insist(self, action: Callable[[psycopg.Connection[Any]], T]) -> T:
+        attempt = 0
+        while True:
+            try:
+                if self._connection is None or self._connection.closed:
+                    name = f"bot-{self._run.bot_id}-e{self._run.epoch} ledger"
+                    self._connection = connect(self._url, application=name)
+                return action(self._connection)
+            except DatabaseAway as error:
+                log.warning("database_away", attempt=attempt, error=str(error))
+                self.close()
+                self._waiting()
+                self._clock.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+                attempt += 1
+
+
+_BREACHES = (Denial.MAX_DAILY_LOSS, Denial.MAX_DAILY_TRADES, Denial.MAX_DRAWDOWN)
+
+
+def identity(config: BotConfig) -> list[str]:
+    """What a strategy's state belongs to: another strategy or mixin can't go on from it."""
+    return [config.strategy_type, config.entry.name, config.exit.name]
+
+
+def logic_params(spec: LogicSpec) -> dict[str, Any]:
+    """A mixin's parameters as JSON, defaults included."""
+    params = spec.params
+    return params.model_dump(mode="json") if hasattr(params, "model_dump") else dict(params)
+
+
+def _direction(trade: Trade) -> str:
+    return "long" if trade.side is Side.BUY else "short"
+
+
+def _opened(trade: Trade, symbol: str, bot_id: int) -> dict[str, Any]:
+    return {
+        "kind": "position_opened",
+        "severity": "info",
+        "title": f"{trade.side.upper()} {trade.size} {symbol} @ {trade.entry_price:f}",
+        "body": f"Opened a {_direction(trade)} position of {trade.entry_value:f} (fees {trade.commission:f}).",
+        "facts": {"entry_order_id": trade.entry_order_id, "size": str(trade.size)},
+        "dedupe_key": f"opened:{bot_id}:{trade.entry_order_id}",
+    }
+
+
+def _closed(trade: Trade, symbol: str, bot_id: int) -> dict[str, Any]:
+    return {
+        "kind": "position_closed",
+        "severity": "info",
+        "title": f"Closed {trade.size} {symbol} @ {trade.exit_price:f}: {trade.net_pnl:+f} "
+        f"({trade.pnl_percentage:+.2f} %)",
+        "body": f"Closed by {trade.exit_reason}; gross {trade.gross_pnl:+f}, fees {trade.commission:f}.",
+        "facts": {"entry_order_id": trade.entry_order_id, "net_pnl": str(trade.net_pnl)},
+        "dedupe_key": f"closed:{bot_id}:{trade.entry_order_id}",
+    }
+
+
+def _breach(outcome: BarOutcome, bot_id: int) -> dict[str, Any]:
+    day = outcome.account.counters.day
+    return {
+        "kind": "risk_breach",
+        "severity": "warning",
+        "title": f"No new positions: {outcome.denial}",
+        "body": f"risk_management.{outcome.denial} is reached; open positions are still managed.",
+        "facts": {"limit": outcome.denial, "pnl_today": str(outcome.account.counters.pnl_today)},
+        "dedupe_key": f"breach:{bot_id}:{outcome.denial}:{day}",
+    }

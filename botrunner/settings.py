@@ -1,0 +1,90 @@
+"""What a bot's process is told by its environment. Plain code: pydantic-settings would cost every bot 6 MB."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from botrunner.fence import Deadlines
+from fleet.errors import PermanentError
+
+
+class SettingsInvalid(PermanentError):
+    """An environment variable is missing or wrong; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of one bot's process.
+
+    Attributes:
+        database_url: libpq URL; never printed.
+        exchange_urls: exchange id → base URL in place of the public one.
+        deadlines: of heartbeat and fence, seconds.
+        node: where the process runs, for the run's row.
+    """
+
+    database_url: str = field(repr=False)
+    exchange_urls: Mapping[str, str]
+    deadlines: Deadlines
+    log_level: str
+    log_format: str
+    node: str | None
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read BOTFLEET_* variables.
+
+    Raises:
+        SettingsInvalid: one is missing or wrong.
+    """
+    url = environ.get("BOTFLEET_DATABASE_URL")
+    if not url:
+        raise SettingsInvalid("BOTFLEET_DATABASE_URL is not set: give postgresql://user:password@host:port/database")
+    deadlines = Deadlines(
+        heartbeat_s=_seconds(environ, "BOTFLEET_HEARTBEAT_INTERVAL_S", 5.0),
+        stop_s=_seconds(environ, "BOTFLEET_T_STOP_S", 15.0),
+        exit_s=_seconds(environ, "BOTFLEET_T_EXIT_S", 600.0),
+    )
+    if not deadlines.heartbeat_s < deadlines.stop_s < deadlines.exit_s:
+        raise SettingsInvalid(
+            "BOTFLEET_HEARTBEAT_INTERVAL_S < BOTFLEET_T_STOP_S < BOTFLEET_T_EXIT_S must hold, not "
+            f"{deadlines.heartbeat_s:g}, {deadlines.stop_s:g}, {deadlines.exit_s:g}"
+        )
+    return Settings(
+        database_url=url,
+        exchange_urls=_urls(environ.get("BOTFLEET_EXCHANGE_URLS", "")),
+        deadlines=deadlines,
+        log_level=environ.get("BOTFLEET_LOG_LEVEL", "INFO"),
+        log_format=environ.get("BOTFLEET_LOG_FORMAT", "json"),
+        node=environ.get("BOTFLEET_NODE_NAME") or None,
+    )
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingsInvalid(f"{name} is {text!r}: give seconds") from None
+    if not 0 < value < 1e6:
+        raise SettingsInvalid(f"{name} is {text!r}: give seconds above 0")
+    return value
+
+
+def _urls(text: str) -> Mapping[str, str]:
+    if not text.strip():
+        return {}
+    try:
+        urls = json.loads(text)
+    except ValueError:
+        urls = None
+    if not isinstance(urls, dict) or not all(isinstance(url, str) for url in urls.values()):
+        raise SettingsInvalid(
+            f'BOTFLEET_EXCHANGE_URLS is {text[:100]!r}: give JSON like {{"binance": "http://sandbox:8080"}}'
+        )
+    return urls

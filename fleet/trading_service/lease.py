@@ -1,0 +1,175 @@
+"""The bot's side of the run protocol: claim, heartbeat, live, release.
+
+The run's row is the lease. Every function is one conditional UPDATE of that row, as are the controller's fence and end
+are, so PostgreSQL's row lock decides between them: once a run is fenced or ended, none of these succeeds any more.
+Errors of the connection surface as DatabaseAway; the caller's deadline (`botrunner.fence`) is what bounds the harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from fleet.errors import DatabaseAway, FencedError
+from fleet.states import ExitReason
+
+
+@dataclass(frozen=True, slots=True)
+class RunId:
+    """Which run, and which process claims to be it (`token`, random per process)."""
+
+    bot_id: int
+    epoch: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a bot learns when it becomes its run's only process."""
+
+    user_id: int
+    name: str
+    config: Mapping[str, Any]
+    config_version: int
+    limits: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatReply:
+    """Commands that come back with an acknowledged heartbeat."""
+
+    stop_requested: bool
+    stop_reason: str | None
+    limits: Mapping[str, Any] | None
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turns psycopg's errors of connections, time-outs and servers that changed roles into DatabaseAway."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
+        raise DatabaseAway(f"{type(error).__name__}: {error}") from error
+
+
+_CLAIM = """
+    UPDATE trading_runs r
+    SET claimed_by = %(token)s, claimed_at = COALESCE(r.claimed_at, clock_timestamp()),
+        node = COALESCE(%(node)s, r.node),
+        heartbeat_at = clock_timestamp(), progress_at = clock_timestamp()
+    FROM trading_bots b
+    WHERE r.bot_id = %(bot_id)s AND r.epoch = %(epoch)s AND b.id = r.bot_id
+      AND (r.claimed_by IS NULL OR r.claimed_by = %(token)s)
+      AND r.ended_at IS NULL AND r.stop_requested_at IS NULL
+    RETURNING b.user_id, b.name, r.config, r.config_version, r.limits
+"""
+
+_HEARTBEAT = """
+    WITH beat AS (
+        UPDATE trading_runs
+        SET heartbeat_at = clock_timestamp(),
+            progress_at = clock_timestamp() - make_interval(secs => %(progress_age_s)s),
+            peak_memory_bytes = %(peak_memory_bytes)s
+        WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
+        RETURNING bot_id, claimed_at, live_at, heartbeat_at, stop_requested_at, stop_reason, limits
+    ), mirror AS (
+        -- what people read; skipped while somebody holds the bot's row, so that nobody can stall a lease
+        UPDATE trading_bots b
+        SET last_heartbeat = beat.heartbeat_at, started_at = beat.claimed_at,
+            current_balance = COALESCE(c.balance, b.current_balance),
+            total_pnl = COALESCE(c.total_pnl, b.total_pnl),
+            status = CASE WHEN b.status = 'starting' AND beat.live_at IS NOT NULL AND beat.stop_requested_at IS NULL
+                          THEN 'running' ELSE b.status END
+        FROM beat LEFT JOIN trading_checkpoints c ON c.bot_id = beat.bot_id
+        WHERE b.id = beat.bot_id
+          AND b.id IN (SELECT id FROM trading_bots WHERE id = %(bot_id)s FOR NO KEY UPDATE SKIP LOCKED)
+    )
+    SELECT stop_requested_at IS NOT NULL AS stop_requested, stop_reason, limits FROM beat
+"""
+
+_LIVE = """
+    UPDATE trading_runs SET live_at = clock_timestamp(), progress_at = clock_timestamp()
+    WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
+      AND live_at IS NULL
+"""
+
+_RELEASE = """
+    UPDATE trading_runs
+    SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, exit_reason = %(exit_reason)s,
+        error_message = %(error_message)s
+    WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
+"""
+
+
+def _key(run: RunId) -> dict[str, Any]:
+    return {"bot_id": run.bot_id, "epoch": run.epoch, "token": run.token}
+
+
+def claim(connection: psycopg.Connection[Any], run: RunId, *, node: str | None = None) -> Claim:
+    """Become the run's only process. Safe to repeat with the same token after a lost answer.
+
+    Raises:
+        FencedError: the run doesn't exist, is claimed by another process, was fenced, ended, or asked to stop.
+        DatabaseAway: no answer.
+    """
+    with database_errors(), connection.cursor(row_factory=class_row(Claim)) as cursor:
+        row = cursor.execute(_CLAIM, {**_key(run), "node": node}).fetchone()
+    if row is None:
+        raise FencedError(f"run {run.epoch} of bot {run.bot_id} can't be claimed: it isn't waiting for a process")
+    return row
+
+
+def heartbeat(
+    connection: psycopg.Connection[Any],
+    run: RunId,
+    *,
+    progress_age_s: float,
+    peak_memory_bytes: int | None = None,
+) -> HeartbeatReply:
+    """Renew the right to trade and fetch commands.
+
+    Args:
+        connection: in autocommit mode.
+        run: the claimed run.
+        progress_age_s: seconds since the main loop last made progress.
+        peak_memory_bytes: the process's largest resident size so far.
+
+    Raises:
+        FencedError: the run is no longer this process's.
+        DatabaseAway: no answer; whether the heartbeat counted is unknown.
+    """
+    values = {**_key(run), "progress_age_s": progress_age_s, "peak_memory_bytes": peak_memory_bytes}
+    with database_errors(), connection.cursor(row_factory=class_row(HeartbeatReply)) as cursor:
+        row = cursor.execute(_HEARTBEAT, values).fetchone()
+    if row is None:
+        raise FencedError(f"run {run.epoch} of bot {run.bot_id} is no longer current")
+    return row
+
+
+def mark_live(connection: psycopg.Connection[Any], run: RunId) -> None:
+    """Note that warm-up is over and decisions begin. Does nothing when noted before."""
+    with database_errors():
+        connection.execute(_LIVE, _key(run))
+
+
+def release(
+    connection: psycopg.Connection[Any],
+    run: RunId,
+    *,
+    exit_code: int,
+    reason: ExitReason,
+    error_message: str | None = None,
+) -> bool:
+    """Give the run back; from then on a next one may start.
+
+    Returns:
+        False when it had been fenced or ended already.
+    """
+    values = {**_key(run), "exit_code": exit_code, "exit_reason": reason, "error_message": error_message}
+    with database_errors():
+        return connection.execute(_RELEASE, values).rowcount == 1
