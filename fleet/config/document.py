@@ -83,9 +83,7 @@ class BrokerSection(Section):
     name: Line | None = Field(None, description="Name for logs and messages.")
     cash: Amount | None = Field(None, description="Starting balance on paper, in quote currency.")
     initial_balance: Amount | None = Field(None, description="Other spelling of cash.")
-    commission: Rate | None = Field(
-        None, description="Other spelling of paper_trading_config.commission_rate."
-    )
+    commission: Rate | None = Field(None, description="Other spelling of paper_trading_config.commission_rate.")
     testnet: bool = Field(False, description="For live trading: the exchange's test network.")
     live_trading_confirmed: bool = Field(False, description="For live trading: a second confirmation.")
     paper_trading_config: PaperSection = PaperSection()
@@ -100,12 +98,17 @@ class LogicSection(Section):
     indicators: JsonValue = Field(None, description="From an earlier version; mixins bring their own.")
 
 
-class CustomSection(Section):
+class PositionSize(Section):
+    """What `strategy.parameters` may have for any strategy."""
+
+    position_size: Fraction | None = Field(None, description="Other place for trading.position_size.")
+
+
+class CustomSection(PositionSize):
     """`strategy.parameters` of CustomStrategy: one entry and one exit mixin."""
 
     entry_logic: LogicSection
     exit_logic: LogicSection
-    position_size: Fraction | None = Field(None, description="Other spelling of trading.position_size.")
 
 
 class StrategySection(Section):
@@ -148,9 +151,7 @@ class TradingSection(Section):
     )
     order_type: Literal["market"] = Field("market", description="This version sends market orders.")
     allow_short: bool = Field(False, description="Whether short signals may be followed.")
-    max_drawdown_pct: LossPercent | None = Field(
-        None, description="Other place for risk_management.max_drawdown_pct."
-    )
+    max_drawdown_pct: LossPercent | None = Field(None, description="Other place for risk_management.max_drawdown_pct.")
     max_exposure: Fraction | None = Field(None, description="Not enforced yet: fraction of the equity.")
     on_stop: Literal["hold", "flatten", "wait_flat"] = Field(
         "hold", description="What a stop does with an open position."
@@ -168,9 +169,7 @@ class RiskSection(Section):
     max_daily_loss: Amount | None = Field(
         None, description="Loss per UTC day, in quote currency, after which no new position is opened."
     )
-    max_daily_trades: Annotated[Whole, Field(ge=0, le=100_000)] | None = Field(
-        None, description="Entries per UTC day."
-    )
+    max_daily_trades: Annotated[Whole, Field(ge=0, le=100_000)] | None = Field(None, description="Entries per UTC day.")
     max_drawdown_pct: LossPercent | None = Field(
         None, description="Percent below the highest equity, after which no new position is opened."
     )

@@ -1,15 +1,15 @@
 """The first look at a document from outside: is it JSON of a sane shape at all?
 
 Everything after this may rely on it: plain JSON types, string keys, bounded depth and size, finite numbers
-of bounded length, texts that PostgreSQL can store. The walk is iterative and stops at the limits, so its
-cost is bounded for any input, cyclic structures included. Pure: no I/O.
+of bounded length, texts that PostgreSQL can store. The walk ends at the limits, so its cost is bounded for
+any input, cyclic structures included. Pure: no I/O.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from decimal import Decimal
+
+from pydantic import JsonValue
 
 from fleet.config.errors import ConfigError
 
@@ -20,28 +20,68 @@ MAX_VALUES = 2_000
 MAX_TEXT = 10_000
 MAX_NUMBER = 10**18
 
+Tree = dict[str, JsonValue]
 
-def scan(raw: object) -> tuple[ConfigError, ...]:
-    """Errors of shape; empty when `raw` is an object of bounded plain JSON."""
+
+def scan(raw: object) -> tuple[Tree | None, tuple[ConfigError, ...]]:
+    """A copy of `raw` whose unusable leaves are null, and what was wrong with them.
+
+    No copy when `raw` isn't an object or is beyond the limits: then nothing else can be said about it.
+    """
     if not isinstance(raw, dict):
-        return (ConfigError("", f"must be an object, not {shown(raw)}"),)
-    errors: list[ConfigError] = []
-    pending: list[tuple[str, object, int]] = [("", raw, 0)]
-    seen = 0
-    while pending:
-        path, value, depth = pending.pop()
-        seen += 1
-        if seen > MAX_VALUES:
-            return (ConfigError("", f"has more than {MAX_VALUES} values"),)
+        return None, (ConfigError("", f"must be an object, not {shown(raw)}"),)
+    walk = _Walk()
+    try:
+        return walk.copied(raw, "", 0), tuple(walk.errors)
+    except _TooMuch as too_much:
+        return None, (too_much.error,)
+
+
+class _TooMuch(Exception):
+    """The document is beyond a limit."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.error = ConfigError(path, message)
+
+
+class _Walk:
+    """One pass over one document."""
+
+    def __init__(self) -> None:
+        self.errors: list[ConfigError] = []
+        self._seen = 0
+
+    def copied(self, raw: dict[object, object], path: str, depth: int) -> Tree:
+        tree: Tree = {}
+        for key, value in raw.items():
+            if not isinstance(key, str):
+                self.errors.append(ConfigError(path, f"has a key that isn't a text: {shown(key)}"))
+            elif fault := _text_fault(key):
+                self.errors.append(ConfigError(join(path, key), f"key {fault}"))
+            else:
+                tree[key] = self._value(value, join(path, key), depth + 1)
+        return tree
+
+    def _value(self, value: object, path: str, depth: int) -> JsonValue:
+        self._seen += 1
+        if self._seen > MAX_VALUES:
+            raise _TooMuch("", f"has more than {MAX_VALUES} values")
         if depth > MAX_DEPTH:
-            return (ConfigError(path, f"is nested deeper than {MAX_DEPTH} levels"),)
-        if isinstance(value, dict | list):
-            if len(value) > MAX_VALUES:
-                return (ConfigError(path, f"has more than {MAX_VALUES} values"),)
-            pending.extend((child, item, depth + 1) for child, item in _children(path, value, errors))
-        elif fault := _fault(value):
-            errors.append(ConfigError(path, fault))
-    return tuple(errors)
+            raise _TooMuch(path, f"is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, dict):
+            return self.copied(value, path, depth)
+        if isinstance(value, list):
+            return [self._value(item, join(path, index), depth + 1) for index, item in enumerate(value)]
+        return self._leaf(value, path)
+
+    def _leaf(self, value: object, path: str) -> JsonValue:
+        fault = _fault(value)
+        if fault:
+            self.errors.append(ConfigError(path, fault))
+            return None
+        assert value is None or isinstance(value, bool | str | int | float)
+        return value
 
 
 def join(path: str, key: str | int) -> str:
@@ -64,7 +104,7 @@ def shown(value: object) -> str:
             return f'"{_capped(value)}"'
         case int():
             return str(value) if abs(value) <= MAX_NUMBER else "a huge number"
-        case float() | Decimal():
+        case float():
             return str(value)[:40]
         case dict():
             return "an object"
@@ -72,21 +112,6 @@ def shown(value: object) -> str:
             return "a list"
         case _:
             return f"a {type(value).__name__[:40]}"
-
-
-def _children(
-    path: str, value: dict[object, object] | list[object], errors: list[ConfigError]
-) -> Iterator[tuple[str, object]]:
-    if isinstance(value, list):
-        yield from ((join(path, index), item) for index, item in enumerate(value))
-        return
-    for key, item in value.items():
-        if not isinstance(key, str):
-            errors.append(ConfigError(path, f"has a key that isn't a text: {shown(key)}"))
-        elif fault := _text_fault(key):
-            errors.append(ConfigError(join(path, key), f"key {fault}"))
-        else:
-            yield join(path, key), item
 
 
 def _fault(value: object) -> str:
@@ -99,15 +124,11 @@ def _fault(value: object) -> str:
         case int():
             return "is too large a number" if abs(value) > MAX_NUMBER else ""
         case float():
-            return "must be a finite number" if not math.isfinite(value) else _size_fault(abs(value))
-        case Decimal():
-            return "must be a finite number" if not value.is_finite() else _size_fault(abs(value))
+            if not math.isfinite(value):
+                return "must be a finite number"
+            return "is too large a number" if abs(value) > MAX_NUMBER else ""
         case _:
             return f"must be a JSON value, not {shown(value)}"
-
-
-def _size_fault(size: float | Decimal) -> str:
-    return "is too large a number" if size > MAX_NUMBER else ""
 
 
 def _text_fault(text: str) -> str:

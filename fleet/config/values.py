@@ -64,7 +64,7 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Amount = Annotated[Number, Field(gt=0, le=10**12)]
 """An amount of quote currency."""
 Fraction = Annotated[Number, Field(gt=0, le=1)]
-Rate = Annotated[Number, Field(ge=0, le=Decimal("0.1"))]
+Rate = Annotated[Number, Field(ge=0, le=0.1)]
 """A fraction of a price or value: 0.001 is 0.1 %. More than a tenth is taken for a mistaken percentage."""
 Probability = Annotated[Number, Field(ge=0, le=1)]
 LossPercent = Annotated[Number, Field(gt=0, lt=100)]

@@ -1,0 +1,235 @@
+"""From a document of unknown origin to a BotConfig, or to every reason why not.
+
+Order: shape (scan), sections (pydantic), strategy parameters by name, rules across sections. A document too
+deep or too large is refused after the first step; all other errors are reported together. Nothing but
+ConfigInvalid is raised, whatever is given. Pure: no I/O.
+
+Where a document has two places for one value (`symbol`, position size, cash, commission, drawdown), either
+may be used; two different values are an error, so neither ever silently wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fleet.config.bot import (
+    DEFAULT_POSITION_FRACTION,
+    BotConfig,
+    CustomParameters,
+    LogicSpec,
+    RiskLimits,
+    StrategyParameters,
+)
+from fleet.config.document import (
+    NOT_IN_EFFECT,
+    ConfigDocument,
+    CustomSection,
+    PositionSize,
+    StrategySection,
+)
+from fleet.config.errors import MAX_REPORTED, ConfigError, ConfigInvalid
+from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS, MixinParams
+from fleet.config.rules import cross_errors, value_at
+from fleet.config.scan import Tree, join, scan, shown
+from fleet.config.translate import nearest, translate
+
+PARAMETERS = "strategy.parameters"
+M = TypeVar("M", bound=BaseModel)
+
+Parameters = CustomParameters | StrategyParameters
+
+Models = Mapping[str, type[BaseModel] | None]
+"""Names with their parameters' model; None accepts any object."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraNames:
+    """Names from plugins, known in addition to the built-in ones."""
+
+    strategies: Models = field(default_factory=dict)
+    entries: Models = field(default_factory=dict)
+    exits: Models = field(default_factory=dict)
+    brokers: frozenset[str] = frozenset()
+
+
+NO_EXTRAS = ExtraNames()
+
+
+class Kind(StrEnum):
+    """Which half of CustomStrategy a mixin is."""
+
+    ENTRY = "entry"
+    EXIT = "exit"
+
+    @property
+    def prefix(self) -> str:
+        """What older configurations put before a parameter's name."""
+        return "e_" if self is Kind.ENTRY else "x_"
+
+
+def parse_config(raw: object, /, *, extra_names: ExtraNames = NO_EXTRAS) -> BotConfig:
+    """The configuration that `raw`, decoded JSON, describes.
+
+    Raises:
+        ConfigInvalid: with every error of the document, whatever `raw` is.
+    """
+    tree, faults = scan(raw)
+    if tree is None:
+        raise ConfigInvalid(faults)
+    errors = list(faults)
+    document = _section(ConfigDocument, tree, base="", errors=errors)
+    parameters = _strategy_parameters(tree, extra_names, errors)
+    errors += cross_errors(tree, brokers=extra_names.brokers, bars_needed=_bars_needed(parameters))
+    if errors or document is None or parameters is None:
+        raise ConfigInvalid(_bounded(errors))
+    return _assembled(tree, document, parameters)
+
+
+def validate_config(raw: object, *, extra_names: ExtraNames = NO_EXTRAS) -> tuple[ConfigError, ...]:
+    """Every error of `raw`; empty when it can be run."""
+    try:
+        parse_config(raw, extra_names=extra_names)
+    except ConfigInvalid as invalid:
+        return invalid.errors
+    return ()
+
+
+def validate_strategy(raw: object, *, extra_names: ExtraNames = NO_EXTRAS) -> tuple[ConfigError, ...]:
+    """Every error of a `strategy` section alone; paths start with `strategy`."""
+    tree, faults = scan({"strategy": raw})
+    errors = list(faults)
+    if tree is not None:
+        _section(StrategySection, tree["strategy"], base="strategy", errors=errors)
+        _strategy_parameters(tree, extra_names, errors)
+    return _bounded(errors)
+
+
+def _assembled(tree: Tree, document: ConfigDocument, parameters: Parameters) -> BotConfig:
+    """The pieces of a document without errors, one value where there were two places for it."""
+    risk = document.risk_management
+    if isinstance(parameters, CustomParameters):
+        entry, exit_ = parameters.entry, parameters.exit
+    else:
+        entry = exit_ = LogicSpec(document.strategy.type, parameters)
+    return BotConfig(
+        document=document,
+        symbol=document.symbol or document.data.symbol or "",  # one of them is there: cross_errors
+        strategy_parameters=parameters,
+        entry=entry,
+        exit=exit_,
+        position_fraction=_position_fraction(tree, document),
+        risk=RiskLimits(
+            max_position_size=risk.max_position_size,
+            stop_loss_pct=risk.stop_loss_pct,
+            take_profit_pct=risk.take_profit_pct,
+            trailing_stop_pct=None if risk.trailing_stop is False else risk.trailing_stop_pct,
+            max_daily_loss=risk.max_daily_loss,
+            max_daily_trades=risk.max_daily_trades,
+            max_drawdown_pct=risk.max_drawdown_pct or document.trading.max_drawdown_pct,
+            cooldown_bars=risk.cooldown_bars,
+        ),
+        notices=tuple(f"{path} {why}" for path, why in NOT_IN_EFFECT.items() if value_at(tree, path) is not None),
+    )
+
+
+def _position_fraction(tree: Tree, document: ConfigDocument) -> Decimal:
+    if document.trading.position_size is not None:
+        return document.trading.position_size
+    legacy = PositionSize.model_validate({"position_size": value_at(tree, f"{PARAMETERS}.position_size")})
+    return legacy.position_size or DEFAULT_POSITION_FRACTION
+
+
+def _strategy_parameters(tree: Tree, extra: ExtraNames, errors: list[ConfigError]) -> Parameters | None:
+    """The validated parameters, or None with the reasons in `errors`.
+
+    A strategy type that nobody knows runs CustomStrategy, so its parameters are judged as that one's.
+    """
+    raw = value_at(tree, PARAMETERS)
+    if not isinstance(raw, dict):
+        return None  # the section's own check has said so
+    kind = value_at(tree, "strategy.type")
+    if isinstance(kind, str) and kind in extra.strategies:
+        own = {key: value for key, value in raw.items() if key != "position_size"}
+        _section(PositionSize, {"position_size": raw.get("position_size")}, base=PARAMETERS, errors=errors)
+        return _parameters(extra.strategies[kind], own, base=PARAMETERS, errors=errors)
+    _section(CustomSection, raw, base=PARAMETERS, errors=errors)
+    entry = _logic(raw, Kind.ENTRY, {**ENTRY_PARAMS, **extra.entries}, errors)
+    exit_ = _logic(raw, Kind.EXIT, {**EXIT_PARAMS, **extra.exits}, errors)
+    return CustomParameters(entry=entry, exit=exit_) if entry and exit_ else None
+
+
+def _logic(raw: Tree, kind: Kind, models: Models, errors: list[ConfigError]) -> LogicSpec | None:
+    base = f"{PARAMETERS}.{kind}_logic"
+    section = raw.get(f"{kind}_logic")
+    name = section.get("name") if isinstance(section, dict) else None
+    if not isinstance(section, dict) or not isinstance(name, str) or not name:
+        return None  # the section's own check has said so
+    if name not in models:
+        errors.append(ConfigError(f"{base}.name", f"unknown {kind} mixin {shown(name)}", nearest(name, list(models))))
+        return None
+    given = [key for key in ("params", "logic_params") if section.get(key) is not None]
+    if len(given) == 2:
+        errors.append(ConfigError(f"{base}.logic_params", "is another spelling of params", "remove one"))
+        return None
+    key = given[0] if given else "params"
+    params = section.get(key) or {}
+    if not isinstance(params, dict):
+        return None  # the section's own check has said so
+    checked = _parameters(models[name], params, base=f"{base}.{key}", errors=errors, prefix=kind.prefix)
+    return None if checked is None else LogicSpec(name, checked)
+
+
+def _parameters(
+    model: type[BaseModel] | None, raw: Tree, *, base: str, errors: list[ConfigError], prefix: str = ""
+) -> StrategyParameters | None:
+    """`raw` as `model`; a key may carry the legacy `prefix`, and errors keep the document's spelling."""
+    if model is None:
+        return raw
+    plain: Tree = {}
+    spelling: dict[str, str] = {}
+    for key, value in raw.items():
+        bare = key.removeprefix(prefix)
+        canonical = bare if bare in model.model_fields and key not in model.model_fields else key
+        if canonical in plain:
+            errors.append(ConfigError(join(base, key), f"is the same as {spelling[canonical]}", "remove one"))
+            continue
+        plain[canonical] = value
+        spelling[canonical] = key
+    return _section(model, plain, base=base, errors=errors, spelling=spelling)
+
+
+def _section(
+    model: type[M],
+    raw: object,
+    *,
+    base: str,
+    errors: list[ConfigError],
+    spelling: Mapping[str, str] | None = None,
+) -> M | None:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as invalid:
+        errors += translate(invalid, model=model, base=base, spelling=spelling or {})
+    return None
+
+
+def _bars_needed(parameters: Parameters | None) -> int:
+    if not isinstance(parameters, CustomParameters):
+        return 0
+    specs = (parameters.entry, parameters.exit)
+    return max((spec.params.bars_needed for spec in specs if isinstance(spec.params, MixinParams)), default=0)
+
+
+def _bounded(errors: list[ConfigError]) -> tuple[ConfigError, ...]:
+    """At most MAX_REPORTED of `errors`, of each path only the first: it is the most basic one."""
+    first = list({error.path: error for error in reversed(errors)}.values())[::-1]
+    if len(first) <= MAX_REPORTED:
+        return tuple(first)
+    more = ConfigError("", f"has {len(first) - MAX_REPORTED} more errors")
+    return (*first[:MAX_REPORTED], more)

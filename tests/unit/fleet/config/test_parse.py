@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+
+from fleet.config import (
+    ConfigError,
+    ConfigInvalid,
+    CustomParameters,
+    ExtraNames,
+    FillPrice,
+    LogicSpec,
+    OnStop,
+    RiskLimits,
+    parse_config,
+    validate_config,
+    validate_strategy,
+)
+from fleet.config.mixins import (
+    ATRExitParams,
+    RSIBBVolumeEntryParams,
+    RSIOrBBEntryParams,
+    TimeBasedExitParams,
+)
+
+ENTRY = "strategy.parameters.entry_logic"
+EXIT = "strategy.parameters.exit_logic"
+
+
+def put(raw: dict[str, Any], path: str, value: object) -> dict[str, Any]:
+    """`raw` with the value at a dotted path replaced, made where it is missing."""
+    *parents, last = path.split(".")
+    node = raw
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return raw
+
+
+def errors_of(raw: object) -> dict[str, ConfigError]:
+    return {error.path: error for error in validate_config(raw)}
+
+
+def test_the_sample_of_the_original_design(sample: dict[str, Any]) -> None:
+    config = parse_config(sample)
+    assert (config.symbol, config.interval, config.interval_s) == ("BTCUSDT", "1h", 3600)
+    assert (config.strategy_type, config.broker_type, config.trading_mode) == (
+        "CustomStrategy",
+        "binance",
+        "paper",
+    )
+    assert config.initial_cash == 100
+    assert config.position_fraction == Decimal("0.1")
+    assert config.lookback_bars == 500
+    assert config.entry == LogicSpec("RSIBBVolumeEntryMixin", RSIBBVolumeEntryParams())
+    assert config.exit == LogicSpec("ATRExitMixin", ATRExitParams(sl_multiplier=1.5))
+    assert config.strategy_parameters == CustomParameters(entry=config.entry, exit=config.exit)
+    assert config.risk == RiskLimits(
+        max_position_size=Decimal(1000),
+        stop_loss_pct=Decimal(3),
+        take_profit_pct=Decimal(6),
+        max_daily_loss=Decimal(200),
+        max_daily_trades=5,
+    )
+    assert config.notifications.telegram_enabled
+    assert config.notices == ()
+
+
+def test_the_shortest_configuration_has_defaults_for_the_rest(minimal: dict[str, Any]) -> None:
+    config = parse_config(minimal)
+    assert (config.initial_cash, config.commission_rate) == (Decimal(10_000), Decimal("0.001"))
+    assert (config.slippage, config.fill_price) == (Decimal(0), FillPrice.CLOSE)
+    assert (config.position_fraction, config.on_stop, config.allow_short) == (
+        Decimal("0.1"),
+        OnStop.HOLD,
+        False,
+    )
+    assert (config.lookback_bars, config.data_source, config.strategy_type) == (
+        500,
+        "binance",
+        "CustomStrategy",
+    )
+    assert config.risk == RiskLimits()
+    assert config.entry.params == RSIOrBBEntryParams()
+    assert config.exit.params == TimeBasedExitParams()
+
+
+def test_numbers_are_exact(minimal: dict[str, Any]) -> None:
+    put(minimal, "trading.position_size", 0.1)
+    put(minimal, "broker.paper_trading_config", {"commission_rate": 0.00075, "base_slippage": 0.0005})
+    put(minimal, "broker.cash", 1e3)
+    config = parse_config(minimal)
+    assert str(config.position_fraction) == "0.1"
+    assert str(config.commission_rate) == "0.00075"
+    assert str(config.slippage) == "0.0005"
+    assert config.initial_cash == 1000
+
+
+def test_whole_numbers_may_be_written_with_a_point(minimal: dict[str, Any]) -> None:
+    config = parse_config(put(minimal, "data.lookback_bars", 200.0))
+    assert config.lookback_bars == 200
+    assert isinstance(config.lookback_bars, int)
+
+
+def test_a_config_is_immutable(minimal: dict[str, Any]) -> None:
+    config = parse_config(minimal)
+    with pytest.raises(AttributeError):
+        config.symbol = "BTCUSDT"  # type: ignore[misc]
+    with pytest.raises(ValueError, match="frozen"):
+        config.document.data.lookback_bars = 50  # type: ignore[misc]
+
+
+ACCEPTED = [
+    pytest.param("bot_id", 17, id="a numeric id"),
+    pytest.param("version", 1.2, id="a version as a number"),
+    pytest.param("notifications.notify_telegram_chat_id", -100123, id="a chat id as a number"),
+    pytest.param("risk_management.stop_loss_pct", None, id="null is not set"),
+    pytest.param("risk_management.max_daily_trades", 0, id="no entries at all"),
+    pytest.param(f"{ENTRY}.params", {"e_rsi_period": 7, "bb_period": 30}, id="prefix or none"),
+    pytest.param(f"{ENTRY}.logic_params", {"rsi_period": 7}, id="logic_params"),
+    pytest.param(f"{ENTRY}.params", {"rsi_oversold": 30}, id="a whole number for a float"),
+    pytest.param("strategy.type", "NeuralNet", id="an unknown strategy runs CustomStrategy"),
+    pytest.param("data.symbol", "ETHBTC", id="the same symbol twice"),
+    pytest.param("strategy.parameters.position_size", 0.25, id="position size in the parameters"),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), ACCEPTED)
+def test_accepted(minimal: dict[str, Any], path: str, value: object) -> None:
+    assert validate_config(put(minimal, path, value)) == ()
+
+
+REFUSED = [
+    # path put, value, path of the error, part of the message, part of the hint
+    ("tradin", {}, "tradin", "unknown key", "did you mean trading?"),
+    ("broker.paper_trading_config.slipage_model", "x", None, "unknown key", "slippage_model"),
+    ("broker.type", "binanc", None, 'unknown broker "binanc"', "did you mean binance?"),
+    ("broker.trading_mode", "live", None, "live trading is not part of this version", '"paper"'),
+    ("broker.trading_mode", "demo", None, "must be 'paper' or 'live', not \"demo\"", ""),
+    ("broker.cash", "100", None, 'must be a number, not "100"', ""),
+    ("broker.cash", True, None, "must be a number, not true", ""),
+    ("broker.cash", float("nan"), None, "must be a finite number", ""),
+    ("broker.cash", float("inf"), None, "must be a finite number", ""),
+    ("broker.cash", 10**400, None, "is too large a number", ""),
+    ("broker.cash", 0, None, "must be greater than 0, not 0", ""),
+    ("broker.commission", 0.5, None, "must be at most 0.1, not 0.5", ""),
+    ("broker.api_key", "k", None, "never part of a configuration", "broker_accounts"),
+    ("broker.apiSecret", "s", None, "never part of a configuration", "broker_accounts"),
+    ("symbol", "btc/usdt", None, "must match", ""),
+    ("symbol", None, None, "is required", "BTCUSDT"),
+    ("data.symbol", "BTCUSDT", "symbol", 'is "ETHBTC" but data.symbol is "BTCUSDT"', "remove one"),
+    ("data.interval", "7h", None, "must be '1s', '1m'", ""),
+    ("data.interval", None, None, "must be '1s', '1m'", ""),
+    ("data.lookback_bars", 49, None, "must be at least 50, not 49", ""),
+    ("data.lookback_bars", 1001, None, "must be at most 1000", ""),
+    ("data.lookback_bars", 60.5, None, "must be a whole number", ""),
+    ("data.data_source", "bianance", None, "unknown data source", "did you mean binance?"),
+    ("data.data_source", "file", "data.file_path", "is required", ""),
+    ("trading", [], None, "must be an object, not a list", ""),
+    ("trading.order_type", "limit", None, "must be 'market'", ""),
+    ("trading.position_size", 1.5, None, "must be at most 1, not 1.5", ""),
+    ("trading.on_stop", "sell", None, "must be 'hold', 'flatten' or 'wait_flat'", ""),
+    ("risk_management.stop_loss_pct", 100, None, "must be less than 100", ""),
+    ("risk_management.trailing_stop", True, "risk_management.trailing_stop_pct", "is required", ""),
+    ("name", "a\0b", None, "contains a NUL character", ""),
+    ("name", "\ud800", None, "half of a surrogate pair", ""),
+    ("name", "x" * 20_000, None, "longer than 10000 characters", ""),
+    ("name", {1, 2}, None, "must be a JSON value, not a set", ""),
+    ("strategy", "CustomStrategy", None, "must be an object", ""),
+    ("strategy.parameters", None, None, "must be an object, not null", ""),
+    ("strategy.parameters.exit_logic", {}, f"{EXIT}.name", "is required", ""),
+    (f"{ENTRY}.name", "RSIOrBBEntrMixin", None, "unknown entry mixin", "did you mean RSIOrBBEntryMixin?"),
+    (f"{EXIT}.name", "Nothing", None, "unknown exit mixin", "known: ATRExitMixin, "),
+    (f"{ENTRY}.params", [1], None, "must be an object, not a list", ""),
+    (f"{ENTRY}.params.rsi_period", 1, None, "must be at least 2, not 1", ""),
+    (f"{ENTRY}.params.e_rsi_period", 1, None, "must be at least 2, not 1", ""),
+    (f"{ENTRY}.params.e_rsi_oversold", True, None, "must be a number, not true", ""),
+    (f"{ENTRY}.params.e_rsi_perod", 3, None, "unknown key", "did you mean rsi_period?"),
+    (f"{ENTRY}.params.x_rsi_period", 3, None, "unknown key", "did you mean rsi_period?"),
+    (f"{ENTRY}.params", {"rsi_period": 3, "e_rsi_period": 3}, f"{ENTRY}.params.e_rsi_period", "is the same", ""),
+    (f"{EXIT}.logic_params", {}, None, "another spelling of params", "remove one"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("put_at", "value", "path", "message", "hint"), REFUSED)
+def test_refused(
+    minimal: dict[str, Any], put_at: str, value: object, path: str | None, message: str, hint: str
+) -> None:
+    put(minimal, f"{EXIT}.params", {})
+    errors = errors_of(put(minimal, put_at, value))
+    assert set(errors) == {path or put_at}
+    error = errors[path or put_at]
+    assert message in error.message
+    assert hint in error.hint
+
+
+def test_two_different_position_sizes_name_both_places(sample: dict[str, Any]) -> None:
+    put(sample, "strategy.parameters.position_size", 0.2)
+    (error,) = validate_config(sample)
+    assert error.path == "trading.position_size"
+    assert error.message == "is 0.1 but strategy.parameters.position_size is 0.2"
+
+
+def test_an_indicator_longer_than_the_warm_up_is_refused(minimal: dict[str, Any]) -> None:
+    put(minimal, f"{ENTRY}.params", {"rsi_period": 60})
+    (error,) = validate_config(put(minimal, "data.lookback_bars", 50))
+    assert error.path == "data.lookback_bars"
+    assert "look back 61 bars" in error.message
+
+
+def test_every_error_at_once_one_line_each(minimal: dict[str, Any]) -> None:
+    for path, value in (
+        ("tradin", {}),
+        ("broker.cash", float("nan")),
+        (f"{ENTRY}.params", {"e_rsi_period": 1, "e_rsi": 2}),
+        (f"{EXIT}.name", "TimeExitMixin"),
+        ("data.data_source", "csv"),
+    ):
+        put(minimal, path, value)
+    with pytest.raises(ConfigInvalid) as caught:
+        parse_config(minimal)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(caught.value.errors) == 6
+    assert f"{ENTRY}.params.e_rsi_period: must be at least 2, not 1" in lines
+    assert "tradin: unknown key (did you mean trading?)" in lines
+
+
+def test_secrets_are_never_repeated(minimal: dict[str, Any]) -> None:
+    put(minimal, "broker", {"api_key": "AKIAVERYSECRET", "api_secret": "AKIAVERYSECRET"})
+    with pytest.raises(ConfigInvalid) as caught:
+        parse_config(minimal)
+    assert len(caught.value.errors) == 2
+    assert "AKIAVERYSECRET" not in str(caught.value)
+
+
+def test_errors_are_counted_beyond_fifty(minimal: dict[str, Any]) -> None:
+    for number in range(200):
+        minimal[f"key{number}"] = 1
+    errors = validate_config(minimal)
+    assert len(errors) == 51
+    assert errors[-1].message == "has 150 more errors"
+
+
+def test_keys_without_effect_are_named(minimal: dict[str, Any]) -> None:
+    config = parse_config(put(minimal, "risk_management.max_portfolio_risk", 5))
+    assert config.notices == ("risk_management.max_portfolio_risk isn't enforced yet",)
+
+
+class Knobs(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    knob: int = 3
+
+
+def test_names_from_plugins(minimal: dict[str, Any]) -> None:
+    extra = ExtraNames(entries={"acme:Entry": Knobs}, brokers=frozenset({"kraken"}))
+    put(minimal, f"{ENTRY}.name", "acme:Entry")
+    put(minimal, f"{ENTRY}.params", {"e_knob": 4})
+    put(minimal, "broker.type", "kraken")
+    assert parse_config(minimal, extra_names=extra).entry == LogicSpec("acme:Entry", Knobs(knob=4))
+    assert set(errors_of(minimal)) == {f"{ENTRY}.name", "broker.type"}
+
+
+def test_a_strategy_from_a_plugin_brings_its_own_parameters(minimal: dict[str, Any]) -> None:
+    extra = ExtraNames(strategies={"Knobby": Knobs, "Free": None})
+    minimal["strategy"] = {"type": "Knobby", "parameters": {"knob": 4, "position_size": 0.5}}
+    config = parse_config(minimal, extra_names=extra)
+    assert config.strategy_parameters == Knobs(knob=4)
+    assert config.entry == config.exit == LogicSpec("Knobby", Knobs(knob=4))
+    assert config.position_fraction == Decimal("0.5")
+
+    minimal["strategy"]["parameters"]["knob"] = "x"
+    (error,) = validate_config(minimal, extra_names=extra)
+    assert error.path == "strategy.parameters.knob"
+
+    minimal["strategy"]["type"] = "Free"
+    assert parse_config(minimal, extra_names=extra).strategy_parameters == {"knob": "x"}
+
+
+def test_a_strategy_section_alone(sample: dict[str, Any]) -> None:
+    assert validate_strategy(sample["strategy"]) == ()
+    put(sample, f"{ENTRY}.params.e_rsi_period", -1)
+    (error,) = validate_strategy(sample["strategy"])
+    assert error.path == f"{ENTRY}.params.e_rsi_period"
+    assert [error.path for error in validate_strategy(None)] == ["strategy"]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    node = root
+    for _ in range(depth):
+        node["a"] = {}
+        node = node["a"]
+    return root
+
+
+def cyclic() -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    root["a"] = [root, root, root]
+    return root
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        "{}",
+        [],
+        {},
+        nested(100_000),
+        cyclic(),
+        {1: 2},
+        {"x" * 100_000: 1},
+        {f"strateg{i}": i for i in range(1_900)},
+        {"strategy": {"parameters": {f"entry_logi{i}": i for i in range(1_900)}}},
+        {"a": list(range(100_000))},
+    ],
+    ids=["null", "text", "list", "empty", "deep", "cyclic", "key", "long key", "keys", "keys below", "long"],
+)
+def test_hostile_documents_are_refused_quickly(raw: object) -> None:
+    start = time.process_time()
+    errors = validate_config(raw)
+    assert time.process_time() - start < 0.1
+    assert errors
+    assert len("\n".join(map(str, errors))) < 20_000
+
+
+JSON_LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from([10**400, -(10**400), 1e308, 5e-324, "\0", "\ud800", object(), b"", Decimal(1)]),
+)
+JSON_VALUES = st.recursive(
+    JSON_LEAVES,
+    lambda child: st.lists(child, max_size=4) | st.dictionaries(st.text(max_size=8), child, max_size=4),
+    max_leaves=12,
+)
+PATHS = st.sampled_from(
+    [
+        *("id", "name", "enabled", "symbol", "version", "broker", "strategy", "data", "trading"),
+        *("risk_management", "notifications", "broker.cash", "broker.type", "broker.trading_mode"),
+        *("broker.paper_trading_config", "broker.paper_trading_config.fill_price", "data.interval"),
+        *("data.lookback_bars", "data.symbol", "trading.position_size", "trading.max_drawdown_pct"),
+        *("risk_management.trailing_stop", "risk_management.max_daily_trades", "strategy.type"),
+        *("strategy.parameters", "strategy.parameters.position_size", ENTRY, f"{ENTRY}.name"),
+        *(f"{ENTRY}.params", f"{ENTRY}.params.e_rsi_period", f"{EXIT}.logic_params", f"{EXIT}.indicators"),
+    ]
+)
+
+
+def put_if_possible(raw: dict[str, Any], path: str, value: object) -> None:
+    try:
+        put(raw, path, value)
+    except (TypeError, AttributeError):
+        return  # an earlier value took the place of the object above
+
+
+@settings(max_examples=150, deadline=None)
+@given(raw=JSON_VALUES)
+def test_anything_is_judged_without_another_exception(raw: object) -> None:
+    assert all(isinstance(error, ConfigError) for error in validate_config(raw))
+
+
+@settings(max_examples=250, deadline=None)
+@given(changes=st.lists(st.tuples(PATHS, JSON_VALUES), min_size=1, max_size=4))
+def test_a_damaged_config_is_refused_with_paths_or_usable(changes: list[tuple[str, object]]) -> None:
+    raw: dict[str, Any] = {
+        "symbol": "ETHBTC",
+        "strategy": {
+            "parameters": {
+                "entry_logic": {"name": "RSIOrBBEntryMixin"},
+                "exit_logic": {"name": "TimeBasedExitMixin"},
+            }
+        },
+        "data": {"interval": "5m"},
+    }
+    for path, value in changes:
+        put_if_possible(raw, path, value)
+    start = time.process_time()
+    errors = validate_config(raw)
+    str(ConfigInvalid(errors)).encode()
+    assert all(error.message for error in errors)
+    if not errors:
+        config = parse_config(raw)
+        assert 0 < config.position_fraction <= 1
+        assert config.initial_cash > 0
+        assert 50 <= config.lookback_bars <= 1000
+        assert config.interval_s > 0
+        assert 0 <= config.slippage < 1
+    assert time.process_time() - start < 0.1
