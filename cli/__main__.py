@@ -1,0 +1,5 @@
+"""`python -m cli` is `botfleet`."""
+
+from cli.main import main
+
+main()

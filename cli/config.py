@@ -1,0 +1,48 @@
+"""`botfleet config`: check a config before it reaches the database."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.output import Output
+from fleet.config import json_schema, validate_config
+from fleet.errors import PermanentError
+
+app = typer.Typer(help="Validate configs.", no_args_is_help=True)
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="JSON or YAML: a config, or an object with a key `config`; - is stdin.")],
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print.")] = Output.TABLE,
+) -> None:
+    """Check a config; exit code 1 when it is invalid."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(sys.stdin if str(file) == "-" else file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise PermanentError(f"{file} can't be read: {error}") from error
+    if isinstance(document, dict) and "config" in document and "strategy" not in document:
+        document = document["config"]
+    errors = validate_config(document)
+    if output in (Output.JSON, Output.YAML):
+        facts = [{"path": e.path, "message": e.message, "hint": e.hint} for e in errors]
+        print(json.dumps({"valid": not errors, "errors": facts}, indent=2))
+    elif errors:
+        for found in errors:
+            print(f"{found.path}: {found.message}" + (f" ({found.hint})" if found.hint else ""))
+    else:
+        print("valid")
+    raise typer.Exit(1 if errors else 0)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a bot's config."""
+    print(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,86 @@
+"""`botfleet db`: the schema, and the embedded server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.database import database_url
+from fleet.errors import PermanentError
+
+app = typer.Typer(help="Schema migrations, and a PostgreSQL server for trying things out.", no_args_is_help=True)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of BOTFLEET_DATABASE_URL to this version's schema; safe to repeat.
+
+    With BOTFLEET_CONTROLLER_PASSWORD or BOTFLEET_BOT_PASSWORD set, the roles botfleet_controller and botfleet_bot
+    may log in with them.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from fleet.migrations import newest, upgrade
+
+    url = database_url()
+    try:
+        upgrade(url)
+    except SQLAlchemyError as error:
+        raise PermanentError(f"migration failed: {str(error).splitlines()[0]}") from error
+    except ValueError as error:
+        raise PermanentError(str(error)) from error
+    for role, variable in (
+        ("botfleet_controller", "BOTFLEET_CONTROLLER_PASSWORD"),
+        ("botfleet_bot", "BOTFLEET_BOT_PASSWORD"),
+    ):
+        if password := os.environ.get(variable):
+            _let_log_in(url, role, password)
+    print(f"database is at revision {newest()}", file=sys.stderr)
+
+
+def _let_log_in(url: str, role: str, password: str) -> None:
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+        connection.execute(statement.format(sql.Identifier(role), sql.Literal(password)))
+
+
+@app.command()
+def serve(
+    data: Annotated[Path, typer.Option(help="Data folder; made when missing.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port.")] = 5432,
+) -> None:
+    """Run the embedded PostgreSQL in the foreground until SIGTERM; for laptops and evaluation only.
+
+    BOTFLEET_OWNER_PASSWORD is the password of the owner role `botfleet`; without it only loopback is served.
+    """
+    from fleet.embedded import EmbeddedPostgres
+
+    server = EmbeddedPostgres(data=data, host=host, port=port, password=os.environ.get("BOTFLEET_OWNER_PASSWORD"))
+    running = server.start(log=Path("/dev/stderr"))
+    print(f"PostgreSQL listens on {host}:{port}, data in {data}", file=sys.stderr)
+
+    def stop(*_: object) -> None:
+        running.process.send_signal(signal.SIGINT)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    code = _wait(running.process)
+    raise typer.Exit(0 if code == 0 else 1)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    while True:
+        try:
+            return process.wait()
+        except InterruptedError:
+            continue

@@ -1,0 +1,166 @@
+"""Closed candles from a broker whose answers are scripted: order, gaps, garbage, lateness."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from botrunner.feeds.candles import Candle
+from botrunner.feeds.source import (
+    POLL_MAX_S,
+    POLL_MIN_S,
+    CandleFileInvalid,
+    ExchangeCandles,
+    ExchangeClock,
+    FileCandles,
+    read_candles,
+)
+from botrunner.risk import Market
+from tests.support import FakeClock
+
+M = 60_000
+
+
+def candle(minute: int, price: str = "1") -> Candle:
+    p = Decimal(price)
+    return Candle(minute * M, p, p, p, p, Decimal(1))
+
+
+@dataclass
+class ScriptedBroker:
+    """Serves the candles that exist, as an exchange would, the running one included."""
+
+    minutes: list[Candle]
+    now_ms: int
+    name: str = "scripted"
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    def market(self, symbol: str) -> Market:
+        raise NotImplementedError
+
+    def server_time_ms(self) -> int:
+        return self.now_ms
+
+    def candles(self, symbol: str, interval: str, *, since_ms: int, limit: int) -> list[Candle]:
+        self.asked.append((since_ms, limit))
+        return [c for c in self.minutes if since_ms <= c.open_ms <= self.now_ms][:limit]
+
+
+def source(broker: ScriptedBroker) -> ExchangeCandles:
+    return ExchangeCandles(broker, symbol="X", interval="1m", interval_ms=M, clock=FakeClock())
+
+
+def opens(candles: list[Candle]) -> list[int]:
+    return [c.open_ms // M for c in candles]
+
+
+def test_the_running_candle_is_never_handed_out() -> None:
+    broker = ScriptedBroker([candle(n) for n in range(10)], now_ms=5 * M - 1)
+    assert opens(source(broker).poll(2 * M)) == [3]
+    broker.now_ms = 5 * M
+    assert opens(source(broker).poll(2 * M)) == [3, 4]
+
+
+def test_nothing_is_asked_before_a_candle_can_have_closed() -> None:
+    broker = ScriptedBroker([candle(n) for n in range(10)], now_ms=4 * M - 1)
+    assert source(broker).poll(2 * M) == []
+    assert broker.asked == []
+
+
+def test_duplicates_disorder_and_garbage_are_dropped() -> None:
+    broken = Candle(4 * M, Decimal(1), Decimal("0.5"), Decimal(1), Decimal(1), Decimal(1))
+    broker = ScriptedBroker([candle(3), candle(2), candle(3, "9"), broken, candle(5)], now_ms=100 * M)
+    found = source(broker)
+    assert opens(found.poll(1 * M)) == [2, 3]
+    assert opens(found.poll(3 * M)) == [5]
+
+
+def test_a_gap_is_accepted_only_when_it_is_still_there_at_the_second_look() -> None:
+    broker = ScriptedBroker([candle(1), candle(2), candle(5)], now_ms=7 * M)
+    found = source(broker)
+    assert opens(found.poll(0)) == [1, 2]
+    broker.minutes.insert(2, candle(3))  # a late candle turns up
+    assert opens(found.poll(2 * M)) == [3]
+    assert opens(found.poll(3 * M)) == [5]
+
+
+def test_a_revised_candle_is_not_handed_out_again() -> None:
+    broker = ScriptedBroker([candle(n) for n in range(5)], now_ms=5 * M)
+    found = source(broker)
+    assert opens(found.poll(0)) == [1, 2, 3, 4]
+    broker.minutes[2] = candle(2, "7")
+    assert found.poll(4 * M) == []
+
+
+def test_history_reads_page_by_page() -> None:
+    broker = ScriptedBroker([candle(n) for n in range(2500) if n != 1700], now_ms=2600 * M)
+    found = source(broker).history(100 * M, 2400 * M)
+    assert opens(found) == [n for n in range(100, 2400) if n != 1700]
+    assert len(broker.asked) == 3
+
+
+def test_a_new_bot_begins_at_the_newest_closed_candle_even_after_a_gap() -> None:
+    broker = ScriptedBroker([candle(n) for n in range(5)], now_ms=9 * M)
+    assert source(broker).latest_closed_ms() == 4 * M
+
+
+@pytest.mark.parametrize(
+    ("speed", "ahead_s", "wait"),
+    [(1, 30, 30.0), (60, 30, 0.5), (300, 60, 0.2), (1, 0, 0.0)],
+)
+def test_the_exchanges_clock_has_a_rate(speed: int, ahead_s: int, wait: float) -> None:
+    clock = ExchangeClock()
+    for second in range(3):
+        clock.sampled(monotonic=100.0 + second, server_ms=second * 1000 * speed)
+    assert clock.seconds_until(2000 * speed + ahead_s * 1000, monotonic=102.0) == pytest.approx(wait)
+
+
+def test_jitter_of_a_real_clock_is_not_taken_for_speed() -> None:
+    clock = ExchangeClock()
+    for second, jitter in enumerate((0, 300, -200, 400)):
+        clock.sampled(monotonic=float(second), server_ms=second * 1000 + jitter)
+    assert clock.seconds_until(3400 + 10_000, monotonic=3.0) == pytest.approx(10.0)
+
+
+def test_waits_are_bounded() -> None:
+    broker = ScriptedBroker([candle(n) for n in range(5)], now_ms=5 * M)
+    found = source(broker)
+    found.poll(4 * M)
+    assert found.wait_s(4 * M) == POLL_MAX_S
+    assert found.wait_s(0) == POLL_MIN_S
+
+
+HEADER = "timestamp,open,high,low,close,volume\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "has no candles"),
+        (HEADER, "has no candles"),
+        (HEADER + "1,1,1,1,1\n", ":2: expected"),
+        (HEADER + "1,1,1,x,1,1\n", ":2: expected"),
+        (HEADER + "60000,1,1,1,1,1\n60000,1,1,1,1,1\n", ":3: candles must be in order"),
+        (HEADER + "60000,1,0.5,1,1,1\n", ":2: low ≤ open"),
+    ],
+)
+def test_bad_files_name_the_line(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "X-1m.csv"
+    path.write_text(text)
+    with pytest.raises(CandleFileInvalid, match=complaint):
+        read_candles(path)
+
+
+def test_a_missing_file_names_its_place_in_the_config(tmp_path: Path) -> None:
+    with pytest.raises(CandleFileInvalid, match=r"data\.file_path"):
+        read_candles(tmp_path / "none.csv")
+
+
+def test_file_candles_are_exact(tmp_path: Path) -> None:
+    path = tmp_path / "X-1m.csv"
+    path.write_text(HEADER + "60000,0.00141342,0.00141557,0.00141266,0.00141418,1482\n120000,1,2,1,2,0\n")
+    found = FileCandles(path)
+    assert found.poll(None)[0].open == Decimal("0.00141342")
+    assert opens(found.poll(60_000)) == [2]
+    assert opens(found.history(60_000, 120_000)) == [1]

@@ -1,0 +1,63 @@
+"""The deadline: which moments allow an order, and which end the process."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from botrunner.fence import Deadlines, Fence, stop_reason
+from fleet.states import ExitReason
+
+DEADLINES = Deadlines(heartbeat_s=5, stop_s=15, exit_s=600)
+
+
+@pytest.mark.parametrize(
+    ("now", "may_send", "must_exit"),
+    [(100.0, True, False), (114.9, True, False), (115.0, False, False), (699.9, False, False), (700.0, False, True)],
+)
+def test_deadlines_count_from_the_claim(now: float, may_send: bool, must_exit: bool) -> None:
+    fence = Fence(DEADLINES, claimed_at=100.0)
+    assert fence.may_send(now) is may_send
+    assert fence.must_exit(now) is must_exit
+
+
+def test_the_time_of_sending_counts_not_that_of_the_answer() -> None:
+    fence = Fence(DEADLINES, claimed_at=100.0)
+    fence.acknowledged(sent_at=105.0)  # answered at 112
+    assert not fence.may_send(120.0)
+
+
+def test_a_later_acknowledged_heartbeat_gives_the_right_back() -> None:
+    fence = Fence(DEADLINES, claimed_at=100.0)
+    assert not fence.may_send(130.0)
+    fence.acknowledged(sent_at=131.0)
+    assert fence.may_send(132.0)
+
+
+def test_a_lost_run_never_gets_the_right_back() -> None:
+    fence = Fence(DEADLINES, claimed_at=100.0)
+    fence.lose()
+    fence.acknowledged(sent_at=101.0)
+    assert not fence.may_send(101.0)
+    assert fence.lost
+
+
+@given(st.lists(st.floats(0, 1000), max_size=20), st.floats(0, 2000))
+def test_never_a_right_longer_than_t_stop_after_the_newest_send(sent: list[float], now: float) -> None:
+    fence = Fence(DEADLINES, claimed_at=0.0)
+    for moment in sent:
+        fence.acknowledged(sent_at=moment)
+    newest = max([0.0, *sent])
+    assert fence.may_send(now) == (now - newest < DEADLINES.stop_s)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("superseded", ExitReason.SUPERSEDED),
+        ("stopped", ExitReason.STOPPED),
+        (None, ExitReason.STOPPED),
+        ("?", ExitReason.STOPPED),
+    ],
+)
+def test_stop_reason(text: str | None, reason: ExitReason) -> None:
+    assert stop_reason(text) is reason
