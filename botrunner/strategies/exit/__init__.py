@@ -1,0 +1,17 @@
+"""Built-in exit mixins, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from botrunner.strategies.exit.atr import ATRExitMixin
+from botrunner.strategies.exit.fixed_ratio import FixedRatioExitMixin
+from botrunner.strategies.exit.time_based import TimeBasedExitMixin
+from botrunner.strategies.exit.trailing_stop import TrailingStopExitMixin
+from botrunner.strategies.mixins import ExitMixin
+
+EXIT_MIXINS: Mapping[str, type[ExitMixin[Any]]] = MappingProxyType(
+    {mixin.__name__: mixin for mixin in (ATRExitMixin, FixedRatioExitMixin, TrailingStopExitMixin, TimeBasedExitMixin)}
+)

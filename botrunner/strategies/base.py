@@ -1,0 +1,100 @@
+"""What the bot and its strategies say to each other.
+
+A strategy judges one closed bar at a time and answers with a signal; orders, fills, limits and money are the
+bot's work. The engine is rebuilt again and again: fresh indicators, warmed up over bars on which `decide`
+isn't called, then `import_state`. So a strategy's answers may depend on its lines and on what it exports, and
+on nothing else; then a restart changes no decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Protocol
+
+import backtrader as bt
+from pydantic import JsonValue
+
+State = dict[str, JsonValue]
+"""What has to survive a rebuild besides the indicators. Floats survive JSON exactly; Decimals go as texts."""
+
+
+class Direction(StrEnum):
+    """Side of a position."""
+
+    LONG = "long"
+    SHORT = "short"
+
+
+class SignalKind(StrEnum):
+    """What a signal asks for."""
+
+    ENTER = "enter"
+    EXIT = "exit"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What a strategy wants at the close of one bar."""
+
+    kind: SignalKind
+    reason: str
+    """A stable word for the trade's record: `rsi_bb_volume`, `atr_stop`, `take_profit`."""
+    direction: Direction = Direction.LONG
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPosition:
+    """The bot's position as a strategy sees it; None while flat."""
+
+    direction: Direction
+    size: Decimal
+    """Base currency."""
+    entry_price: Decimal
+    """Average price of the entry's fills, quote currency."""
+    entry_at: datetime
+    """When it was filled, UTC."""
+    bars_held: int
+    """Closed bars since the entry's bar."""
+
+
+class StrategyHost(Protocol):
+    """The bot behind a strategy."""
+
+    def on_bar(self, strategy: Any, /) -> None:
+        """The strategy's lines stand at a new closed bar and its indicators have enough bars."""
+
+
+class BaseStrategy(bt.Strategy):
+    """Base of every strategy; override `decide` and, with state of its own, the four methods below it.
+
+    Params:
+        bot: the StrategyHost; it decides whether a bar is warm-up.
+        parameters: validated, `CustomParameters` or what the strategy's `params_model` made of the config.
+    """
+
+    params = (("bot", None), ("parameters", None))
+
+    def next(self) -> None:
+        """Hand the bar to the bot."""
+        self.p.bot.on_bar(self)
+
+    def decide(self, position: OpenPosition | None) -> Signal | None:
+        """What to do at the close of the current bar; called once per closed bar after the warm-up."""
+        raise NotImplementedError
+
+    def on_entered(self, position: OpenPosition) -> None:
+        """The entry was filled: at this bar's close after `decide`, or at its open before."""
+
+    def on_exited(self) -> None:
+        """The position was closed, by a signal or by a protection outside the strategy."""
+
+    def export_state(self) -> State:
+        """Everything that isn't an indicator line, as JSON."""
+        return {}
+
+    def import_state(self, state: Mapping[str, JsonValue]) -> None:
+        """Go on from an earlier `export_state`; called before the first bar. Empty: nothing was exported."""

@@ -1,0 +1,30 @@
+"""RSIBBVolumeEntryMixin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botrunner.strategies.base import Signal
+from botrunner.strategies.entry.conditions import BusyVolume, lower_band, oversold
+from botrunner.strategies.mixins import EntryMixin, enter
+from fleet.config.mixins import RSIBBVolumeEntryParams
+
+
+class RSIBBVolumeEntryMixin(EntryMixin[RSIBBVolumeEntryParams]):
+    """Enter long when RSI is oversold, close is at the lower Bollinger band and volume is above its mean.
+
+    No deviation from the original design.
+    """
+
+    params_model = RSIBBVolumeEntryParams
+
+    def __init__(self, strategy: Any, params: RSIBBVolumeEntryParams) -> None:
+        super().__init__(strategy, params)
+        self._oversold = oversold(self.data, params)
+        self._band = lower_band(self.data, params)
+        self._volume = BusyVolume(self.data, period=params.vol_ma_period, ratio=params.min_volume_ratio)
+
+    def signal(self) -> Signal | None:
+        """All three conditions at this bar."""
+        met = self._oversold.met() and self._band.met() and self._volume.met()
+        return enter("rsi_bb_volume") if met else None

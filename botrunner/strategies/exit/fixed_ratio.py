@@ -1,0 +1,26 @@
+"""FixedRatioExitMixin."""
+
+from __future__ import annotations
+
+from botrunner.strategies.base import OpenPosition, Signal
+from botrunner.strategies.mixins import ExitMixin, leave, sign
+from fleet.config.mixins import FixedRatioExitParams
+
+
+class FixedRatioExitMixin(ExitMixin[FixedRatioExitParams]):
+    """Exit when close is take_profit above or stop_loss below the entry price (for shorts, mirrored).
+
+    Deviation from the original design: the entry price is that of the fill, not of the signal.
+    """
+
+    params_model = FixedRatioExitParams
+
+    def signal(self, position: OpenPosition) -> Signal | None:
+        """Whether close has reached either price."""
+        entry, side = float(position.entry_price), sign(position)
+        close = side * self.data.close[0]
+        if close >= side * entry * (1 + side * self.params.take_profit):
+            return leave("take_profit", position)
+        if close <= side * entry * (1 - side * self.params.stop_loss):
+            return leave("stop_loss", position)
+        return None

@@ -1,0 +1,79 @@
+"""StrategyHandler: which strategies and mixins there are, which class runs a type, whether a config fits.
+
+A factory without state: the registry is the installed code (`strategies.registry`). An unknown strategy type
+runs CustomStrategy, as the original design has it; the caller is told, to warn about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from botrunner.strategies.base import BaseStrategy
+from botrunner.strategies.custom import CustomStrategy
+from botrunner.strategies.registry import CUSTOM_STRATEGY, entry_mixins, exit_mixins, plugins
+from fleet.config import ConfigError, ExtraNames, validate_strategy
+from fleet.config.schema import parameter_table
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedStrategy:
+    """The class that runs a strategy type."""
+
+    cls: type[BaseStrategy]
+    fell_back: bool
+    """Nobody knows the type; CustomStrategy stands in."""
+
+
+class StrategyHandler:
+    """Registry of strategies and mixins, built-in and from installed packages."""
+
+    def get_strategy_class(self, strategy_type: str) -> ResolvedStrategy:
+        """The class for a type; CustomStrategy for an unknown one."""
+        known = _strategies().get(strategy_type)
+        return ResolvedStrategy(known or CustomStrategy, fell_back=known is None)
+
+    def validate_strategy_config(self, strategy_config: object) -> tuple[ConfigError, ...]:
+        """Every error of a configuration's `strategy` section; empty when it can be run."""
+        return validate_strategy(strategy_config, extra_names=self.extra_names())
+
+    def extra_names(self) -> ExtraNames:
+        """The names from packages with their parameters' models, for `fleet.config.parse_config`."""
+        return ExtraNames(
+            strategies=_models(plugins("botfleet.strategies")),
+            entries=_models(plugins("botfleet.entry_mixins")),
+            exits=_models(plugins("botfleet.exit_mixins")),
+        )
+
+    def list(self) -> list[dict[str, Any]]:
+        """Strategies, entry and exit mixins in this order: `name`, `kind` (strategy, entry, exit), `parameters`.
+
+        Each parameter has its `type`, `default`, `minimum` and `maximum`, as far as it has them.
+        """
+        kinds = (("strategy", _strategies()), ("entry", entry_mixins()), ("exit", exit_mixins()))
+        return [
+            {"name": name, "kind": kind, "parameters": _parameters(cls)}
+            for kind, classes in kinds
+            for name, cls in sorted(classes.items())
+        ]
+
+
+def _strategies() -> Mapping[str, type[Any]]:
+    return {CUSTOM_STRATEGY: CustomStrategy, **plugins("botfleet.strategies")}
+
+
+def _models(classes: Mapping[str, type[Any]]) -> dict[str, type[BaseModel] | None]:
+    return {name: _model(cls) for name, cls in classes.items()}
+
+
+def _model(cls: type[Any]) -> type[BaseModel] | None:
+    model = getattr(cls, "params_model", None)
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _parameters(cls: type[Any]) -> dict[str, dict[str, Any]]:
+    model = _model(cls)
+    return parameter_table(model) if model else {}
