@@ -1,0 +1,1 @@
+"""What the controller watches: rows of the database, and pods."""

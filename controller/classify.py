@@ -1,0 +1,174 @@
+"""From facts to one named condition of the current run, and whether the observer may be trusted.
+
+Total: every combination of run and pods is exactly one `Condition`. A condition says what is the case, never
+what to do; `controller.plan` decides that. Pure: no I/O, `now` is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from controller.facts import Observer, PodFacts, PodPhase, Policy, RunFacts
+
+FENCED_EXIT_CODE = 3
+"""A bot's exit code for: this run isn't mine (any more). It says nothing about the process that has claimed it."""
+
+
+class Condition(StrEnum):
+    """What is the case with the current run."""
+
+    ABSENT = "absent"
+    """There is none: the newest run has ended, or there never was one."""
+    UNCREATED = "uncreated"
+    """Committed, but no pod was ever created for it as far as is known."""
+    STARTING = "starting"
+    """Its pod exists and hasn't claimed it yet."""
+    UNCLAIMABLE = "unclaimable"
+    """Nobody claimed it and nobody will: no pod left that could, or the deadline is over."""
+    DEAD = "dead"
+    """The end of its process was reported: a proof of death."""
+    ALIVE = "alive"
+    """Claimed, with heartbeats and progress."""
+    SILENT = "silent"
+    """No heartbeat for T_dead, under the eyes of a trustworthy observer: may be fenced."""
+    UNWATCHED = "unwatched"
+    """No heartbeat for T_dead, but the observer was away or suspects itself: must not be fenced."""
+    HUNG = "hung"
+    """Heartbeats without progress of the main loop."""
+    STOPPING = "stopping"
+    """Asked to stop, within its grace period."""
+    DEAF = "deaf"
+    """Asked to stop, and the grace period is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A condition with its evidence.
+
+    Attributes:
+        pod: the pod of the run's epoch that speaks for it, when there is one.
+        until: when time alone changes the condition; None when only an event (or the overdue query) does.
+    """
+
+    condition: Condition
+    pod: PodFacts | None = None
+    until: datetime | None = None
+
+
+def classify(
+    run: RunFacts | None, pods: Sequence[PodFacts], *, now: datetime, observer: Observer, policy: Policy
+) -> Verdict:
+    """The one condition that holds for the newest run, seen with all of the bot's pods."""
+    if run is None or run.ended:
+        return Verdict(Condition.ABSENT)
+    own = [pod for pod in pods if pod.epoch == run.epoch]
+    if not run.claimed:
+        return _unclaimed(run, own, now=now, observer=observer, policy=policy)
+    return _claimed(run, own, now=now, observer=observer, policy=policy)
+
+
+def _unclaimed(run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observer: Observer, policy: Policy) -> Verdict:
+    pod = own_pod(run, own)
+    deadline = max(run.created_at, observer.connected_since) + timedelta(seconds=policy.claim_deadline_s)
+    if run.stop_requested_at is not None or now >= deadline:
+        return Verdict(Condition.UNCLAIMABLE, pod)
+    if any(candidate.may_run and not candidate.deleting for candidate in own):
+        return Verdict(Condition.STARTING, pod, deadline)
+    if not own and run.pod_uid is None:
+        return Verdict(Condition.UNCREATED, None, deadline)
+    return Verdict(Condition.UNCLAIMABLE, pod)
+
+
+def _claimed(run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observer: Observer, policy: Policy) -> Verdict:
+    dead = proof_of_death(run, own)
+    if dead is not None:
+        return Verdict(Condition.DEAD, dead)
+    pod = own_pod(run, own)
+    t_dead = timedelta(seconds=policy.t_dead_s)
+    if now - run.beat_at >= t_dead:
+        trusted_at = observer.connected_since + t_dead
+        if observer.suspicious or now < trusted_at:
+            again = now + timedelta(seconds=policy.heartbeat_interval_s)
+            return Verdict(Condition.UNWATCHED, pod, again if observer.suspicious else trusted_at)
+        return Verdict(Condition.SILENT, pod)
+    stalled = now - run.advanced_at >= timedelta(seconds=policy.hung_after_s)
+    if run.stop_requested_at is not None:
+        grace_over = stop_deadline(run, observer=observer, policy=policy)
+        if run.waits_until_flat and not stalled:
+            return Verdict(Condition.STOPPING, pod)
+        if now >= grace_over:
+            return Verdict(Condition.DEAF, pod)
+        return Verdict(Condition.STOPPING, pod, grace_over)
+    return Verdict(Condition.HUNG if stalled else Condition.ALIVE, pod)
+
+
+def own_pod(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
+    """Which of the epoch's pods counts: the claimant, then the recorded one, then one that may run."""
+    if not own:
+        return None
+
+    def rank(pod: PodFacts) -> tuple[bool, bool, bool, bool, str]:
+        return (
+            not _claimant(run, pod),
+            pod.uid != run.pod_uid,
+            not pod.may_run,
+            pod.deleting,
+            pod.uid,
+        )
+
+    return min(own, key=rank)
+
+
+def proof_of_death(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
+    """The pod whose reported end proves that the process which claimed the run is dead, or None.
+
+    A pod is known to be the claimant when its uid is part of the claim. Where the claim doesn't say, a reported
+    end counts if no other pod of the epoch may still run. A process that lost the claim to another one ends too,
+    with an exit code of its own: that counts only if the epoch never had a second pod, as far as is known.
+    """
+    ended = [pod for pod in own if pod.phase is PodPhase.TERMINATED]
+    for pod in ended:
+        if _claimant(run, pod):
+            return pod
+    if any(_claimant(run, pod) or pod.may_run for pod in own):
+        return None
+    only_one = len(own) == 1 and own[0].uid == run.pod_uid
+    return next((pod for pod in ended if pod.exit_code != FENCED_EXIT_CODE or only_one), None)
+
+
+def stop_deadline(run: RunFacts, *, observer: Observer, policy: Policy) -> datetime:
+    """When a run that was asked to stop may be fenced for not having done so."""
+    asked = max(run.stop_requested_at or run.created_at, observer.connected_since)
+    return asked + timedelta(seconds=policy.grace_s + policy.stop_slack_s)
+
+
+def suspect_observer(*, claimed: int, quiet_since: Sequence[datetime], now: datetime, policy: Policy) -> bool:
+    """Whether a mass death looks like a fault of the observer (database, clock, network).
+
+    True when more than half of at least `mass_minimum` claimed runs fell silent within one heartbeat interval:
+    last heartbeats of bots that stop together at most span two intervals, as each is up to one interval old.
+
+    Args:
+        claimed: current runs that a process has claimed, without those whose death is explained (lost node).
+        quiet_since: their last heartbeats, of those without one for more than T_stop.
+        now: by the database's clock.
+        policy: intervals and the minimum.
+    """
+    if claimed < policy.mass_minimum:
+        return False
+    span = timedelta(seconds=2 * policy.heartbeat_interval_s)
+    moments = sorted(moment for moment in quiet_since if moment <= now)
+    first = 0
+    for index, moment in enumerate(moments):
+        while moment - moments[first] > span:
+            first += 1
+        if 2 * (index - first + 1) > claimed:
+            return True
+    return False
+
+
+def _claimant(run: RunFacts, pod: PodFacts) -> bool:
+    return bool(pod.uid) and run.claimed_by is not None and pod.uid in run.claimed_by

@@ -1,0 +1,127 @@
+"""The controller as a process: wiring only.
+
+Exit codes: 0 asked to stop, 1 something failed that a restart may heal, 2 settings are wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+import time
+
+from controller.manager import StrategyManager
+from controller.metrics import Metrics
+from controller.observe.pods import PodStore
+from controller.runner import Intervals, TradingRunner
+from controller.runtime import RunningRuntime
+from controller.runtime.process import ProcessRuntime, StateFolder
+from controller.settings import Settings, SettingsInvalid, load_settings
+from controller.shards import ShardKeeper
+from controller.store import PostgresStore
+from controller.workqueue import WorkQueue
+from fleet.log import configure_logging, get_logger
+
+EXIT_USAGE = 2
+
+log = get_logger("main")
+
+
+def main() -> int:
+    """Run the controller with the settings of the environment."""
+    try:
+        settings = load_settings()
+        configure_logging(level=settings.log_level, form=settings.log_format)
+    except (SettingsInvalid, ValueError) as error:
+        print(f"controller: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    # what was imported stays for ever: keep the collector from walking it again and again
+    gc.freeze()
+    return asyncio.run(run(settings))
+
+
+async def run(settings: Settings) -> int:
+    """Wire all parts and run them; returns the exit code."""
+    metrics = Metrics()
+    folder = StateFolder(settings.state_dir)
+    holder = holder_name(settings, folder)
+
+    async def sync(bot_id: int) -> float | None:
+        with metrics.sync_seconds.time():
+            return await manager.sync(bot_id)
+
+    queue = WorkQueue(sync, settings.workers)
+    pods = PodStore(queue.add)
+    runtime = build_runtime(settings, pods, folder, metrics)
+    store = PostgresStore(
+        settings.database_url,
+        connections=settings.database_connections,
+        controller=holder,
+        runtime=settings.runtime,
+        lease=lambda: keeper.current(),
+    )
+    keeper = ShardKeeper(store=store, holder=holder, ttl_s=settings.shard_ttl_s, clock=time.monotonic)
+    manager = StrategyManager(
+        store=store, runtime=runtime, policy=settings.policy, metrics=metrics, may_act=lambda: keeper.held
+    )
+    runner = TradingRunner(
+        url=settings.database_url,
+        store=store,
+        runtime=runtime,
+        manager=manager,
+        queue=queue,
+        keeper=keeper,
+        policy=settings.policy,
+        intervals=Intervals(settings.poll_interval_s, settings.watch_interval_s, settings.relist_interval_s),
+        metrics=metrics,
+        http=(settings.http_host, settings.http_port),
+        prepare=prepare(settings, folder),
+    )
+    log.info("starting", runtime=settings.runtime, holder=holder)
+    return await runner.run()
+
+
+def build_runtime(settings: Settings, pods: PodStore, folder: StateFolder, metrics: Metrics) -> RunningRuntime:
+    """The runtime that the settings name. Only the kubernetes one imports kopf and the Kubernetes client."""
+    if settings.runtime == "process":
+        return ProcessRuntime(
+            command=process_command(settings),
+            environment={"BOTFLEET_DATABASE_URL": settings.database_url, **settings.bot_environment},
+            folder=folder,
+            store=pods,
+            grace_s=settings.grace_s,
+            metrics=metrics,
+        )
+    from controller.runtime.kubernetes import KubernetesRuntime
+
+    return KubernetesRuntime(
+        template=settings.pod_template,
+        store=pods,
+        qps=settings.kube_qps,
+        burst=settings.kube_burst,
+        metrics=metrics,
+        clock=time.monotonic,
+    )
+
+
+def process_command(settings: Settings) -> list[str]:
+    """A bot's command; `python` means the interpreter that runs the controller."""
+    first, *rest = settings.bot_command
+    return [sys.executable if first == "python" else first, *rest]
+
+
+def holder_name(settings: Settings, folder: StateFolder) -> str:
+    """A name that no other living controller has: of the pod, or of the machine and its locked state folder."""
+    host = settings.controller_name or socket.gethostname()
+    return f"{host}:{folder.path}" if settings.runtime == "process" else host
+
+
+async def prepare(settings: Settings, folder: StateFolder) -> None:
+    """Wait until no other controller uses the state folder."""
+    if settings.runtime != "process":
+        return
+    while not folder.lock():
+        log.info("state_folder_in_use", folder=str(folder.path), pid=os.getpid())
+        await asyncio.sleep(1)

@@ -1,0 +1,434 @@
+"""StrategyManager: what rows want, made true, one bot at a time.
+
+`sync` reads the facts, asks the planner, carries its actions out in order, and repeats until nothing is left to do.
+It is the only reader of configs: each version is validated once, and only a valid one is ever started. It holds
+no truth of its own: a manager that is restarted at any point goes on from the database and the pods. It awaits
+nothing but its collaborators, so the simulation can run it step by step.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypedDict
+
+from controller.facts import BotFacts, Observer, Policy, RunEnd, RunFacts
+from controller.metrics import Metrics
+from controller.plan import (
+    Action,
+    AdoptConfig,
+    CreatePod,
+    DeletePod,
+    EndRun,
+    FenceRun,
+    Guard,
+    Notify,
+    Plan,
+    RequestStop,
+    SetStatus,
+    StartRun,
+    Wait,
+    plan,
+)
+from controller.podspec import PodRequest, pod_name
+from controller.runtime import CreateRefused, Runtime
+from controller.shards import LeaseLost
+from controller.store import Store
+from fleet.config import ConfigInvalid, OnStop, hot_fields, only_hot_fields_differ, parse_config
+from fleet.errors import TransientError
+from fleet.log import get_logger
+from fleet.states import ExitReason
+from fleet.trading_service.bots import BotRecord, Notification, RunRecord
+
+log = get_logger("manager")
+
+MAX_STEPS = 8
+"""Plans in one sync; the longest way (end, start, create, status) takes four."""
+
+SOON_S = 1.0
+"""When to look again after something else was quicker, or a row was busy."""
+
+CONTACT_GAP_S = 10.0
+"""Without an answer of the database for longer, by its own clock, heartbeats may have been lost with it: T_dead
+counts anew. Covers outages, a stopped controller, and a machine that slept with everything on it."""
+
+
+@dataclass(slots=True)
+class Contact:
+    """Since when the database has been watched without a gap."""
+
+    _since: datetime | None = field(default=None, init=False)
+    _last: datetime | None = field(default=None, init=False)
+
+    def seen(self, now: datetime) -> datetime:
+        """Note an answer; returns the begin of the unbroken watch."""
+        gap = timedelta(seconds=CONTACT_GAP_S)
+        if self._since is None or self._last is None or now - self._last > gap or self._last - now > gap:
+            self._since = self._last = now
+        self._last = max(self._last, now)
+        return self._since
+
+
+@dataclass(frozen=True, slots=True)
+class KnownConfig:
+    """What is kept of a validated config: not the document, which 10,000 times would fill the memory."""
+
+    invalid: str | None
+    mode: str = "paper"
+    waits_until_flat: bool = False
+
+
+class StrategyManager:
+    """Desired state into actions.
+
+    Args:
+        store: the database.
+        runtime: where bots run.
+        policy: the planner's times.
+        metrics: counts what is done.
+        may_act: whether the controller's own lease is valid at this moment.
+    """
+
+    CACHE = 25_000
+    """Config versions kept; two for each of 10,000 bots, and some."""
+
+    def __init__(
+        self, *, store: Store, runtime: Runtime, policy: Policy, metrics: Metrics, may_act: Callable[[], bool]
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._policy = policy
+        self._metrics = metrics
+        self._may_act = may_act
+        self._configs: OrderedDict[tuple[int, int], KnownConfig] = OrderedDict()
+        self.contact = Contact()
+        self.suspicious = False
+
+    async def sync(self, bot_id: int) -> float | None:
+        """Bring one bot as far as possible towards what its row wants.
+
+        Returns:
+            Seconds until it must be looked at again if nothing happens; None when nothing but an event matters.
+
+        Raises:
+            TransientError: something didn't answer; what is done is done, the rest is for the next sync.
+        """
+        for _ in range(MAX_STEPS):
+            step = await self._step(bot_id)
+            if not step.again:
+                return step.look_after_s
+        return SOON_S
+
+    async def _step(self, bot_id: int) -> _Step:
+        if not self._may_act():
+            raise LeaseLost("this controller may not decide at the moment")
+        pods = self._runtime.pods(bot_id)  # before the row: see plan()
+        record = await self._store.load(bot_id)
+        if record is None:
+            orphaned = plan(
+                None, None, pods, now=_EPOCH, observer=Observer(connected_since=_EPOCH), policy=self._policy
+            )
+            return await self._carry_out(_Case(bot_id, None, None, _EPOCH), orphaned)
+        observer = Observer(connected_since=self.contact.seen(record.now), suspicious=self.suspicious)
+        bot = await self._bot_facts(record)
+        if bot is None:
+            return _Step(again=True)
+        newest = record.runs[0] if record.runs else None
+        run = await self._run_facts(record, newest, bot) if newest else None
+        planned = plan(
+            bot,
+            run,
+            pods,
+            ends=_ends(record),
+            now=record.now,
+            observer=observer,
+            policy=self._policy,
+        )
+        return await self._carry_out(_Case(bot_id, record, run, record.now), planned)
+
+    async def _carry_out(self, case: _Case, planned: Plan) -> _Step:
+        """Do everything in the plan, even when a part of it fails; then raise the first failure."""
+        acted = busy = False
+        failure: TransientError | None = None
+        for action in planned.actions:
+            if isinstance(action, Wait):
+                continue
+            try:
+                done = await self._do(case, action)
+            except TransientError as error:
+                failure = failure or error
+                log.warning("action_failed", **case.fields, action=_words(action), error=str(error)[:500])
+                continue
+            log.info("acted", **case.fields, condition=planned.condition, action=_words(action), done=done)
+            if isinstance(action, SetStatus | Notify):
+                busy = busy or not (done or isinstance(action, Notify))
+            else:
+                acted = True
+        if failure is not None:
+            raise failure
+        if acted:
+            return _Step(again=True)
+        look_after_s = None if planned.until is None else max(0.0, (planned.until - case.now).total_seconds())
+        if busy:
+            look_after_s = min(SOON_S, SOON_S if look_after_s is None else look_after_s)
+        return _Step(again=False, look_after_s=look_after_s)
+
+    async def _do(self, case: _Case, action: Action) -> bool:
+        """Carry out one action; False when something else was quicker."""
+        match action:
+            case StartRun():
+                return await self._start(case, action)
+            case CreatePod():
+                return await self._create(case, action)
+            case DeletePod():
+                self._check()
+                await self._runtime.delete(action.pod)
+                return True
+            case RequestStop():
+                self._metrics.stops_requested.labels(action.reason).inc()
+                return await self._store.request_stop(case.bot_id, action.epoch, action.reason)
+            case EndRun():
+                return await self._end(case, action)
+            case FenceRun():
+                return await self._fence(case, action)
+            case AdoptConfig():
+                return await self._adopt(case, action)
+            case SetStatus():
+                return await self._store.set_status(
+                    case.bot_id,
+                    seen=case.row.status,
+                    status=action.status,
+                    message=action.message,
+                    error_count=action.error_count,
+                )
+            case Notify():
+                return await self._store.notify(
+                    Notification(
+                        bot_id=case.bot_id,
+                        kind=action.kind,
+                        severity="critical",
+                        title=action.title,
+                        body=action.body,
+                        key=action.key,
+                    )
+                )
+            case Wait():
+                return True
+
+    async def _start(self, case: _Case, action: StartRun) -> bool:
+        name = pod_name(case.bot_id, case.row.name, action.epoch)
+        started = await self._store.start_run(
+            case.bot_id, action.epoch, config_version=action.config_version, pod_name=name
+        )
+        if started:
+            self._metrics.runs_started.inc()
+        return started
+
+    async def _create(self, case: _Case, action: CreatePod) -> bool:
+        assert case.run is not None
+        config = await self._config_of_run(case.row, case.run.config_version, action.epoch)
+        request = PodRequest(
+            bot_id=case.bot_id,
+            epoch=action.epoch,
+            name=case.row.runs[0].pod_name,
+            user_id=case.row.user_id,
+            config_version=case.run.config_version,
+            mode=config.mode,
+        )
+        self._check()
+        try:
+            pod = await self._runtime.create(request)
+        except CreateRefused as error:
+            fence = FenceRun(action.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, str(error)[:2000])
+            return await self._fence(case, fence)
+        return await self._store.record_pod(case.bot_id, action.epoch, pod.uid)
+
+    async def _end(self, case: _Case, action: EndRun) -> bool:
+        ended = await self._store.end_run(
+            case.bot_id,
+            action.epoch,
+            reason=action.reason,
+            exit_code=action.exit_code,
+            message=action.message,
+        )
+        if ended:
+            self._metrics.runs_ended.labels(action.reason).inc()
+        return ended
+
+    async def _fence(self, case: _Case, action: FenceRun) -> bool:
+        policy = self._policy
+        fate = _Fate(reason=action.reason, message=action.message, decided_at=case.now)
+        match action.guard:
+            case Guard.UNCLAIMED:
+                fenced = await self._store.fence_unclaimed(case.bot_id, action.epoch, **fate)
+            case Guard.SILENT:
+                fenced = await self._store.fence_silent(case.bot_id, action.epoch, silent_s=policy.t_dead_s, **fate)
+            case Guard.DEAF:
+                patient = case.run is not None and case.run.waits_until_flat
+                fenced = await self._store.fence_deaf(
+                    case.bot_id,
+                    action.epoch,
+                    asked_s=policy.grace_s + policy.stop_slack_s,
+                    stalled_s=policy.hung_after_s if patient else None,
+                    **fate,
+                )
+        if fenced:
+            self._metrics.runs_fenced.labels(action.reason).inc()
+        return fenced
+
+    async def _adopt(self, case: _Case, action: AdoptConfig) -> bool:
+        raw = await self._store.load_config(case.bot_id, action.config_version)
+        if not isinstance(raw, Mapping):
+            return False  # the row has moved on
+        return await self._store.adopt_config(
+            case.bot_id, action.epoch, config_version=action.config_version, limits=hot_fields(raw)
+        )
+
+    def _check(self) -> None:
+        """Pods aren't in the database: before touching them, the lease is looked at once more."""
+        if not self._may_act():
+            raise LeaseLost("this controller's lease ran out")
+
+    async def _bot_facts(self, record: BotRecord) -> BotFacts | None:
+        """None when the row changed while it was read."""
+        known = self._remembered(record.id, record.config_version)
+        if known is None:
+            raw = await self._store.load_config(record.id, record.config_version)
+            if raw is None:
+                return None
+            known = self._remember(record.id, record.config_version, examine(raw))
+        return BotFacts(
+            bot_id=record.id,
+            wanted=record.wanted,
+            config_version=record.config_version,
+            invalid=known.invalid,
+            status=record.status,
+            error_message=record.error_message,
+            error_count=record.error_count,
+        )
+
+    async def _run_facts(self, record: BotRecord, run: RunRecord, bot: BotFacts) -> RunFacts:
+        ended = run.ended_at is not None
+        outdated = patient = False
+        if not ended:
+            patient = (await self._config_of_run(record, run.config_version, run.epoch)).waits_until_flat
+            if run.config_version != record.config_version and bot.invalid is None:
+                outdated = await self._outdated(record, run)
+        return RunFacts(
+            epoch=run.epoch,
+            config_version=run.config_version,
+            created_at=run.created_at,
+            ended=ended,
+            pod_uid=run.pod_uid,
+            claimed_by=run.claimed_by,
+            claimed_at=run.claimed_at,
+            live_at=run.live_at,
+            heartbeat_at=run.heartbeat_at,
+            progress_at=run.progress_at,
+            stop_requested_at=run.stop_requested_at,
+            stop_reason=run.stop_reason,
+            outdated=outdated,
+            waits_until_flat=patient,
+        )
+
+    async def _outdated(self, record: BotRecord, run: RunRecord) -> bool:
+        wanted = await self._store.load_config(record.id, record.config_version)
+        running = await self._store.load_run_config(record.id, run.epoch)
+        return not only_hot_fields_differ(running, wanted)
+
+    async def _config_of_run(self, record: BotRecord, version: int, epoch: int) -> KnownConfig:
+        known = self._remembered(record.id, version)
+        if known is None:
+            known = examine(await self._store.load_run_config(record.id, epoch))
+            self._remember(record.id, version, known)
+        return known
+
+    def _remembered(self, bot_id: int, version: int) -> KnownConfig | None:
+        known = self._configs.get((bot_id, version))
+        if known is not None:
+            self._configs.move_to_end((bot_id, version))
+        return known
+
+    def _remember(self, bot_id: int, version: int, known: KnownConfig) -> KnownConfig:
+        self._configs[bot_id, version] = known
+        if len(self._configs) > self.CACHE:
+            self._configs.popitem(last=False)
+        return known
+
+
+def examine(raw: object) -> KnownConfig:
+    """Validate a config and keep what the controller needs of it."""
+    try:
+        config = parse_config(raw)
+    except ConfigInvalid as error:
+        return KnownConfig(invalid=str(error))
+    return KnownConfig(None, config.trading_mode, config.on_stop is OnStop.WAIT_FLAT)
+
+
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+"""Stands for a time that doesn't matter: a bot without a row has no run whose age could."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    again: bool
+    look_after_s: float | None = None
+
+
+class _Fate(TypedDict):
+    reason: ExitReason
+    message: str | None
+    decided_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What a plan was made from."""
+
+    bot_id: int
+    record: BotRecord | None
+    run: RunFacts | None
+    now: datetime
+
+    @property
+    def row(self) -> BotRecord:
+        assert self.record is not None, "a bot without a row has nothing but pods to delete"
+        return self.record
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """All inputs of a decision, for its log line."""
+        run = self.run
+        return {
+            "bot_id": self.bot_id,
+            "config_version": self.record.config_version if self.record else None,
+            "wanted": self.record.wanted if self.record else None,
+            "status": self.record.status if self.record else None,
+            "epoch": run.epoch if run else None,
+            "claimed": run.claimed if run else None,
+            "ended": run.ended if run else None,
+            "beat_age_s": round((self.now - run.beat_at).total_seconds(), 3) if run else None,
+        }
+
+
+def _ends(record: BotRecord) -> tuple[RunEnd, ...]:
+    return tuple(
+        RunEnd(
+            epoch=run.epoch,
+            config_version=run.config_version,
+            reason=run.exit_reason,
+            created_at=run.created_at,
+            ended_at=run.ended_at,
+            claimed_at=run.claimed_at,
+            exit_code=run.exit_code,
+            message=run.error_message,
+        )
+        for run in record.runs
+        if run.ended_at is not None and run.exit_reason is not None
+    )
+
+
+def _words(action: Action) -> str:
+    return str(action)[:600]

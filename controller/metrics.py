@@ -1,0 +1,42 @@
+"""The controller's metrics, prefix `botfleet_`."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """All metrics of one controller, in a registry of its own."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self.registry = registry
+        self.bots = Gauge("botfleet_bots", "Bots by status", ["status"], registry=registry)
+        self.runs_started = Counter("botfleet_runs_started", "Runs started", registry=registry)
+        self.runs_ended = Counter("botfleet_runs_ended", "Runs ended by the controller", ["reason"], registry=registry)
+        self.runs_fenced = Counter("botfleet_runs_fenced", "Runs fenced", ["reason"], registry=registry)
+        self.stops_requested = Counter("botfleet_stops_requested", "Runs asked to stop", ["reason"], registry=registry)
+        self.pod_operations = Counter(
+            "botfleet_pod_operations", "Requests about pods by answer", ["operation", "code"], registry=registry
+        )
+        self.queue_depth = Gauge("botfleet_queue_depth", "Bots that wait for a worker", registry=registry)
+        self.sync_seconds = Histogram(
+            "botfleet_sync_seconds", "Time to handle one bot", registry=registry, buckets=_FAST
+        )
+        self.reaction_seconds = Histogram(
+            "botfleet_reaction_seconds", "From a changed row to the first action", registry=registry, buckets=_FAST
+        )
+        self.loop_lag_seconds = Gauge(
+            "botfleet_loop_lag_seconds", "How late the event loop runs timers", registry=registry
+        )
+        self.observer_suspicious = Gauge(
+            "botfleet_observer_suspicious", "1 while a mass death keeps all fences down", registry=registry
+        )
+        self.runs_quiet = Gauge("botfleet_runs_quiet", "Claimed runs without heartbeat for T_stop", registry=registry)
+        self.leading = Gauge("botfleet_leading", "1 while this controller holds its shard", registry=registry)
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)

@@ -1,0 +1,88 @@
+"""Watches the rows: LISTEN tells at once, the poll tells the truth.
+
+Notifications are lost whenever the connection is, so every (re)connection and every poll interval looks at all
+rows that aren't what they should be. Reports only ids; what is to be done is found out by reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from psycopg import Notify
+
+from controller.store import CALL_TIMEOUT_S, connect
+from fleet.errors import DatabaseAway
+from fleet.log import get_logger
+from fleet.trading_service.lease import database_errors
+
+log = get_logger("rows")
+
+CHANNEL = "botfleet_bots"
+
+SILENCE_S = 15.0
+"""After so long without a notification the connection is tried: half-open ones are silent for ever."""
+
+RECONNECT_FIRST_S = 0.25
+RECONNECT_MAX_S = 5.0
+
+
+@dataclass(slots=True)
+class RowWatch:
+    """The watch on `trading_bots`.
+
+    Attributes:
+        url: libpq URL of a session-mode connection (LISTEN doesn't work through a transaction pooler).
+        poll_interval_s: between two polls.
+        changed: called with a bot's id for each notification.
+        poll: looks at all rows; may raise DatabaseAway.
+    """
+
+    url: str
+    poll_interval_s: float
+    changed: Callable[[int], None]
+    poll: Callable[[], Awaitable[None]]
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen(), name="rows listen")
+            group.create_task(self._poll_regularly(), name="rows poll")
+
+    async def _listen(self) -> None:
+        pause = RECONNECT_FIRST_S
+        while True:
+            try:
+                connection = await connect(self.url, "listen")
+                try:
+                    with database_errors():
+                        await connection.execute(f"LISTEN {CHANNEL}".encode())
+                        log.info("rows_listening", channel=CHANNEL)
+                        pause = RECONNECT_FIRST_S
+                        await self.poll()
+                        while True:
+                            async for notice in connection.notifies(timeout=SILENCE_S):
+                                self._report(notice)
+                            async with asyncio.timeout(CALL_TIMEOUT_S):
+                                await connection.execute("SELECT 1")
+                finally:
+                    await connection.close()
+            except (DatabaseAway, TimeoutError) as error:
+                log.warning("rows_connection_lost", error=str(error)[:300], retry_s=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RECONNECT_MAX_S)
+
+    async def _poll_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self.poll_interval_s)
+            try:
+                await self.poll()
+            except DatabaseAway as error:
+                log.warning("rows_poll_failed", error=str(error)[:300])
+
+    def _report(self, notice: Notify) -> None:
+        if notice.payload.isascii() and notice.payload.isdigit():
+            self.changed(int(notice.payload))
+        else:
+            log.warning("rows_notification_unreadable", payload=notice.payload[:100])

@@ -1,0 +1,146 @@
+"""Watches the heartbeats of all runs with one query, so that no bot needs a timer of its own.
+
+Finds runs that are overdue and hands them to the queue, and judges the observer: a mass death keeps every fence down
+until heartbeats return, the deaths are reported otherwise, or their nodes are known to be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from controller.classify import suspect_observer
+from controller.facts import PodFacts, Policy
+from controller.manager import StrategyManager
+from controller.metrics import Metrics
+from fleet.errors import DatabaseAway
+from fleet.log import get_logger
+from fleet.trading_service.bots import Notification
+from fleet.trading_service.runs import QuietRun, Watch, WatchLimits
+
+log = get_logger("runs")
+
+REPEAT_S = 5.0
+"""A run that stays due is looked at again so often."""
+
+
+class RunStore(Protocol):
+    """The database's part."""
+
+    async def watch(self, limits: WatchLimits) -> Watch:
+        """Current runs that are late."""
+
+    async def notify(self, notification: Notification) -> bool:
+        """Put a message into the outbox, once per key."""
+
+
+@dataclass(slots=True)
+class RunWatch:
+    """The watch on heartbeats.
+
+    Attributes:
+        manager: gets to know whether the observer may be trusted.
+        pods: of a bot; a lost node explains a silence.
+        due: called with the id of a bot whose run needs a decision.
+        clock: monotonic seconds.
+    """
+
+    store: RunStore
+    manager: StrategyManager
+    pods: Callable[[int], Collection[PodFacts]]
+    policy: Policy
+    metrics: Metrics
+    interval_s: float
+    due: Callable[[int], None]
+    clock: Callable[[], float]
+    _handed: dict[int, float] = field(default_factory=dict, init=False)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except DatabaseAway as error:
+                log.warning("runs_watch_failed", error=str(error)[:300])
+            await asyncio.sleep(self.interval_s)
+
+    async def look(self) -> None:
+        """One look.
+
+        Raises:
+            DatabaseAway: no answer; nothing was concluded.
+        """
+        policy = self.policy
+        watch = await self.store.watch(
+            WatchLimits(
+                quiet_s=policy.t_stop_s,
+                dead_s=policy.t_dead_s,
+                stalled_s=policy.hung_after_s,
+                asked_s=policy.grace_s + policy.stop_slack_s,
+                claim_s=policy.claim_deadline_s,
+            )
+        )
+        self.manager.contact.seen(watch.now)
+        await self._judge(watch)
+        self._hand_over(watch)
+
+    async def _judge(self, watch: Watch) -> None:
+        quiet = [run for run in watch.quiet if run.claimed and self._age(run, watch.now) >= self.policy.t_stop_s]
+        unexplained = [run for run in quiet if not any(pod.node_lost for pod in self.pods(run.bot_id))]
+        suspicious = suspect_observer(
+            claimed=watch.claimed - (len(quiet) - len(unexplained)),
+            quiet_since=[run.beat_at for run in unexplained],
+            now=watch.now,
+            policy=self.policy,
+        )
+        self.metrics.runs_quiet.set(len(quiet))
+        self.metrics.observer_suspicious.set(suspicious)
+        if suspicious == self.manager.suspicious:
+            return
+        self.manager.suspicious = suspicious
+        if not suspicious:
+            log.warning("observer_trusted_again", claimed=watch.claimed, quiet=len(quiet))
+            return
+        log.error(
+            "observer_suspicious",
+            claimed=watch.claimed,
+            quiet=len(quiet),
+            explained_by_nodes=len(quiet) - len(unexplained),
+        )
+        await self.store.notify(_mass_death(watch, unexplained))
+
+    def _hand_over(self, watch: Watch) -> None:
+        now = self.clock()
+        late = {run.bot_id for run in watch.quiet if run.due and not self._useless(run, watch.now)}
+        self._handed = {bot_id: at for bot_id, at in self._handed.items() if bot_id in late}
+        for bot_id in late:
+            if now - self._handed.get(bot_id, -REPEAT_S) >= REPEAT_S:
+                self._handed[bot_id] = now
+                self.due(bot_id)
+
+    def _useless(self, run: QuietRun, now: datetime) -> bool:
+        """While the observer is suspect nothing is decided about silent runs."""
+        return self.manager.suspicious and run.claimed and self._age(run, now) >= self.policy.t_stop_s
+
+    @staticmethod
+    def _age(run: QuietRun, now: datetime) -> float:
+        return (now - run.beat_at).total_seconds()
+
+
+def _mass_death(watch: Watch, quiet: Collection[QuietRun]) -> Notification:
+    last = max(run.beat_at for run in quiet)
+    return Notification(
+        bot_id=min(run.bot_id for run in quiet),
+        kind="observer_suspicious",
+        severity="critical",
+        title=f"{len(quiet)} of {watch.claimed} bots fell silent at once",
+        body=(
+            f"No heartbeat since {last:%H:%M:%SZ}. The cause may be the database, the network or the controller, so "
+            "no bot is fenced or restarted for its silence until heartbeats return or the deaths are confirmed. "
+            "Check the database, the nodes and the bots' logs"
+        ),
+        key=f"observer_suspicious/{last:%Y-%m-%dT%H:%M}",
+    )

@@ -1,0 +1,422 @@
+"""The planner: from facts about one bot to the actions that bring it closer to what its row wants.
+
+Pure and total: every combination of row, run and pods has an answer, and the same facts give the same answer.
+The caller carries the actions out in order, reads the facts again and plans again, until nothing is left to do.
+Guarantees, held by tests over all combinations:
+- a run is started only when none is current, so two runs can never both be allowed to trade;
+- the pod of a healthy current run is never deleted;
+- every answer acts, waits for a deadline, or is at rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from controller.backoff import failure_streak, gave_up, recent_failures, restart_at
+from controller.classify import Condition, Verdict, classify, own_pod
+from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
+from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
+
+MESSAGE_LIMIT = 2_000
+"""Characters of `error_message`; a container's last words can be longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun:
+    """Commit the run of this epoch with a snapshot of this config version."""
+
+    epoch: int
+    config_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePod:
+    """Create the pod of the current run, which has none."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    """Delete exactly this object, with the normal grace period."""
+
+    pod: PodFacts
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStop:
+    """Ask the current run to end, through the reply to its next heartbeat."""
+
+    epoch: int
+    reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class EndRun:
+    """Record the end of a run whose process is known to be dead."""
+
+    epoch: int
+    reason: ExitReason
+    exit_code: int | None
+    message: str | None
+
+
+class Guard(StrEnum):
+    """What must still be true in the database at the moment of fencing."""
+
+    UNCLAIMED = "unclaimed"
+    SILENT = "silent"
+    DEAF = "deaf"
+
+
+@dataclass(frozen=True, slots=True)
+class FenceRun:
+    """Take away a run's right to trade, if the guard still holds."""
+
+    epoch: int
+    reason: ExitReason
+    guard: Guard
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptConfig:
+    """Make the row's version the run's own without a restart, and hand its hot sections over."""
+
+    epoch: int
+    config_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus:
+    """Write what people read."""
+
+    status: BotStatus
+    message: str | None
+    error_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell the bot's owner, once per key."""
+
+    kind: str
+    title: str
+    body: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again at this time, by the database's clock, if nothing happens before."""
+
+    until: datetime
+
+
+Action = StartRun | CreatePod | DeletePod | RequestStop | EndRun | FenceRun | AdoptConfig | SetStatus | Notify | Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do, in this order, and the condition it follows from. No actions: at rest."""
+
+    condition: Condition
+    actions: tuple[Action, ...] = ()
+
+    @property
+    def until(self) -> datetime | None:
+        """When to look again at the latest."""
+        return min((action.until for action in self.actions if isinstance(action, Wait)), default=None)
+
+
+def plan(
+    bot: BotFacts | None,
+    run: RunFacts | None,
+    pods: Sequence[PodFacts],
+    *,
+    ends: Sequence[RunEnd] = (),
+    now: datetime,
+    observer: Observer,
+    policy: Policy,
+) -> Plan:
+    """The next steps for one bot.
+
+    Args:
+        bot: its row; None when it doesn't exist (then it never had a run).
+        run: its newest run, ended or not.
+        pods: all objects that carry its id. They must have been read before the row and the runs: a pod whose
+            epoch is newer than the newest run is then known to belong to nobody.
+        ends: its newest ended runs, newest first.
+        now: the database's clock.
+        observer: how far silence may be believed.
+        policy: times and counts.
+    """
+    if bot is None:
+        return Plan(Condition.ABSENT, tuple(_delete(pods)))
+    verdict = classify(run, pods, now=now, observer=observer, policy=policy)
+    strays = tuple(_delete(_strays(run, pods)))
+    if run is None or verdict.condition is Condition.ABSENT:
+        steps = tuple(_without_run(bot, run, pods, ends, now, policy))
+    else:
+        steps = tuple(_with_run(bot, run, verdict, ends, now, policy))
+    return Plan(verdict.condition, strays + steps)
+
+
+def _strays(run: RunFacts | None, pods: Sequence[PodFacts]) -> list[PodFacts]:
+    """Pods that must go: not of the current run, or a second one of its epoch."""
+    if run is None or run.ended:
+        return list(pods)
+    own = [pod for pod in pods if pod.epoch == run.epoch]
+    keep = own_pod(run, own)
+    return [pod for pod in pods if pod is not keep and not (pod in own and not pod.may_run)]
+
+
+def _delete(pods: Sequence[PodFacts]) -> Iterator[DeletePod]:
+    return (DeletePod(pod) for pod in pods if not pod.gone and not pod.deleting)
+
+
+def _without_run(
+    bot: BotFacts,
+    run: RunFacts | None,
+    pods: Sequence[PodFacts],
+    ends: Sequence[RunEnd],
+    now: datetime,
+    policy: Policy,
+) -> Iterator[Action]:
+    failures = recent_failures(bot.config_version, ends, until=now, policy=policy)
+    last = ends[0] if ends and ends[0].config_version == bot.config_version else None
+    if not bot.wanted:
+        leaving = any(pod.may_run for pod in pods)
+        yield from _status(bot, BotStatus.STOPPING if leaving else BotStatus.STOPPED, None, failures)
+    elif bot.invalid is not None:
+        yield from _status(bot, BotStatus.ERROR, f"version {bot.config_version} is invalid: {bot.invalid}", failures)
+    elif last is not None and last.reason is ExitReason.CONFIG_ERROR:
+        refusal = last.message or "the bot refused its config without saying why"
+        yield from _status(bot, BotStatus.ERROR, refusal, failures)
+    elif gave_up(bot.config_version, ends, policy=policy):
+        yield from _give_up(bot, ends, policy)
+    else:
+        start = restart_at(bot.bot_id, bot.config_version, ends, policy=policy)
+        if start is None or now >= start:
+            yield StartRun(run.epoch + 1 if run else 1, bot.config_version)
+        else:
+            yield from _status(bot, BotStatus.STARTING, _why_waiting(ends, start, policy), failures)
+            yield Wait(start)
+
+
+def _with_run(
+    bot: BotFacts,
+    run: RunFacts,
+    verdict: Verdict,
+    ends: Sequence[RunEnd],
+    now: datetime,
+    policy: Policy,
+) -> Iterator[Action]:
+    condition, pod = verdict.condition, verdict.pod
+    failures = recent_failures(bot.config_version, ends, until=now, policy=policy)
+    match condition:
+        case Condition.DEAD:
+            assert pod is not None
+            silent = now - run.beat_at >= timedelta(seconds=policy.t_dead_s)
+            yield EndRun(run.epoch, end_reason(run, pod, silent=silent), pod.exit_code, _last_words(pod))
+        case Condition.SILENT | Condition.DEAF:
+            yield _fence_claimed(run, condition, policy)
+        case Condition.UNCLAIMABLE:
+            yield FenceRun(run.epoch, _unclaimed_reason(bot, run), Guard.UNCLAIMED, _why_unclaimed(run, pod, policy))
+        case Condition.UNCREATED | Condition.STARTING if _obsolete(bot, run):
+            yield FenceRun(run.epoch, _unclaimed_reason(bot, run), Guard.UNCLAIMED, None)
+        case Condition.UNCREATED:
+            yield CreatePod(run.epoch)
+            yield from _status(bot, BotStatus.STARTING, None, failures)
+            yield from _wait(verdict)
+        case Condition.STARTING:
+            note = _invalid_note(bot, run)
+            yield from _adopt(bot, run)
+            yield from _status(bot, BotStatus.ERROR if note else BotStatus.STARTING, note or _waiting(pod), failures)
+            yield from _wait(verdict)
+        case Condition.HUNG:
+            yield RequestStop(run.epoch, StopReason.HUNG if bot.wanted else StopReason.STOPPED)
+            yield from _delete([pod] if pod else [])
+            yield from _status(bot, BotStatus.STOPPING, _why_hung(run), failures)
+            yield Wait(now + timedelta(seconds=policy.grace_s + policy.stop_slack_s))
+        case Condition.STOPPING | Condition.UNWATCHED if run.stop_requested_at is not None:
+            yield from _stop_pod(run, pod)
+            message = _why_hung(run) if run.stop_reason == StopReason.HUNG else None
+            yield from _status(bot, BotStatus.STOPPING, message, failures)
+            yield from _wait(verdict)
+        case Condition.ALIVE | Condition.UNWATCHED if _obsolete(bot, run):
+            reason = StopReason.SUPERSEDED if bot.wanted else StopReason.STOPPED
+            yield RequestStop(run.epoch, reason)
+            yield from _stop_pod(run, pod)
+            yield from _status(bot, BotStatus.STOPPING, None, failures)
+            yield Wait(now + timedelta(seconds=policy.grace_s + policy.stop_slack_s))
+        case _:
+            yield from _healthy(bot, run, verdict, failures, policy)
+
+
+def _healthy(
+    bot: BotFacts, run: RunFacts, verdict: Verdict, failures: Sequence[RunEnd], policy: Policy
+) -> Iterator[Action]:
+    yield from _adopt(bot, run)
+    note = _invalid_note(bot, run)
+    if note is not None:
+        yield from _status(bot, BotStatus.ERROR, note, failures)
+    else:
+        status = BotStatus.RUNNING if run.live_at else BotStatus.STARTING
+        silent = verdict.condition is Condition.UNWATCHED
+        yield from _status(bot, status, f"no heartbeat since {_clock(run.beat_at)}" if silent else None, failures)
+    yield from _wait(verdict)
+    if failures:
+        # the count in the row falls when the oldest failure leaves the window
+        yield Wait(failures[-1].ended_at + timedelta(seconds=policy.give_up_window_s))
+
+
+def _obsolete(bot: BotFacts, run: RunFacts) -> bool:
+    """Whether the current run must give way: to nothing, or to a valid config that needs a new run."""
+    if not bot.wanted:
+        return True
+    return run.config_version != bot.config_version and bot.invalid is None and run.outdated
+
+
+def _adopt(bot: BotFacts, run: RunFacts) -> Iterator[AdoptConfig]:
+    if run.config_version != bot.config_version and bot.invalid is None and not run.outdated:
+        yield AdoptConfig(run.epoch, bot.config_version)
+
+
+def _stop_pod(run: RunFacts, pod: PodFacts | None) -> Iterator[DeletePod]:
+    """SIGTERM at once, but not for a bot that may take its time until its position is closed."""
+    if pod is not None and not (run.waits_until_flat and run.stop_reason != StopReason.HUNG):
+        yield from _delete([pod])
+
+
+def _fence_claimed(run: RunFacts, condition: Condition, policy: Policy) -> FenceRun:
+    if condition is Condition.SILENT:
+        guard, fallback = Guard.SILENT, ExitReason.FENCED_SILENT
+        message = f"no heartbeat since {_clock(run.beat_at)}, for more than {policy.t_dead_s:g} s"
+    else:
+        guard, fallback = Guard.DEAF, ExitReason.FENCED_HUNG
+        message = f"did not stop within {policy.grace_s:g} s"
+    return FenceRun(run.epoch, _asked(run) or fallback, guard, message)
+
+
+def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
+    """Why a claimed run ended, when its process died without saying so itself.
+
+    Args:
+        run: the current run.
+        pod: whose end was reported.
+        silent: it had no heartbeat for T_dead, so what it fenced itself from was the database.
+    """
+    asked = _asked(run)
+    if asked is not None:
+        return asked
+    match pod.exit_code:
+        case 0:
+            return ExitReason.RELEASED
+        case 3:  # FENCED_EXIT_CODE
+            return ExitReason.GAVE_UP_DATABASE if silent else ExitReason.RELEASED
+        case 2:
+            return ExitReason.CONFIG_ERROR
+        case _ if run.stop_reason == StopReason.HUNG:
+            return ExitReason.FENCED_HUNG
+        case _:
+            return ExitReason.FAILED
+
+
+def _asked(run: RunFacts) -> ExitReason | None:
+    """The end that was asked for; a bot isn't blamed for how it obeyed."""
+    match run.stop_reason:
+        case StopReason.STOPPED:
+            return ExitReason.STOPPED
+        case StopReason.SUPERSEDED:
+            return ExitReason.SUPERSEDED
+        case _:
+            return None
+
+
+def _unclaimed_reason(bot: BotFacts, run: RunFacts) -> ExitReason:
+    if not bot.wanted:
+        return ExitReason.STOPPED
+    return ExitReason.SUPERSEDED if _obsolete(bot, run) else ExitReason.NOT_CLAIMED
+
+
+def _give_up(bot: BotFacts, ends: Sequence[RunEnd], policy: Policy) -> Iterator[Action]:
+    failures = recent_failures(bot.config_version, ends, until=ends[0].ended_at, policy=policy)
+    body = (
+        f"failed {len(failures)} times within {policy.give_up_window_s / 60:g} minutes, last: "
+        f"{_why_ended(ends[0])}. Change its config, or switch it off and on, to try again"
+    )
+    if bot.status is not BotStatus.DISABLED:
+        yield Notify(
+            "bot_disabled",
+            f"Bot {bot.bot_id} was given up",
+            body,
+            f"bot_disabled/{bot.bot_id}/{bot.config_version}",
+        )
+    yield from _status(bot, BotStatus.DISABLED, body, failures)
+
+
+def _status(bot: BotFacts, status: BotStatus, message: str | None, failures: Sequence[RunEnd]) -> Iterator[SetStatus]:
+    text = message[:MESSAGE_LIMIT] if message else None
+    wanted = (status, text, len(failures))
+    if wanted != (bot.status, bot.error_message, bot.error_count):
+        yield SetStatus(*wanted)
+
+
+def _wait(verdict: Verdict) -> Iterator[Wait]:
+    if verdict.until is not None:
+        yield Wait(verdict.until)
+
+
+def _invalid_note(bot: BotFacts, run: RunFacts) -> str | None:
+    if bot.invalid is None or run.config_version == bot.config_version:
+        return None
+    return f"version {bot.config_version} is invalid: {bot.invalid}; still running version {run.config_version}"
+
+
+def _waiting(pod: PodFacts | None) -> str | None:
+    return f"pod {pod.name} waits: {pod.waiting}" if pod is not None and pod.waiting else None
+
+
+def _why_waiting(ends: Sequence[RunEnd], start: datetime, policy: Policy) -> str:
+    tries = failure_streak(ends, policy=policy) if ends[0].reason in COUNTED_FAILURES else 0
+    count = f" (failure {tries} in a row)" if tries > 1 else ""
+    return f"starts again at {_clock(start)}{count}; last run: {_why_ended(ends[0])}"
+
+
+def _why_ended(end: RunEnd) -> str:
+    code = f", exit code {end.exit_code}" if end.exit_code is not None else ""
+    return f"{end.reason}{code}: {end.message}" if end.message else f"{end.reason}{code}"
+
+
+def _why_hung(run: RunFacts) -> str:
+    return f"no progress since {_clock(run.advanced_at)}; stopping it"
+
+
+def _why_unclaimed(run: RunFacts, pod: PodFacts | None, policy: Policy) -> str:
+    if pod is None:
+        return "the pod vanished before it claimed its run" if run.pod_uid else "no pod could be created"
+    if pod.phase in (PodPhase.TERMINATED, PodPhase.FAILED):
+        return _last_words(pod) or "the pod ended before it claimed its run"
+    if pod.deleting or pod.gone:
+        return "the pod was deleted before it claimed its run"
+    waiting = f": {pod.waiting}" if pod.waiting else ""
+    return f"the pod did not claim its run within {policy.claim_deadline_s:g} s{waiting}"
+
+
+def _last_words(pod: PodFacts) -> str | None:
+    if pod.phase is PodPhase.TERMINATED and pod.exit_code == 0 and not pod.message:
+        return None
+    code = "unknown" if pod.exit_code is None else str(pod.exit_code)
+    head = (
+        f"pod {pod.name} ended with exit code {code}" if pod.phase is PodPhase.TERMINATED else f"pod {pod.name} failed"
+    )
+    reason = f" ({pod.reason})" if pod.reason else ""
+    return f"{head}{reason}: {pod.message}" if pod.message else f"{head}{reason}"
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment:%H:%M:%SZ}"

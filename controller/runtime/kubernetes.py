@@ -1,0 +1,287 @@
+"""Pods in one namespace, over plain JSON.
+
+The official client gives configuration and authentication; requests are dicts on its aiohttp session, which costs a
+third of the generated models. Every request has a time-out; writes pass a token bucket, and a Retry-After of the
+server suspends all of them. A create that answers 409, or doesn't answer, is looked up and verified by its labels.
+Deletes carry the uid, so they never hit a successor of the same name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+
+from controller.facts import PodFacts
+from controller.metrics import Metrics
+from controller.observe.pods import PodStore, read_pod
+from controller.observe.watch import PodWatch
+from controller.podspec import SELECTOR, PodRequest, PodTemplate, build_pod
+from controller.runtime import CreateRefused, RuntimeAway
+from fleet.log import get_logger
+
+log = get_logger("kubernetes")
+
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+LIST_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=3)
+PAGE = 500
+CONNECTIONS = 64
+DEFAULT_RETRY_AFTER_S = 1.0
+LONGEST_RETRY_AFTER_S = 30.0
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """Limits the rate of requests: `rate` a second on average, `burst` at once.
+
+    A suspension by the server holds everybody back, as asked.
+    """
+
+    rate: float
+    burst: int
+    clock: Callable[[], float]
+    _tokens: float = field(init=False)
+    _at: float = field(init=False)
+    _suspended_until: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._tokens = float(self.burst)
+        self._at = self.clock()
+
+    def suspend(self, seconds: float) -> None:
+        """Let nothing pass for so long."""
+        self._suspended_until = max(self._suspended_until, self.clock() + seconds)
+
+    def reserve(self) -> float:
+        """Take a token; the seconds to wait before using it. Tokens may be taken ahead, in order."""
+        now = self.clock()
+        self._tokens = min(float(self.burst), self._tokens + (now - self._at) * self.rate)
+        self._at = now
+        self._tokens -= 1
+        wait = -self._tokens / self.rate if self._tokens < 0 else 0.0
+        return max(wait, self._suspended_until - now, 0.0)
+
+
+@dataclass(slots=True)
+class Answer:
+    """Status and JSON body of a response."""
+
+    status: int
+    body: Mapping[str, Any]
+
+    @property
+    def message(self) -> str:
+        """What the server says about it."""
+        return str(self.body.get("message") or f"HTTP {self.status}")[:500]
+
+
+class KubernetesRuntime:
+    """Pods of one namespace.
+
+    Args:
+        template: what all pods share, the namespace among it.
+        store: the last known state of every pod.
+        qps, burst: of writes.
+        metrics: counts operations by answer.
+        clock: monotonic seconds.
+    """
+
+    name = "kubernetes"
+
+    def __init__(
+        self,
+        *,
+        template: PodTemplate,
+        store: PodStore,
+        qps: float,
+        burst: int,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._template = template
+        self._store = store
+        self._bucket = TokenBucket(qps, burst, clock)
+        self._metrics = metrics
+        self._configuration = Configuration()
+        self._session: aiohttp.ClientSession | None = None
+        self._watch: PodWatch | None = None
+
+    async def start(self) -> None:
+        """Connect, list all pods, and watch them from then on."""
+        await load_configuration(self._configuration)
+        tls = RESTClientObject(self._configuration).ssl_context
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls))
+        await self.relist()
+        self._watch = PodWatch(self._template.namespace, self._store)
+        await self._watch.start()
+        # what happened between the list and the watch
+        await self.relist()
+
+    async def close(self) -> None:
+        """Stop watching and disconnect; pods go on."""
+        if self._watch is not None:
+            await self._watch.stop()
+        if self._session is not None:
+            await self._session.close()
+
+    def fault(self) -> str | None:
+        """Why it can't go on, or None."""
+        return self._watch.fault() if self._watch is not None else None
+
+    def pods(self, bot_id: int) -> tuple[PodFacts, ...]:
+        """See Runtime."""
+        return self._store.of(bot_id)
+
+    def existing(self) -> list[PodFacts]:
+        """See RunningRuntime."""
+        return self._store.existing()
+
+    async def create(self, request: PodRequest) -> PodFacts:
+        """See Runtime."""
+        body = build_pod(request, self._template)
+        try:
+            answer = await self._write("create", "POST", self._path(), body)
+        except RuntimeAway:
+            # it may exist: never create again without looking
+            found = await self._look_up(request)
+            if found is None:
+                raise
+            return found
+        if answer.status == 409:
+            found = await self._look_up(request)
+            if found is None:
+                raise RuntimeAway(f"pod {request.name}: {answer.message}")
+            return found
+        if answer.status in (200, 201, 202):
+            return self._took(answer.body, request)
+        if answer.status in (400, 403, 404, 405, 413, 415, 422):
+            raise CreateRefused(f"pod {request.name} was refused: {answer.message}")
+        raise RuntimeAway(f"pod {request.name}: {answer.message}")
+
+    async def delete(self, pod: PodFacts) -> None:
+        """See Runtime."""
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
+        answer = await self._write("delete", "DELETE", self._path(pod.name), options)
+        if answer.status in (200, 202):
+            left = read_pod(answer.body)
+            if left is not None and left.uid == pod.uid and left.deleting:
+                self._store.put(left)
+            elif answer.body.get("kind") == "Status":
+                self._store.remove(pod)
+        elif answer.status in (404, 409):
+            # 404: no object of that name; 409: another uid. Either way, this object is gone
+            self._store.remove(pod)
+        else:
+            raise RuntimeAway(f"delete of pod {pod.name}: {answer.message}")
+
+    async def relist(self) -> None:
+        """See RunningRuntime."""
+        before = [pod.uid for pod in self._store.existing()]
+        listed: list[PodFacts] = []
+        proceed = ""
+        while True:
+            query = {"labelSelector": SELECTOR, "limit": str(PAGE), **({"continue": proceed} if proceed else {})}
+            answer = await self._request("list", "GET", self._path(), query=query, limits=LIST_TIMEOUT)
+            if answer.status == 410:
+                listed, proceed = [], ""
+                continue
+            if answer.status != 200:
+                raise RuntimeAway(f"list of pods: {answer.message}")
+            listed.extend(pod for item in answer.body["items"] if (pod := read_pod(item)) is not None)
+            proceed = (answer.body.get("metadata") or {}).get("continue") or ""
+            if not proceed:
+                break
+        self._store.replace_all(listed, before=before)
+
+    async def _look_up(self, request: PodRequest) -> PodFacts | None:
+        """The pod of that name if it is this run's; None when there is none.
+
+        Raises:
+            CreateRefused: the name is taken by something else.
+        """
+        answer = await self._request("get", "GET", self._path(request.name))
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise RuntimeAway(f"pod {request.name}: {answer.message}")
+        return self._took(answer.body, request)
+
+    def _took(self, body: Mapping[str, Any], request: PodRequest) -> PodFacts:
+        pod = read_pod(body)
+        if pod is None or (pod.bot_id, pod.epoch) != (request.bot_id, request.epoch):
+            raise CreateRefused(
+                f"a pod named {request.name} exists that is not the one of run {request.epoch}: delete it"
+            )
+        self._store.put(pod)
+        return pod
+
+    async def _write(self, operation: str, method: str, path: str, body: Mapping[str, Any]) -> Answer:
+        wait = self._bucket.reserve()
+        if wait:
+            await asyncio.sleep(wait)
+        return await self._request(operation, method, path, body=body)
+
+    async def _request(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        limits: aiohttp.ClientTimeout = REQUEST_TIMEOUT,
+    ) -> Answer:
+        assert self._session is not None, "start() comes first"
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        for setting in (await self._configuration.auth_settings()).values():
+            headers[setting["key"]] = setting["value"]
+        try:
+            async with self._session.request(
+                method,
+                f"{self._configuration.host}{path}",
+                params=query,
+                data=None if body is None else json.dumps(body),
+                headers=headers,
+                timeout=limits,
+            ) as response:
+                answer = Answer(response.status, _object(await response.read()))
+                self._metrics.pod_operations.labels(operation, str(response.status)).inc()
+                if response.status in (429, 503):
+                    self._suspend(response.headers.get("Retry-After"))
+                return answer
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._metrics.pod_operations.labels(operation, "none").inc()
+            raise RuntimeAway(f"{operation} {path}: no answer from the API server: {error!r}") from error
+
+    def _suspend(self, retry_after: str | None) -> None:
+        seconds = float(retry_after) if retry_after and retry_after.isdigit() else DEFAULT_RETRY_AFTER_S
+        self._bucket.suspend(min(seconds, LONGEST_RETRY_AFTER_S))
+        log.warning("api_server_busy", retry_after_s=seconds)
+
+    def _path(self, name: str = "") -> str:
+        base = f"/api/v1/namespaces/{self._template.namespace}/pods"
+        return f"{base}/{name}" if name else base
+
+
+def _object(raw: bytes) -> Mapping[str, Any]:
+    """The body as an object; anything else (HTML of a proxy, nothing) as an empty one."""
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+async def load_configuration(configuration: Configuration) -> None:
+    """Credentials of the pod's service account, or else of the kubeconfig."""
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=configuration)

@@ -1,0 +1,177 @@
+"""Settings from the environment (`BOTFLEET_*`), validated together: an error names the variable.
+
+The three times that decide over double trading belong together: a bot stops sending T_stop after its last
+acknowledged heartbeat; its last order may be on the wire for the order time-out more; clocks drift; and only after
+T_dead may the controller fence. Hence T_stop + order time-out + drift < T_dead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from controller.facts import Policy
+from controller.podspec import PodTemplate, bot_environment
+from fleet.errors import PermanentError
+
+PREFIX = "BOTFLEET_"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class SettingsInvalid(PermanentError):
+    """Environment variables are missing or don't fit together; each line names one."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; see the field descriptions."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    database_url: str = Field(description="libpq URL of the controller's role.")
+    runtime: Literal["kubernetes", "process"] = "kubernetes"
+    log_format: Literal["json", "console"] = "json"
+    log_level: str = "INFO"
+    http_host: str = Field("0.0.0.0", description="Where health and metrics are served.")  # noqa: S104
+    http_port: int = Field(8080, ge=0, le=65_535, description="0 picks a free port.")
+    controller_name: str = Field("", description="Holder of the shard lease; default: the host's name.")
+
+    poll_interval_s: Seconds = Field(60, description="Between two full reads of what rows want.")
+    watch_interval_s: Seconds = Field(2, description="Between two looks for overdue heartbeats.")
+    relist_interval_s: Seconds = Field(45, description="Between two full lists of pods.")
+    workers: int = Field(16, ge=1, le=256, description="Bots handled at the same time.")
+    database_connections: int = Field(8, ge=2, le=100, description="Size of the connection pool.")
+
+    t_stop_s: Seconds = Field(15, description="Bots send no order so long after their last heartbeat.")
+    t_dead_s: Seconds = Field(35, description="Silence after which a run may be fenced.")
+    t_exit_s: Seconds = Field(600, description="Bots end themselves so long without the database.")
+    heartbeat_interval_s: Seconds = 5
+    order_timeout_s: Seconds = Field(5, description="Longest time an order may be on its way.")
+    clock_drift_s: float = Field(2, ge=0, le=60, description="Largest drift of clocks during T_dead.")
+    shard_ttl_s: Seconds = Field(15, description="A controller silent for so long loses its shard.")
+
+    claim_deadline_s: Seconds = Field(120, description="From a run's creation to its claim.")
+    hung_after_s: Seconds = Field(30, description="Without progress of a bot's main loop.")
+    grace_s: int = Field(30, ge=1, le=3600, description="From SIGTERM to SIGKILL.")
+    backoff_first_s: Seconds = 5
+    backoff_max_s: Seconds = 300
+    healthy_s: Seconds = Field(600, description="A run that lived so long resets the backoff.")
+    give_up_failures: int = Field(6, ge=2, le=20, description="Failures in the window that disable a bot.")
+    give_up_window_s: Seconds = 1800
+
+    exchange_urls: dict[str, str] = Field(
+        default_factory=dict, description="JSON: exchange id to the base URL that bots use instead."
+    )
+    state_dir: Path = Field(Path(".botfleet/state"), description="process: logs and records of processes.")
+
+    namespace: str = "default"
+    bot_image: str = ""
+    bot_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    bot_image_pull_secrets: list[str] = Field(default_factory=list, description="JSON list.")
+    bot_command: list[str] = Field(default=["python", "-m", "botrunner"], description="JSON list.")
+    bot_database_secret: str = ""
+    bot_cpu_request: str = "50m"
+    bot_memory_request: str = "96Mi"
+    bot_memory_limit: str = "256Mi"
+    bot_node_selector: dict[str, str] = Field(default_factory=dict, description="JSON object.")
+    bot_priority_class: str = ""
+    bot_unreachable_s: int = Field(30, ge=0, le=3600, description="Toleration of an unreachable node.")
+    kube_qps: float = Field(50, gt=0, description="Writes to the Kubernetes API a second, on average.")
+    kube_burst: int = Field(100, ge=1, description="Writes at once.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        latest = self.t_stop_s + self.order_timeout_s + self.clock_drift_s
+        if latest >= self.t_dead_s:
+            raise ValueError(
+                f"BOTFLEET_T_DEAD_S is {self.t_dead_s:g}; it must be more than BOTFLEET_T_STOP_S + "
+                f"BOTFLEET_ORDER_TIMEOUT_S + BOTFLEET_CLOCK_DRIFT_S = {latest:g}, or a fenced bot's last order "
+                "could meet its successor's"
+            )
+        if 2 * self.heartbeat_interval_s > self.t_stop_s:
+            raise ValueError(
+                f"BOTFLEET_HEARTBEAT_INTERVAL_S is {self.heartbeat_interval_s:g}; it must be at most half of "
+                f"BOTFLEET_T_STOP_S ({self.t_stop_s:g}), or one lost heartbeat stops a bot"
+            )
+        if self.backoff_first_s > self.backoff_max_s:
+            raise ValueError("BOTFLEET_BACKOFF_FIRST_S must not be more than BOTFLEET_BACKOFF_MAX_S")
+        if self.runtime == "kubernetes":
+            for variable, value in (
+                ("BOTFLEET_BOT_IMAGE", self.bot_image),
+                ("BOTFLEET_BOT_DATABASE_SECRET", self.bot_database_secret),
+            ):
+                if not value:
+                    raise ValueError(f"{variable} is missing; the kubernetes runtime needs it")
+        return self
+
+    @property
+    def policy(self) -> Policy:
+        """The planner's times and counts."""
+        return Policy(
+            t_stop_s=self.t_stop_s,
+            t_dead_s=self.t_dead_s,
+            heartbeat_interval_s=self.heartbeat_interval_s,
+            claim_deadline_s=self.claim_deadline_s,
+            hung_after_s=self.hung_after_s,
+            grace_s=self.grace_s,
+            backoff_first_s=self.backoff_first_s,
+            backoff_max_s=self.backoff_max_s,
+            healthy_s=self.healthy_s,
+            give_up_failures=self.give_up_failures,
+            give_up_window_s=self.give_up_window_s,
+        )
+
+    @property
+    def bot_environment(self) -> dict[str, str]:
+        """Variables that every bot gets."""
+        return bot_environment(
+            exchange_urls=self.exchange_urls,
+            log_format=self.log_format,
+            log_level=self.log_level,
+            t_stop_s=self.t_stop_s,
+            t_exit_s=self.t_exit_s,
+            heartbeat_interval_s=self.heartbeat_interval_s,
+        )
+
+    @property
+    def pod_template(self) -> PodTemplate:
+        """What all pods share."""
+        return PodTemplate(
+            namespace=self.namespace,
+            image=self.bot_image,
+            pull_policy=self.bot_image_pull_policy,
+            command=self.bot_command,
+            database_secret=self.bot_database_secret,
+            env=self.bot_environment,
+            grace_s=self.grace_s,
+            unreachable_s=self.bot_unreachable_s,
+            cpu_request=self.bot_cpu_request,
+            memory_request=self.bot_memory_request,
+            memory_limit=self.bot_memory_limit,
+            image_pull_secrets=self.bot_image_pull_secrets,
+            node_selector=self.bot_node_selector,
+            priority_class=self.bot_priority_class,
+        )
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsInvalid: one line for each variable that is wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [_line(str(part["loc"][0]) if part["loc"] else "", part["msg"]) for part in error.errors()]
+        raise SettingsInvalid("\n".join(lines)) from None
+    except SettingsError as error:
+        raise SettingsInvalid(f"{error}: lists and maps are written as JSON") from error
+
+
+def _line(field: str, message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{PREFIX}{field.upper()}: {text}" if field else text

@@ -1,0 +1,359 @@
+"""The controller's view of the database: a Protocol that the manager needs, and PostgreSQL behind it.
+
+Every call is one short transaction on a pooled connection with a deadline of its own; whatever goes wrong on the
+way is DatabaseAway and means: outcome unknown, read again. Decisions carry the controller's shard lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Protocol
+
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool
+
+from fleet.errors import DatabaseAway
+from fleet.states import BotStatus, ExitReason
+from fleet.trading_service import bots, runs, shards
+from fleet.trading_service.bots import BotRecord, Notification, StatusCount
+from fleet.trading_service.connect import CONNECT_TIMEOUT_S, LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
+from fleet.trading_service.lease import database_errors
+from fleet.trading_service.runs import ShardLease, Watch, WatchLimits
+
+CALL_TIMEOUT_S = 8.0
+"""Longer than the server's own statement time-out: only a dead connection gets here."""
+
+CHECKOUT_TIMEOUT_S = 5.0
+
+RECONNECT_S = 2.0
+"""The pool's attempts to replace a connection; after that the next call tries again. The pool's own default
+doubles its pauses up to minutes, which would delay the return after an outage."""
+
+
+class Store(Protocol):
+    """What the manager reads and decides. All methods raise DatabaseAway."""
+
+    async def load(self, bot_id: int) -> BotRecord | None:
+        """The bot and its newest runs."""
+
+    async def load_config(self, bot_id: int, config_version: int) -> object:
+        """The row's config if it still has this version, else None."""
+
+    async def load_run_config(self, bot_id: int, epoch: int) -> object:
+        """A run's config snapshot."""
+
+    async def start_run(self, bot_id: int, epoch: int, *, config_version: int, pod_name: str) -> bool:
+        """Commit the next run; False: something changed, read again."""
+
+    async def record_pod(self, bot_id: int, epoch: int, uid: str) -> bool:
+        """Note the created object."""
+
+    async def request_stop(self, bot_id: int, epoch: int, reason: str) -> bool:
+        """Ask the run to end."""
+
+    async def adopt_config(
+        self, bot_id: int, epoch: int, *, config_version: int, limits: Mapping[str, Any] | None
+    ) -> bool:
+        """Raise a running bot to a config version."""
+
+    async def end_run(
+        self, bot_id: int, epoch: int, *, reason: ExitReason, exit_code: int | None, message: str | None
+    ) -> bool:
+        """Record a death."""
+
+    async def fence_unclaimed(
+        self, bot_id: int, epoch: int, *, reason: ExitReason, message: str | None, decided_at: datetime
+    ) -> bool:
+        """End a run that nobody claimed."""
+
+    async def fence_silent(
+        self,
+        bot_id: int,
+        epoch: int,
+        *,
+        reason: ExitReason,
+        message: str | None,
+        decided_at: datetime,
+        silent_s: float,
+    ) -> bool:
+        """End a run without heartbeats."""
+
+    async def fence_deaf(
+        self,
+        bot_id: int,
+        epoch: int,
+        *,
+        reason: ExitReason,
+        message: str | None,
+        decided_at: datetime,
+        asked_s: float,
+        stalled_s: float | None,
+    ) -> bool:
+        """End a run that ignores its stop."""
+
+    async def set_status(
+        self, bot_id: int, *, seen: BotStatus, status: BotStatus, message: str | None, error_count: int
+    ) -> bool:
+        """Show a status; False: the row is busy or has moved on."""
+
+    async def notify(self, notification: Notification) -> bool:
+        """Put a message into the outbox, once per key."""
+
+
+class PostgresStore:
+    """The Store on a connection pool.
+
+    Args:
+        url: libpq URL.
+        connections: most connections at a time.
+        controller: name recorded with each run.
+        runtime: name of the runtime, recorded with each run.
+        lease: gives the shard lease of this moment; it is asked before each decision.
+    """
+
+    def __init__(
+        self, url: str, *, connections: int, controller: str, runtime: str, lease: Callable[[], ShardLease]
+    ) -> None:
+        self._controller = controller
+        self._runtime = runtime
+        self._lease = lease
+        self._pool = AsyncConnectionPool(
+            bounded_conninfo(url, "controller"),
+            min_size=1,
+            max_size=connections,
+            open=False,
+            timeout=CHECKOUT_TIMEOUT_S,
+            reconnect_timeout=RECONNECT_S,
+            kwargs={"autocommit": True},
+        )
+
+    async def open(self) -> None:
+        """Start connecting, in the background."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close(timeout=2)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[bots.Connection]:
+        """A connection for one call, bounded in time.
+
+        Raises:
+            DatabaseAway: none to be had, or no answer within CALL_TIMEOUT_S.
+        """
+        try:
+            async with asyncio.timeout(CHECKOUT_TIMEOUT_S + CALL_TIMEOUT_S):
+                with database_errors():
+                    async with self._pool.connection() as connection:
+                        yield connection
+        except TimeoutError as error:
+            raise DatabaseAway("the database did not answer in time") from error
+
+    async def load(self, bot_id: int) -> BotRecord | None:
+        """See Store."""
+        async with self.connection() as connection:
+            return await bots.load_bot(connection, bot_id)
+
+    async def load_config(self, bot_id: int, config_version: int) -> object:
+        """See Store."""
+        async with self.connection() as connection:
+            return await bots.load_config(connection, bot_id, config_version)
+
+    async def load_run_config(self, bot_id: int, epoch: int) -> object:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.load_run_config(connection, bot_id, epoch)
+
+    async def start_run(self, bot_id: int, epoch: int, *, config_version: int, pod_name: str) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.start_run(
+                connection,
+                bot_id=bot_id,
+                epoch=epoch,
+                config_version=config_version,
+                controller=self._controller,
+                runtime=self._runtime,
+                pod_name=pod_name,
+                lease=self._lease(),
+            )
+
+    async def record_pod(self, bot_id: int, epoch: int, uid: str) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.record_pod(connection, bot_id, epoch, uid=uid, lease=self._lease())
+
+    async def request_stop(self, bot_id: int, epoch: int, reason: str) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.request_stop(connection, bot_id, epoch, reason=reason, lease=self._lease())
+
+    async def adopt_config(
+        self, bot_id: int, epoch: int, *, config_version: int, limits: Mapping[str, Any] | None
+    ) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.adopt_config(
+                connection, bot_id, epoch, config_version=config_version, limits=limits, lease=self._lease()
+            )
+
+    async def end_run(
+        self, bot_id: int, epoch: int, *, reason: ExitReason, exit_code: int | None, message: str | None
+    ) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.end_run(
+                connection,
+                bot_id,
+                epoch,
+                reason=reason,
+                exit_code=exit_code,
+                message=message,
+                lease=self._lease(),
+            )
+
+    async def fence_unclaimed(
+        self, bot_id: int, epoch: int, *, reason: ExitReason, message: str | None, decided_at: datetime
+    ) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.fence_unclaimed(
+                connection,
+                bot_id,
+                epoch,
+                reason=reason,
+                message=message,
+                decided_at=decided_at,
+                lease=self._lease(),
+            )
+
+    async def fence_silent(
+        self,
+        bot_id: int,
+        epoch: int,
+        *,
+        reason: ExitReason,
+        message: str | None,
+        decided_at: datetime,
+        silent_s: float,
+    ) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.fence_silent(
+                connection,
+                bot_id,
+                epoch,
+                reason=reason,
+                message=message,
+                decided_at=decided_at,
+                silent_s=silent_s,
+                lease=self._lease(),
+            )
+
+    async def fence_deaf(
+        self,
+        bot_id: int,
+        epoch: int,
+        *,
+        reason: ExitReason,
+        message: str | None,
+        decided_at: datetime,
+        asked_s: float,
+        stalled_s: float | None,
+    ) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.fence_deaf(
+                connection,
+                bot_id,
+                epoch,
+                reason=reason,
+                message=message,
+                decided_at=decided_at,
+                asked_s=asked_s,
+                stalled_s=stalled_s,
+                lease=self._lease(),
+            )
+
+    async def set_status(
+        self, bot_id: int, *, seen: BotStatus, status: BotStatus, message: str | None, error_count: int
+    ) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await bots.update_bot_status(
+                connection, bot_id, seen=seen, status=status, message=message, error_count=error_count
+            )
+
+    async def notify(self, notification: Notification) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await bots.add_notification(connection, notification)
+
+    async def unsettled(self) -> list[int]:
+        """Bots that a poll must look at."""
+        async with self.connection() as connection:
+            return await bots.unsettled_bots(connection)
+
+    async def current_runs(self) -> dict[int, int]:
+        """Epoch of the current run by bot id."""
+        async with self.connection() as connection:
+            return await runs.current_runs(connection)
+
+    async def watch(self, limits: WatchLimits) -> Watch:
+        """Overdue runs."""
+        async with self.connection() as connection:
+            return await runs.watch_runs(connection, limits)
+
+    async def count_statuses(self) -> list[StatusCount]:
+        """Bots by status."""
+        async with self.connection() as connection:
+            return await bots.count_statuses(connection)
+
+    async def acquire_shard(self, shard: int, *, holder: str, ttl_s: float) -> ShardLease | None:
+        """Take a shard, if it is free."""
+        async with self.connection() as connection:
+            return await shards.acquire_shard(connection, shard, holder=holder, ttl_s=ttl_s)
+
+    async def renew_shard(self, lease: ShardLease) -> bool:
+        """Keep a shard."""
+        async with self.connection() as connection:
+            return await shards.renew_shard(connection, lease)
+
+    async def release_shard(self, lease: ShardLease) -> None:
+        """Leave a shard."""
+        async with self.connection() as connection:
+            await shards.release_shard(connection, lease)
+
+
+def bounded_conninfo(url: str, application: str) -> str:
+    """The URL with every wait bounded: connecting, locks, statements, dead peers."""
+    options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
+    return make_conninfo(
+        url,
+        application_name=f"botfleet {application}",
+        connect_timeout=CONNECT_TIMEOUT_S,
+        options=options,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=STATEMENT_TIMEOUT_MS,
+    )
+
+
+async def connect(url: str, application: str) -> AsyncConnection[Any]:
+    """A connection outside the pool, in autocommit mode.
+
+    Raises:
+        DatabaseAway: no connection in time.
+    """
+    try:
+        with database_errors():
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await AsyncConnection.connect(bounded_conninfo(url, application), autocommit=True)
+    except TimeoutError as error:
+        raise DatabaseAway("no connection to the database in time") from error

@@ -1,0 +1,351 @@
+"""The controller's side of the run protocol: start, stop, end, fence.
+
+The run's row is the lease. Every function is one statement, conditional on what must still be true when it takes
+the row's lock, so a heartbeat or a claim that comes first wins and a repetition does nothing. None of them touches
+or waits for a row of `trading_bots`. A `ShardLease` makes each conditional on the controller's own lease as well.
+Connection errors and time-outs surface as DatabaseAway: the outcome is unknown, read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import class_row, scalar_row
+from psycopg.types.json import Jsonb
+
+from fleet.states import ExitReason
+from fleet.trading_service.bots import Connection
+from fleet.trading_service.lease import database_errors
+
+DECISION_VALID_S = 5.0
+"""A fence decided on facts older than this is void: the database may have been away in between, and the bots'
+heartbeats with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLease:
+    """Which acquisition of which shard a controller acts under."""
+
+    shard: int
+    epoch: int
+
+
+_LEASED = """(%(shard)s::int IS NULL OR EXISTS (
+    SELECT FROM controller_shards WHERE shard = %(shard)s AND epoch = %(lease_epoch)s))"""
+
+_START = f"""
+    INSERT INTO trading_runs (bot_id, epoch, config, config_version, controller, runtime, pod_name)
+    SELECT b.id, %(epoch)s, b.config, b.config_version, %(controller)s, %(runtime)s, %(pod_name)s
+    FROM trading_bots b
+    WHERE b.id = %(bot_id)s AND b.enabled AND b.archived_at IS NULL AND b.config_version = %(config_version)s
+      AND NOT EXISTS (
+          SELECT FROM trading_runs r WHERE r.bot_id = b.id AND (r.ended_at IS NULL OR r.epoch >= %(epoch)s))
+      AND {_LEASED}
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608
+
+_CURRENT = "bot_id = %(bot_id)s AND epoch = %(epoch)s AND ended_at IS NULL"
+
+_POD = f"UPDATE trading_runs SET pod_uid = %(uid)s WHERE {_CURRENT} AND {_LEASED}"  # noqa: S608
+
+_STOP = f"""
+    UPDATE trading_runs SET stop_requested_at = clock_timestamp(), stop_reason = %(reason)s
+    WHERE {_CURRENT} AND stop_requested_at IS NULL AND {_LEASED}
+"""  # noqa: S608
+
+_ADOPT = f"""
+    UPDATE trading_runs
+    SET config_version = %(config_version)s, limits = COALESCE(%(limits)s, limits)
+    WHERE {_CURRENT} AND config_version < %(config_version)s AND {_LEASED}
+"""  # noqa: S608
+
+_END = f"""
+    UPDATE trading_runs
+    SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, exit_reason = %(reason)s,
+        error_message = COALESCE(error_message, %(message)s)
+    WHERE {_CURRENT} AND {_LEASED}
+"""  # noqa: S608
+
+_FENCE = f"""
+    UPDATE trading_runs
+    SET fenced_at = clock_timestamp(), ended_at = clock_timestamp(), exit_reason = %(reason)s,
+        error_message = COALESCE(error_message, %(message)s)
+    WHERE {_CURRENT} AND {_LEASED}
+      AND clock_timestamp() < %(decided_at)s + make_interval(secs => {DECISION_VALID_S})
+      AND {{guard}}
+"""  # noqa: S608
+
+_FENCE_UNCLAIMED = _FENCE.format(guard="claimed_by IS NULL")
+
+_FENCE_SILENT = _FENCE.format(
+    guard="COALESCE(heartbeat_at, claimed_at, created_at) < clock_timestamp() - make_interval(secs => %(silent_s)s)"
+)
+
+_FENCE_DEAF = _FENCE.format(
+    guard="stop_requested_at < clock_timestamp() - make_interval(secs => %(asked_s)s)"
+    " AND (%(stalled_s)s::float8 IS NULL OR COALESCE(progress_at, claimed_at, created_at)"
+    " < clock_timestamp() - make_interval(secs => %(stalled_s)s))"
+)
+
+_WATCH = """
+    SELECT bot_id, claimed, beat_at, due
+    FROM (
+        SELECT bot_id, claimed_by IS NOT NULL AS claimed, beat_at,
+               beat_at < t - make_interval(secs => CASE WHEN claimed_by IS NULL THEN %(claim_s)s ELSE %(dead_s)s END)
+               OR (claimed_by IS NOT NULL
+                   AND COALESCE(progress_at, claimed_at, created_at) < t - make_interval(secs => %(stalled_s)s))
+               OR COALESCE(stop_requested_at < t - make_interval(secs => %(asked_s)s), false) AS due
+        FROM trading_runs,
+             LATERAL (SELECT COALESCE(heartbeat_at, claimed_at, created_at) AS beat_at, clock_timestamp() AS t) x
+        WHERE ended_at IS NULL
+    ) current
+    WHERE due OR (claimed AND beat_at < clock_timestamp() - make_interval(secs => %(quiet_s)s))
+"""
+
+
+def _values(bot_id: int, epoch: int, lease: ShardLease | None, **more: object) -> dict[str, Any]:
+    return {
+        "bot_id": bot_id,
+        "epoch": epoch,
+        "shard": lease.shard if lease else None,
+        "lease_epoch": lease.epoch if lease else None,
+        **more,
+    }
+
+
+async def _changed(connection: Connection, statement: str, values: Mapping[str, Any]) -> bool:
+    with database_errors():
+        return (await connection.execute(statement.encode(), values)).rowcount == 1
+
+
+async def start_run(
+    connection: Connection,
+    *,
+    bot_id: int,
+    epoch: int,
+    config_version: int,
+    controller: str,
+    runtime: str,
+    pod_name: str,
+    lease: ShardLease | None = None,
+) -> bool:
+    """Insert the next run with a snapshot of the row's config.
+
+    Args:
+        bot_id: whose run.
+        epoch: one more than the newest run's that the caller has seen.
+        config_version: that the caller has validated; the row must still have it, and still be wanted.
+        controller: who starts it, for people.
+        runtime: `kubernetes` or `process`.
+        pod_name: of its pod.
+        lease: under which the controller acts.
+
+    Returns:
+        False when the row has changed, a run is current, the epoch is taken or the lease lost: read again.
+    """
+    values = _values(
+        bot_id,
+        epoch,
+        lease,
+        config_version=config_version,
+        controller=controller,
+        runtime=runtime,
+        pod_name=pod_name,
+    )
+    return await _changed(connection, _START, values)
+
+
+async def record_pod(
+    connection: Connection, bot_id: int, epoch: int, *, uid: str, lease: ShardLease | None = None
+) -> bool:
+    """Note which object was created for the run; from then on its absence means that it vanished."""
+    return await _changed(connection, _POD, _values(bot_id, epoch, lease, uid=uid))
+
+
+async def request_stop(
+    connection: Connection, bot_id: int, epoch: int, *, reason: str, lease: ShardLease | None = None
+) -> bool:
+    """Ask the run to end with its next heartbeat; the first reason stays. False: asked before, or over."""
+    return await _changed(connection, _STOP, _values(bot_id, epoch, lease, reason=reason))
+
+
+async def adopt_config(
+    connection: Connection,
+    bot_id: int,
+    epoch: int,
+    *,
+    config_version: int,
+    limits: Mapping[str, Any] | None,
+    lease: ShardLease | None = None,
+) -> bool:
+    """Raise the run to a config version that it can take over while running.
+
+    Args:
+        connection: as everywhere here.
+        bot_id: whose run.
+        epoch: of the current run.
+        config_version: the new one.
+        limits: the hot sections to hand over with the next heartbeat; None leaves what was handed over before.
+        lease: under which the controller acts.
+    """
+    handed = None if limits is None else Jsonb(dict(limits))
+    return await _changed(
+        connection, _ADOPT, _values(bot_id, epoch, lease, config_version=config_version, limits=handed)
+    )
+
+
+async def end_run(
+    connection: Connection,
+    bot_id: int,
+    epoch: int,
+    *,
+    reason: ExitReason,
+    exit_code: int | None,
+    message: str | None,
+    lease: ShardLease | None = None,
+) -> bool:
+    """Record that the run's process is dead. False when the run had ended before: that record stays."""
+    values = _values(bot_id, epoch, lease, reason=reason, exit_code=exit_code, message=message)
+    return await _changed(connection, _END, values)
+
+
+async def fence_unclaimed(
+    connection: Connection,
+    bot_id: int,
+    epoch: int,
+    *,
+    reason: ExitReason,
+    message: str | None,
+    decided_at: datetime,
+    lease: ShardLease | None = None,
+) -> bool:
+    """End a run that nobody has claimed; from then on nobody can. False when a claim came first."""
+    values = _values(bot_id, epoch, lease, reason=reason, message=message, decided_at=decided_at)
+    return await _changed(connection, _FENCE_UNCLAIMED, values)
+
+
+async def fence_silent(
+    connection: Connection,
+    bot_id: int,
+    epoch: int,
+    *,
+    reason: ExitReason,
+    message: str | None,
+    decided_at: datetime,
+    silent_s: float,
+    lease: ShardLease | None = None,
+) -> bool:
+    """Take the right to trade from a run without a heartbeat for `silent_s`. False when one came first."""
+    values = _values(bot_id, epoch, lease, reason=reason, message=message, decided_at=decided_at, silent_s=silent_s)
+    return await _changed(connection, _FENCE_SILENT, values)
+
+
+async def fence_deaf(
+    connection: Connection,
+    bot_id: int,
+    epoch: int,
+    *,
+    reason: ExitReason,
+    message: str | None,
+    decided_at: datetime,
+    asked_s: float,
+    stalled_s: float | None,
+    lease: ShardLease | None = None,
+) -> bool:
+    """Take the right to trade from a run that was asked to stop at least `asked_s` ago and hasn't.
+
+    Args:
+        connection: as everywhere here.
+        bot_id: whose run.
+        epoch: of the run.
+        reason: recorded as the run's end.
+        message: recorded unless the bot left one.
+        decided_at: the database's clock when the facts were read.
+        asked_s: seconds since the stop was requested.
+        stalled_s: seconds without progress that are needed as well, for a bot that may take its time; or None.
+        lease: under which the controller acts.
+    """
+    values = _values(
+        bot_id,
+        epoch,
+        lease,
+        reason=reason,
+        message=message,
+        decided_at=decided_at,
+        asked_s=asked_s,
+        stalled_s=stalled_s,
+    )
+    return await _changed(connection, _FENCE_DEAF, values)
+
+
+async def load_run_config(connection: Connection, bot_id: int, epoch: int) -> object:
+    """The config snapshot of a run; None when there is no such run."""
+    with database_errors():
+        async with connection.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute("SELECT config FROM trading_runs WHERE bot_id = %s AND epoch = %s", (bot_id, epoch))
+            return await cursor.fetchone()
+
+
+async def current_runs(connection: Connection) -> dict[int, int]:
+    """Epoch of the current run by bot id."""
+    with database_errors():
+        cursor = await connection.execute("SELECT bot_id, epoch FROM trading_runs WHERE ended_at IS NULL")
+        return dict(await cursor.fetchall())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchLimits:
+    """Ages in seconds from which on a current run is worth a look.
+
+    Attributes:
+        quiet_s: without a heartbeat; dead_s: the same, and due.
+        stalled_s: without progress; asked_s: since a stop was requested; claim_s: from creation to claim.
+    """
+
+    quiet_s: float
+    dead_s: float
+    stalled_s: float
+    asked_s: float
+    claim_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuietRun:
+    """A current run that is late; `due`: so late that something must be decided."""
+
+    bot_id: int
+    claimed: bool
+    beat_at: datetime
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the watch query saw.
+
+    Attributes:
+        now: the database's clock.
+        claimed: number of current runs that a process has claimed.
+        quiet: those that are late in any way.
+    """
+
+    now: datetime
+    claimed: int
+    quiet: tuple[QuietRun, ...]
+
+
+async def watch_runs(connection: Connection, limits: WatchLimits) -> Watch:
+    """All current runs that are late; one pass over the partial index of current runs."""
+    with database_errors():
+        async with connection.cursor(row_factory=class_row(QuietRun)) as cursor:
+            await cursor.execute(_WATCH.encode(), asdict(limits))
+            quiet = await cursor.fetchall()
+        counts = await connection.execute(
+            "SELECT clock_timestamp(), count(claimed_by) FROM trading_runs WHERE ended_at IS NULL"
+        )
+        now, claimed = await counts.fetchone() or (None, 0)
+    assert now is not None
+    return Watch(now, claimed, tuple(quiet))

@@ -1,0 +1,71 @@
+"""Leases of controllers on shards: which controller may decide for which bots.
+
+Each acquisition raises the shard's epoch, so every decision of an earlier holder fails from that moment on. A live
+lease passes to another holder only after `ttl_s` without renewal, by the database's clock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from psycopg.rows import scalar_row
+
+from fleet.trading_service.bots import Connection
+from fleet.trading_service.lease import database_errors
+from fleet.trading_service.runs import ShardLease
+
+_ACQUIRE = """
+    INSERT INTO controller_shards AS s (shard, epoch, holder, renewed_at)
+    VALUES (%(shard)s, 1, %(holder)s, clock_timestamp())
+    ON CONFLICT (shard) DO UPDATE
+    SET epoch = s.epoch + 1, holder = EXCLUDED.holder, renewed_at = clock_timestamp()
+    WHERE s.holder IS NULL OR s.holder = EXCLUDED.holder OR s.renewed_at IS NULL
+       OR s.renewed_at < clock_timestamp() - make_interval(secs => %(ttl_s)s)
+    RETURNING epoch
+"""
+
+_RENEW = """
+    UPDATE controller_shards SET renewed_at = clock_timestamp()
+    WHERE shard = %(shard)s AND epoch = %(epoch)s
+"""
+
+_RELEASE = """
+    UPDATE controller_shards SET holder = NULL, renewed_at = NULL
+    WHERE shard = %(shard)s AND epoch = %(epoch)s
+"""
+
+
+async def acquire_shard(connection: Connection, shard: int, *, holder: str, ttl_s: float) -> ShardLease | None:
+    """Take the shard if it is free, expired, or held by the same holder (its earlier process, known to be dead).
+
+    Returns:
+        None when another controller holds it.
+    """
+    with database_errors():
+        async with connection.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(_ACQUIRE, {"shard": shard, "holder": holder, "ttl_s": ttl_s})
+            epoch = await cursor.fetchone()
+    return None if epoch is None else ShardLease(shard, epoch)
+
+
+async def renew_shard(connection: Connection, lease: ShardLease) -> bool:
+    """Keep the shard; False when another controller has taken it."""
+    with database_errors():
+        done = await connection.execute(_RENEW, {"shard": lease.shard, "epoch": lease.epoch})
+    return done.rowcount == 1
+
+
+async def release_shard(connection: Connection, lease: ShardLease) -> None:
+    """Let another controller take over at once; does nothing when one has already."""
+    with database_errors():
+        await connection.execute(_RELEASE, {"shard": lease.shard, "epoch": lease.epoch})
+
+
+async def database_now(connection: Connection) -> datetime:
+    """The database's clock."""
+    with database_errors():
+        async with connection.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute("SELECT clock_timestamp()")
+            now: datetime | None = await cursor.fetchone()
+    assert now is not None
+    return now
