@@ -170,9 +170,8 @@ class StrategyInstance:
         begin_ms = self._persistently(self._parts.source.latest_closed_ms)
         fresh = BotState(account=Account(cash=self._config.initial_cash))
         state, kept = resumed if resumed is not None else (fresh, {})
-        if begin_ms is None:
-            return state, kept
-        begun = BotState(account=state.account, last_bar_at=from_ms(begin_ms), bars=state.bars)
+        begin_at = None if begin_ms is None else from_ms(begin_ms)
+        begun = BotState(account=state.account, last_bar_at=begin_at, bars=state.bars)
         log.info("begins", after_bar_at=begun.last_bar_at, balance=str(begun.account.cash))
         return self._parts.ledger.begin(begun, kept)
 
