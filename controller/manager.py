@@ -431,4 +431,6 @@ def _ends(record: BotRecord) -> tuple[RunEnd, ...]:
 
 
 def _words(action: Action) -> str:
+    if isinstance(action, DeletePod):
+        return f"DeletePod({action.pod.name}, {action.pod.uid})"
     return str(action)[:600]

@@ -79,8 +79,8 @@ class Settings(BaseSettings):
     bot_node_selector: dict[str, str] = Field(default_factory=dict, description="JSON object.")
     bot_priority_class: str = ""
     bot_unreachable_s: int = Field(30, ge=0, le=3600, description="Toleration of an unreachable node.")
-    kube_qps: float = Field(50, gt=0, description="Writes to the Kubernetes API a second, on average.")
-    kube_burst: int = Field(100, ge=1, description="Writes at once.")
+    kube_qps: float = Field(300, gt=0, description="Writes to the Kubernetes API a second, on average.")
+    kube_burst: int = Field(300, ge=1, description="Writes at once.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

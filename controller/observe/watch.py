@@ -26,7 +26,7 @@ log = get_logger("watch")
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
-WATCH_TIMEOUT_S = 600.0
+WATCH_TIMEOUT_S = 600
 """Belt to kopf's own 70 s inactivity time-out: no stream lives longer."""
 
 

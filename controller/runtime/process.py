@@ -218,9 +218,7 @@ class ProcessRuntime:
         """See Runtime."""
         process = self._processes.get(pod.uid)
         if process is None or pod.phase is PodPhase.TERMINATED:
-            self._folder.forget(pod.uid)
-            self._processes.pop(pod.uid, None)
-            self._store.remove(pod)
+            self._forget(pod)
             return
         self._metrics.pod_operations.labels("delete", "ok").inc()
         self._store.put(replace(pod, deleting=True))
@@ -252,19 +250,26 @@ class ProcessRuntime:
         self._ended(process)
 
     def _ended(self, process: _Process) -> None:
-        if process.killer is not None:
-            process.killer.cancel()
         code = process.child.returncode if process.child is not None else None
         record = process.record
         log.info("process_ended", bot_id=record.bot_id, epoch=record.epoch, pid=record.pid, exit_code=code)
-        self._store.put(
-            replace(
-                _facts(record, PodPhase.TERMINATED),
-                exit_code=None if code is None else code if code >= 0 else 128 - code,
-                reason=signal.Signals(-code).name if code is not None and code < 0 else "",
-                message=self._last_words(record.name) if code is not None and code > 0 else "",
-            )
+        pod = replace(
+            _facts(record, PodPhase.TERMINATED),
+            exit_code=None if code is None else code if code >= 0 else 128 - code,
+            reason=signal.Signals(-code).name if code is not None and code < 0 else "",
+            message=self._last_words(record.name) if code is not None and code > 0 else "",
         )
+        if process.killer is None:
+            self._store.put(pod)
+        else:
+            process.killer.cancel()
+            self._forget(pod)
+
+    def _forget(self, pod: PodFacts) -> None:
+        """The counterpart of an object's deletion: only its last state is kept, for a while."""
+        self._folder.forget(pod.uid)
+        self._processes.pop(pod.uid, None)
+        self._store.remove(pod)
 
     def _last_words(self, name: str) -> str:
         try:
