@@ -1,0 +1,75 @@
+"""A strategy's answers don't depend on when its engine was rebuilt."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
+
+EAGER: dict[str, dict[str, Any]] = {
+    "RSIBBVolumeEntryMixin": {"rsi_oversold": 48.0, "bb_dev": 0.4, "min_volume_ratio": 0.2, "rsi_period": 5},
+    "RSIOrBBEntryMixin": {"rsi_oversold": 40.0, "bb_dev": 1.0, "rsi_period": 5, "cooldown_bars": 3},
+    "ATRExitMixin": {"atr_period": 5, "sl_multiplier": 1.0},
+    "FixedRatioExitMixin": {"take_profit": 0.02, "stop_loss": 0.015},
+    "TrailingStopExitMixin": {"trail_pct": 0.015, "activation_pct": 0.005},
+    "TimeBasedExitMixin": {"use_time": True, "max_minutes": 45},
+}
+"""Parameters that trade often; missing ones have the defaults."""
+PAIRS = list(itertools.product(ENTRY_PARAMS, EXIT_PARAMS))
+
+
+def parameters(engine: Any, entry: str, exit_: str) -> Any:
+    return engine.custom(entry, exit_, EAGER.get(entry), EAGER.get(exit_))
+
+
+@pytest.mark.parametrize(("entry", "exit_"), PAIRS)
+def test_a_rebuild_at_every_other_bar_changes_nothing(engine: Any, entry: str, exit_: str) -> None:
+    bars = engine.random_bars(11, 130)
+    chosen = parameters(engine, entry, exit_)
+    whole = engine.run(bars, chosen)
+    rebuilt = engine.run_in_pieces(bars, chosen, range(30, 130, 2))
+    assert rebuilt.signals == whole.signals
+    assert rebuilt.state == whole.state
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    pair=st.sampled_from(PAIRS),
+    seed=st.integers(0, 10_000),
+    splits=st.sets(st.integers(1, 299), max_size=5),
+    volatility=st.sampled_from([0.0005, 0.01, 0.05]),
+)
+def test_rebuilds_anywhere_change_nothing(
+    engine: Any, pair: tuple[str, str], seed: int, splits: set[int], volatility: float
+) -> None:
+    bars = engine.random_bars(seed, 300, volatility=volatility)
+    chosen = parameters(engine, *pair)
+    whole = engine.run(bars, chosen)
+    rebuilt = engine.run_in_pieces(bars, chosen, splits)
+    assert rebuilt.signals == whole.signals
+    assert rebuilt.state == whole.state
+
+
+@pytest.mark.parametrize(("entry", "exit_"), PAIRS)
+def test_the_eager_parameters_do_trade(engine: Any, entry: str, exit_: str) -> None:
+    signals = engine.run(engine.random_bars(11, 500), parameters(engine, entry, exit_)).signals
+    assert len([signal for signal in signals if signal[1] == "exit"]) >= 3
+
+
+@pytest.mark.parametrize("name", [*ENTRY_PARAMS, *EXIT_PARAMS])
+def test_bars_needed_is_what_the_indicators_need(engine: Any, name: str) -> None:
+    """The other half needs one bar only (a time-based exit), or less than the exit under test."""
+    if name in ENTRY_PARAMS:
+        chosen = engine.custom(name, "TimeBasedExitMixin")
+        expected = chosen.entry.params.bars_needed
+    else:
+        chosen = engine.custom("RSIOrBBEntryMixin", name, {"rsi_period": 2, "bb_period": 2})
+        expected = max(chosen.exit.params.bars_needed, 3)
+    account = engine.run(engine.random_bars(5, 400), chosen)
+    assert account.ready_at is not None
+    assert account.ready_at + 1 <= expected
