@@ -104,6 +104,33 @@ class StopRequest:
     reason: ExitReason
 
 
+class StopSwitch:
+    """Whether and why the bot should stop; set from signal handlers and the heartbeat's thread."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._request: StopRequest | None = None
+
+    def request(self, request: StopRequest) -> None:
+        """Ask to stop; the first reason stays."""
+        self._request = self._request or request
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._event.is_set()
+
+    @property
+    def reason(self) -> ExitReason:
+        """Why; RELEASED when nobody gave a reason."""
+        return self._request.reason if self._request else ExitReason.RELEASED
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long for the request."""
+        return self._event.wait(seconds)
+
+
 class Lease:
     """Renews the run in the background.
 

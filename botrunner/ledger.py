@@ -22,7 +22,7 @@ from botrunner.risk import Denial
 from botrunner.trading_bot import BarOutcome, BotState
 from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec
-from fleet.errors import DatabaseAway, PermanentError
+from fleet.errors import ConfigUnusable, DatabaseAway
 from fleet.log import get_logger
 from fleet.states import TradeStatus
 from fleet.trading_service.connect import connect
@@ -37,7 +37,7 @@ RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Waits between attempts; the last one repeats."""
 
 
-class CheckpointDamaged(PermanentError):
+class CheckpointDamaged(ConfigUnusable):
     """The stored checkpoint can't be gone on from; the message says why and what to do."""
 
 

@@ -8,31 +8,28 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import structlog
 
-from botrunner.brokers.errors import ExchangeAway, ExchangeRefused
-from botrunner.brokers.manager import Broker, BrokerManager, UnknownBroker
-from botrunner.feeds.source import CandleFileInvalid, CandleSource, ExchangeCandles, FileCandles
-from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest
-from botrunner.ledger import CheckpointDamaged, Ledger
-from botrunner.risk import Market
+from botrunner.brokers.errors import ExchangeAway
+from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
 from botrunner.settings import Settings, SettingsInvalid, load_settings
-from botrunner.strategy_handler import StrategyHandler
-from botrunner.strategy_instance import Collaborators, StopSwitch, StrategyInstance
 from fleet.clock import Clock, SystemClock
-from fleet.config import BotConfig, ConfigInvalid, parse_config, with_hot_fields
-from fleet.errors import DatabaseAway, FencedError
+from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.log import configure_logging, get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import Claim, RunId, claim, mark_live, release
 from fleet.trading_service.ledger import CheckpointConflict
+
+if TYPE_CHECKING:
+    from botrunner.assembly import Bot
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -43,14 +40,6 @@ CLAIM_PATIENCE_S = 30.0
 
 log = get_logger("main")
 
-_CONFIG_ERRORS = (
-    ConfigInvalid,
-    UnknownBroker,
-    ExchangeRefused,
-    CandleFileInvalid,
-    CheckpointDamaged,
-)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the bot named on the command line; returns the exit code."""
@@ -59,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load_settings()
         configure_logging(level=settings.log_level, form=settings.log_format)
     except (SettingsInvalid, ValueError) as error:
-        print(f"botrunner: {error}", file=os.sys.stderr)  # type: ignore[attr-defined]
+        print(f"botrunner: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return EXIT_CONFIG
     structlog.contextvars.bind_contextvars(bot_id=arguments.bot_id, epoch=arguments.epoch)
     run = RunId(arguments.bot_id, arguments.epoch, uuid4().hex)
@@ -94,7 +83,7 @@ class BotProcess:
         self._clock = clock
         self._stop = StopSwitch()
         self._progress = Progress(clock)
-        self._instance: StrategyInstance | None = None
+        self._bot: Bot | None = None
         self._lease: Lease
 
     def run(self) -> int:
@@ -118,14 +107,14 @@ class BotProcess:
             progress=self._progress,
             clock=self._clock,
             on_stop=self._stop.request,
-            on_limits=lambda limits: self._take_limits(claimed, limits),
+            on_limits=self._take_limits,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.request(StopRequest(ExitReason.RELEASED)))
         self._lease.start()
         try:
             reason = self._trade(claimed, fence)
-        except _CONFIG_ERRORS as error:
+        except ConfigUnusable as error:
             log.error("config_error", error=str(error))
             return self._release(EXIT_CONFIG, ExitReason.CONFIG_ERROR, str(error))
         except ExchangeAway as error:
@@ -152,67 +141,21 @@ class BotProcess:
                 self._clock.sleep(1.0)
 
     def _trade(self, claimed: Claim, fence: Fence) -> ExitReason:
-        raw = with_hot_fields(claimed.config, claimed.limits) if claimed.limits else dict(claimed.config)
-        handler = StrategyHandler()
-        config = parse_config(raw, extra_names=handler.extra_names())
-        resolved = handler.get_strategy_class(config.strategy_type)
-        if resolved.fell_back:
-            log.warning("strategy_unknown", type=config.strategy_type, runs="CustomStrategy")
-        for notice in config.notices:
-            log.warning("config_notice", notice=notice)
-        broker = BrokerManager(self._settings.exchange_urls).get(config.broker_type)
-        market, source = self._market(config, broker)
-        ledger = Ledger(
-            url=self._settings.database_url,
+        # Backtrader and ccxt take a second to import: the claim doesn't wait for them
+        from botrunner.assembly import Bot
+
+        self._progress.made()
+        self._bot = Bot(
+            settings=self._settings,
             run=self._run,
-            config=config,
-            exchange=f"{config.trading_mode}-{broker.name}",
-            clock=self._clock,
-            waiting=self._progress.made,
-        )
-        parts = Collaborators(
-            strategy=resolved.cls,
-            source=source,
-            ledger=ledger,
-            market=market,
+            claimed=claimed,
             fence=fence,
             progress=self._progress,
             stop=self._stop,
             clock=self._clock,
             on_live=self._went_live,
         )
-        self._instance = StrategyInstance(bot_id=self._run.bot_id, config=config, parts=parts)
-        try:
-            return self._instance.run()
-        finally:
-            ledger.close()
-
-    def _market(self, config: BotConfig, broker: Broker) -> tuple[Market, CandleSource]:
-        if config.data_source == "file":
-            path = config.document.data.file_path
-            assert path is not None, "fleet.config requires it"
-            return file_market(config.symbol), FileCandles(Path(path))
-        market: Market = self._patiently(lambda: broker.market(config.symbol))
-        source = ExchangeCandles(
-            broker,
-            symbol=config.symbol,
-            interval=config.interval,
-            interval_ms=config.interval_s * 1000,
-            clock=self._clock,
-        )
-        return market, source
-
-    def _patiently(self, ask: Callable[[], Any]) -> Any:
-        wait = 0.5
-        while True:
-            self._progress.made()
-            try:
-                return ask()
-            except ExchangeAway as error:
-                log.warning("exchange_away", error=str(error), retry_in_s=wait)
-                if self._stop.wait(wait):
-                    raise
-                wait = min(wait * 2, 15.0)
+        return self._bot.trade()
 
     def _went_live(self) -> None:
         with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} live") as connection:
@@ -220,15 +163,9 @@ class BotProcess:
         self._lease.hurry()
         log.info("live", since_exec_s=_since_exec_s(), resident_mb=_resident_mb())
 
-    def _take_limits(self, claimed: Claim, limits: Mapping[str, Any]) -> None:
-        try:
-            config = parse_config(with_hot_fields(claimed.config, limits), extra_names=StrategyHandler().extra_names())
-        except ConfigInvalid as error:
-            log.error("limits_invalid", error=str(error))
-            return
-        log.info("limits_changed")
-        if self._instance is not None:
-            self._instance.replace_config(config)
+    def _take_limits(self, limits: Mapping[str, Any]) -> None:
+        if self._bot is not None:
+            self._bot.take_limits(limits)
 
     def _release(self, exit_code: int, reason: ExitReason, error_message: str | None = None) -> int:
         self._lease.stop()
@@ -240,18 +177,6 @@ class BotProcess:
             log.warning("release_unanswered", error=str(error))
         log.info("ended", exit_code=exit_code, reason=reason, resident_mb=_resident_mb())
         return exit_code
-
-
-def file_market(symbol: str) -> Market:
-    """Rules for candles without an exchange: eight decimals, no minimums."""
-    from decimal import Decimal
-
-    step = Decimal("1e-8")
-    quote = next((quote for quote in ("USDT", "USDC", "BTC", "ETH", "EUR") if symbol.endswith(quote)), "QUOTE")
-    base = symbol.removesuffix(quote)
-    return Market(
-        symbol=symbol, base=base, quote=quote, tick=step, step=step, min_quantity=step, min_notional=Decimal(0)
-    )
 
 
 def _since_exec_s() -> float:

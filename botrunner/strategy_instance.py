@@ -6,9 +6,7 @@ checkpointed state, exactly as after a restart: so restarts change nothing, and 
 
 from __future__ import annotations
 
-import gc
 import random
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +19,8 @@ from botrunner.brokers.paper import Account
 from botrunner.feeds.backtrader_feed import ClosedCandles, Feed, hosted
 from botrunner.feeds.candles import Candle, anchor_ms, block_end_ms
 from botrunner.feeds.source import CandleSource
-from botrunner.fence import Fence, Progress, StopRequest
+from botrunner.fence import Fence, Progress, StopSwitch
+from botrunner.memory import return_free_memory
 from botrunner.risk import Market
 from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
 from fleet.clock import Clock
@@ -48,33 +47,6 @@ class BarLedger(Protocol):
 
     def commit(self, outcome: BarOutcome) -> None:
         """Make a bar durable."""
-
-
-class StopSwitch:
-    """Whether and why the bot should stop; set from signal handlers and the heartbeat's thread."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._request: StopRequest | None = None
-
-    def request(self, request: StopRequest) -> None:
-        """Ask to stop; the first reason stays."""
-        self._request = self._request or request
-        self._event.set()
-
-    @property
-    def requested(self) -> bool:
-        """Whether a stop was asked for."""
-        return self._event.is_set()
-
-    @property
-    def reason(self) -> ExitReason:
-        """Why; RELEASED when nobody gave a reason."""
-        return self._request.reason if self._request else ExitReason.RELEASED
-
-    def wait(self, seconds: float) -> bool:
-        """Wait at most so long for the request."""
-        return self._event.wait(seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +184,7 @@ class StrategyInstance:
         if self._strategy is not None:
             self._strategy_state = self._strategy.export_state()
         del cerebro
-        gc.collect()
+        return_free_memory()
 
     def _first_ms(self) -> int | None:
         """Open time of the next bar to trade, as far as it is known."""
@@ -259,15 +231,15 @@ class StrategyInstance:
     def _next_candle(self, may_block_s: float) -> Candle | Feed:
         if self._parts.stop.requested or self._parts.fence.lost:
             return Feed.END
-        candle = next(self._warmup, None)
-        if candle is None:
-            self._go_live()
-            candle = self._next_new(may_block_s)
-            if isinstance(candle, Feed):
-                return candle
-            self._recent.append(candle)
-        self._candle = candle
-        return candle
+        self._candle = next(self._warmup, None)
+        if self._candle is not None:
+            return self._candle
+        self._go_live()
+        found = self._next_new(may_block_s)
+        if isinstance(found, Candle):
+            self._candle = found
+            self._recent.append(found)
+        return found
 
     def _next_new(self, may_block_s: float) -> Candle | Feed:
         self._parts.progress.made()
@@ -284,6 +256,7 @@ class StrategyInstance:
     def _go_live(self) -> None:
         if not self._live:
             self._live = True
+            return_free_memory()
             self._parts.on_live()
 
     def _poll(self) -> None:
@@ -322,4 +295,5 @@ class StrategyInstance:
 
 def _retry_s(failures: int) -> float:
     """Exponential backoff with jitter, seconds."""
-    return min(RETRY_MAX_S, 0.5 * 2 ** min(failures, 8)) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+    growing: float = 0.5 * 2 ** min(failures, 8)
+    return min(RETRY_MAX_S, growing) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret

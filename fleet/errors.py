@@ -5,6 +5,7 @@ BotfleetError
 │   └── DatabaseAway        the database didn't answer, or the outcome of a commit is unknown
 ├── FencedError             this run has lost its right to trade: stop at once, exit code 3
 └── PermanentError          trying again would fail the same way
+    ├── ConfigUnusable      a bot can't run this config: it must change first
     └── NotFound            the row that was asked for doesn't exist
 """
 
@@ -29,6 +30,10 @@ class FencedError(BotfleetError):
 
 class PermanentError(BotfleetError):
     """Trying again without a change would fail the same way."""
+
+
+class ConfigUnusable(PermanentError):
+    """A bot can't run this config, or not with what it holds; the message names the path into the config."""
 
 
 class NotFound(PermanentError):

@@ -40,6 +40,8 @@ class BinanceBroker:
         )
         # ccxt would repeat POSTs too
         self._client.options["maxRetriesOnFailure"] = 0
+        # load_markets would fill these with signed questions; a spot bot has no use for them
+        self._client.options |= {"crossMarginPairsData": [], "isolatedMarginPairsData": []}
         if base_url:
             self._client.urls["api"] = _moved(self._client.urls["api"], base_url.rstrip("/"))
         self._markets: dict[str, str] = {}

@@ -7,14 +7,14 @@ ExchangeRefused     understood and refused: trying again would be refused again
 
 from __future__ import annotations
 
-from fleet.errors import PermanentError, TransientError
+from fleet.errors import ConfigUnusable, TransientError
 
 
 class ExchangeAway(TransientError):
     """Time-out, broken connection, 5xx, rate limit or garbage instead of an answer."""
 
 
-class ExchangeRefused(PermanentError):
+class ExchangeRefused(ConfigUnusable):
     """The exchange understood and refused."""
 
 

@@ -14,12 +14,12 @@ from typing import Protocol
 
 from botrunner.feeds.candles import Candle
 from botrunner.risk import Market
-from fleet.errors import PermanentError
+from fleet.errors import ConfigUnusable
 
 GROUP = "botfleet.brokers"
 
 
-class UnknownBroker(PermanentError):
+class UnknownBroker(ConfigUnusable):
     """No broker of this name is installed, or its package is broken."""
 
 

@@ -27,7 +27,7 @@ class Feed(Enum):
 NextCandle = Callable[[float], Candle | Feed]
 
 
-class ClosedCandles(bt.feed.DataBase):  # type: ignore[misc]
+class ClosedCandles(bt.feed.DataBase):
     """Live feed: no preloading, bar after bar.
 
     Params:

@@ -15,7 +15,7 @@ from typing import Protocol
 from botrunner.brokers.manager import Broker
 from botrunner.feeds.candles import Candle, is_sound
 from fleet.clock import Clock
-from fleet.errors import PermanentError
+from fleet.errors import ConfigUnusable
 from fleet.log import get_logger
 
 log = get_logger("feed")
@@ -26,6 +26,10 @@ PAGE = 1000
 POLL_MIN_S = 0.2
 POLL_MAX_S = 10.0
 """Bounds of the wait between two questions to the exchange; a third of what counts as a hung main loop."""
+
+
+RATE_SAMPLE_S = 1.0
+"""Samples closer together tell jitter, not speed."""
 
 
 class CandleSource(Protocol):
@@ -58,10 +62,10 @@ class ExchangeClock:
         """The server told its time."""
         if self._sample is not None:
             passed = monotonic - self._sample[0]
-            if passed < 0.2:
+            if passed < RATE_SAMPLE_S:
                 return
             rate = (server_ms - self._sample[1]) / 1000 / passed
-            self._rate = rate if rate > 1.5 else 1.0
+            self._rate = rate if rate > 2 else 1.0
         self._sample = (monotonic, server_ms)
 
     def seconds_until(self, server_ms: int, *, monotonic: float) -> float:
@@ -152,7 +156,7 @@ class ExchangeCandles:
         return candles
 
 
-class CandleFileInvalid(PermanentError):
+class CandleFileInvalid(ConfigUnusable):
     """The candle file can't be used; the message names file and line."""
 
 

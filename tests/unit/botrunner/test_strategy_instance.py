@@ -18,10 +18,10 @@ import pytest
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.brokers.paper import dump, load
 from botrunner.feeds.candles import Candle
-from botrunner.fence import Deadlines, Fence, Progress, StopRequest
+from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
 from botrunner.risk import Market
 from botrunner.strategies.base import BaseStrategy, OpenPosition, Signal, SignalKind
-from botrunner.strategy_instance import Collaborators, StopSwitch, StrategyInstance
+from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.trading_bot import BarOutcome, BotState
 from fleet.config import BotConfig, parse_config
 from fleet.errors import FencedError

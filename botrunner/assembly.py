@@ -1,0 +1,159 @@
+"""Puts one bot together from its claim: config, broker, candles, ledger, strategy. Wiring only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from botrunner.brokers.errors import ExchangeAway
+from botrunner.brokers.manager import Broker, BrokerManager
+from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles
+from botrunner.fence import Fence, Progress, StopSwitch
+from botrunner.ledger import Ledger
+from botrunner.risk import Market
+from botrunner.settings import Settings
+from botrunner.strategy_handler import StrategyHandler
+from botrunner.strategy_instance import Collaborators, StrategyInstance
+from fleet.clock import Clock
+from fleet.config import BotConfig, ConfigInvalid, parse_config, with_hot_fields
+from fleet.errors import ConfigUnusable
+from fleet.log import get_logger
+from fleet.states import ExitReason
+from fleet.trading_service.lease import Claim, RunId
+
+log = get_logger("assembly")
+
+T = TypeVar("T")
+
+FIRST_RETRY_S = 0.5
+LAST_RETRY_S = 15.0
+"""Waits between two attempts to reach the exchange while starting."""
+
+
+class Bot:
+    """A claimed bot, ready to trade.
+
+    Args:
+        on_live: called once, when warm-up is over.
+
+    Raises:
+        ConfigUnusable: the snapshot can't be run; the message names the path.
+        ExchangeAway: the exchange didn't answer before a stop was asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        run: RunId,
+        claimed: Claim,
+        fence: Fence,
+        progress: Progress,
+        stop: StopSwitch,
+        clock: Clock,
+        on_live: Callable[[], None],
+    ) -> None:
+        self._raw = claimed.config
+        self._handler = StrategyHandler()
+        self._progress = progress
+        self._stop = stop
+        self._clock = clock
+        config = self._parse(claimed.limits)
+        resolved = self._handler.get_strategy_class(config.strategy_type)
+        if resolved.fell_back:
+            log.warning("strategy_unknown", type=config.strategy_type, runs="CustomStrategy")
+        for notice in config.notices:
+            log.warning("config_notice", notice=notice)
+        broker = BrokerManager(settings.exchange_urls).get(config.broker_type)
+        market, source = self._market(config, broker)
+        self._ledger = Ledger(
+            url=settings.database_url,
+            run=run,
+            config=config,
+            exchange=f"{config.trading_mode}-{broker.name}",
+            clock=clock,
+            waiting=progress.made,
+        )
+        parts = Collaborators(
+            strategy=resolved.cls,
+            source=source,
+            ledger=self._ledger,
+            market=market,
+            fence=fence,
+            progress=progress,
+            stop=stop,
+            clock=clock,
+            on_live=on_live,
+        )
+        self._instance = StrategyInstance(bot_id=run.bot_id, config=config, parts=parts)
+
+    def trade(self) -> ExitReason:
+        """Trade until asked to stop (see `StrategyInstance.run`)."""
+        try:
+            return self._instance.run()
+        finally:
+            self._ledger.close()
+
+    def take_limits(self, limits: Mapping[str, Any]) -> None:
+        """Take over changed limits and notification switches; called from the heartbeat's thread."""
+        try:
+            config = self._parse(limits)
+        except ConfigUnusable as error:
+            log.error("limits_invalid", error=str(error))
+            return
+        log.info("limits_changed")
+        self._instance.replace_config(config)
+
+    def _parse(self, limits: Mapping[str, Any] | None) -> BotConfig:
+        raw = with_hot_fields(self._raw, limits) if limits is not None else dict(self._raw)
+        try:
+            return parse_config(raw, extra_names=self._handler.extra_names())
+        except ConfigInvalid as error:
+            raise ConfigUnusable(str(error)) from error
+
+    def _market(self, config: BotConfig, broker: Broker) -> tuple[Market, CandleSource]:
+        if config.data_source == "file":
+            path = config.document.data.file_path
+            assert path is not None, "fleet.config requires it"
+            return file_market(config.symbol), FileCandles(Path(path))
+        market = self._patiently(lambda: broker.market(config.symbol))
+        source = ExchangeCandles(
+            broker,
+            symbol=config.symbol,
+            interval=config.interval,
+            interval_ms=config.interval_s * 1000,
+            clock=self._clock,
+        )
+        return market, source
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        wait = FIRST_RETRY_S
+        while True:
+            self._progress.made()
+            try:
+                return ask()
+            except ExchangeAway as error:
+                log.warning("exchange_away", error=str(error), retry_in_s=wait)
+                if self._stop.wait(wait):
+                    raise
+                wait = min(wait * 2, LAST_RETRY_S)
+
+
+_QUOTES = ("USDT", "USDC", "BTC", "ETH", "EUR")
+
+
+def file_market(symbol: str) -> Market:
+    """Rules for candles without an exchange: eight decimals, no minimums."""
+    step = Decimal("1e-8")
+    quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), "QUOTE")
+    return Market(
+        symbol=symbol,
+        base=symbol.removesuffix(quote),
+        quote=quote,
+        tick=step,
+        step=step,
+        min_quantity=step,
+        min_notional=Decimal(0),
+    )
