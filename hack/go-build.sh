@@ -24,7 +24,11 @@ package_of() {
 linker_flags() {
   local version=k8s.io/component-base/version minor=${KUBERNETES_VERSION#v1.}
   case $1 in
-    helm) echo "-s -w -X helm.sh/helm/v3/internal/version.version=$HELM_VERSION" ;;
+    helm) # it also says which Kubernetes `helm template` assumes where no cluster is asked
+      echo "-s -w -X helm.sh/helm/v3/internal/version.version=$HELM_VERSION" \
+        "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=${minor%%.*}" \
+        "-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=${minor%%.*}"
+      ;;
     *) echo "-s -w -X $version.gitVersion=$KUBERNETES_VERSION -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*}" \
       "-X k8s.io/client-go/pkg/version.gitVersion=$KUBERNETES_VERSION" ;;
   esac

@@ -1,0 +1,43 @@
+# Everything a developer types. Each target is a script in hack/ that can be run by hand as well.
+.DEFAULT_GOAL := help
+.PHONY: help up down test test-fast e2e lint format kind-up images chart-lint
+MAKEFLAGS += --no-print-directory
+
+# settings of these targets, handed on to the scripts
+export RUNTIME MARKET CANDLES SPEED CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT USE_CURRENT_CONTEXT REGISTRY NODE_IMAGE BASE_IMAGE WORKERS
+
+help: ## this text
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@echo
+	@echo "  RUNTIME=process       up: local processes, no cluster          MARKET=binance   up: Binance's public market data"
+	@echo "  CANDLES=DIR SPEED=300 up: what the sandbox exchange plays      USE_CURRENT_CONTEXT=1 [REGISTRY=...]  up: not kind"
+	@echo "  CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT               names and ports on 127.0.0.1, defaults in hack/common.sh"
+
+up: ## a cluster with database, controller, sandbox exchange and sample bots that trade
+	@hack/up.sh
+
+down: ## end what make up started
+	@hack/down.sh
+
+kind-up: ## a cluster only
+	@hack/cluster.sh up
+
+images: ## build the container images and say what they weigh
+	@hack/images.sh build
+	@hack/images.sh sizes
+
+test: ## everything that CI runs: lint, unit, integration, e2e
+	@hack/test.sh all
+
+test-fast: ## lint of what is quick, and the unit tests, in under a minute
+	@hack/test.sh fast
+
+e2e: ## the tests with real pods, on a cluster of their own
+	@hack/test.sh e2e
+
+lint: ## ruff, mypy, import-linter, shellcheck, helm lint
+	@hack/test.sh lint
+
+format: ## put the code into the one form
+	@hack/python.sh sync
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

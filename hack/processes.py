@@ -1,0 +1,147 @@
+"""Background processes of a checkout: started with a log and a record, ended by exactly that record.
+
+    processes.py start NAME [--env KEY=VALUE ...] -- COMMAND...
+    processes.py stop
+
+A record holds pid and start time, so a pid that the kernel gave to another program is never signalled. `stop` ends the
+controller first (it would start bots again), then the bots that it recorded, then the rest in reverse order of start.
+Needs Linux's /proc.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+STATE = Path(os.environ.get("STATE", Path(__file__).resolve().parents[1] / ".botfleet"))
+RECORDS = STATE / "run"
+LOGS = STATE / "log"
+BOTS = STATE / "state" / "runs"
+"""Where the controller's process runtime keeps its own records."""
+
+SETTLE_S = 0.5
+"""A command that can't work usually ends within so long."""
+
+GRACE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One recorded process."""
+
+    name: str
+    pid: int
+    started: str
+    record: Path
+
+    def is_alive(self) -> bool:
+        return start_mark(self.pid) == self.started
+
+
+def start_mark(pid: int) -> str | None:
+    """When the process started, with the boot's id; None if there is none, or a dead one."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()  # state is field 3, start time field 22
+    return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"
+
+
+def read(folder: Path) -> list[Process]:
+    """All records of a folder, newest first."""
+    found: list[tuple[float, Process]] = []
+    for path in folder.glob("*.json"):
+        try:
+            fields = json.loads(path.read_text())
+            process = Process(name=path.stem, pid=int(fields["pid"]), started=fields["started"], record=path)
+            found.append((path.stat().st_mtime, process))
+        except (ValueError, KeyError, FileNotFoundError):
+            print(f"warning: {path} is no record of a process, left alone", file=sys.stderr)
+    return [process for _, process in sorted(found, key=lambda pair: -pair[0])]
+
+
+def start(name: str, environment: Sequence[str], command: Sequence[str]) -> int:
+    """Start the command unless it runs already; 1 if it ends at once."""
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    if any(process.name == name and process.is_alive() for process in read(RECORDS)):
+        print(f"{name} is running already", file=sys.stderr)
+        return 0
+    log = LOGS / f"{name}.log"
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, **dict(pair.split("=", 1) for pair in environment)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    record = RECORDS / f"{name}.json"
+    temporary = record.with_suffix(".new")
+    temporary.write_text(json.dumps({"pid": child.pid, "started": start_mark(child.pid)}))
+    temporary.replace(record)
+    try:
+        code = child.wait(SETTLE_S)
+    except subprocess.TimeoutExpired:
+        return 0
+    record.unlink()
+    last = log.read_text(errors="replace").strip().splitlines()[-3:]
+    print(f"\nerror: {name} ended at once with exit code {code}:\n  " + "\n  ".join(last), file=sys.stderr)
+    print(f"  fix: see {log}", file=sys.stderr)
+    return 1
+
+
+def end(processes: Sequence[Process]) -> None:
+    """Ask all of them to stop, then insist; returns when none is left."""
+    for sign, patience in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, 5.0)):
+        alive = [process for process in processes if process.is_alive()]
+        for process in alive:
+            os.kill(process.pid, sign)
+        deadline = time.monotonic() + patience
+        while any(process.is_alive() for process in alive) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    for process in processes:
+        process.record.unlink(missing_ok=True)
+
+
+def stop() -> int:
+    """End everything that this checkout started; 0."""
+    own = read(RECORDS)
+    controllers = [process for process in own if process.name == "controller"]
+    end(controllers)
+    bots = read(BOTS)
+    end(bots)
+    rest = [process for process in own if process not in controllers]
+    for process in rest:
+        end([process])
+    names = [process.name for process in (*controllers, *rest)]
+    if names or bots:
+        print(f"ended {len(bots)} bots and: {', '.join(names)}", file=sys.stderr)
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    match arguments:
+        case ["stop"]:
+            return stop()
+        case ["start", name, *rest] if "--" in rest:
+            split = rest.index("--")
+            environment = [word for word in rest[:split] if word != "--env"]
+            return start(name, environment, rest[split + 1 :])
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
