@@ -19,10 +19,12 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from sandbox_exchange.candles import INTERVAL_MS, MINUTE_MS, Candle, make_candle
+from sandbox_exchange.clock import LATEST_MS
 from sandbox_exchange.symbols import Pair, UnknownPair, pair_from_name
 
 HEADER = b"timestamp,open,high,low,close,volume"
 _MAX_DECIMALS = 8
+_LARGEST = 10**15  # of prices, volumes and their products, so that sums stay exact in 28 digits
 _FILE_NAME = re.compile(r"(?P<pair>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<interval>[0-9]+[a-zA-Z])\.csv")
 
 
@@ -111,7 +113,7 @@ def load_file(path: Path) -> CsvSource:
         elif line.strip():
             try:
                 candle = _parse_row(line)
-                _check_values(candle)
+                _check_prices(candle)
                 _check_time(candle.open_time, times=times, interval_ms=interval_ms)
             except ValueError as error:
                 raise CandleFileError(f"{path}:{number}: {error}") from error
@@ -145,10 +147,8 @@ def _check_header(path: Path, line: bytes) -> None:
         )
 
 
-def _check_values(candle: Candle) -> None:
+def _check_prices(candle: Candle) -> None:
     prices = (candle.open, candle.high, candle.low, candle.close)
-    if min(prices) <= 0 or candle.volume < 0:
-        raise ValueError("prices must be above zero and volume not below")
     if candle.high < max(prices) or candle.low > min(prices):
         raise ValueError(f"open and close must lie between low {candle.low} and high {candle.high}")
     if _decimals(candle) > _MAX_DECIMALS:
@@ -156,6 +156,8 @@ def _check_values(candle: Candle) -> None:
 
 
 def _check_time(open_time: int, *, times: array[int], interval_ms: int) -> None:
+    if open_time > LATEST_MS:
+        raise ValueError(f"timestamp {open_time} is after the year 2100; write Unix milliseconds, not microseconds")
     if open_time % interval_ms:
         raise ValueError(f"timestamp {open_time} is not the open of a bar of {interval_ms // MINUTE_MS} min")
     if times and open_time <= times[-1]:
@@ -182,4 +184,8 @@ def _parse_row(line: bytes) -> Candle:
         raise ValueError(f"not a number among {','.join(number_texts)[:120]!r}") from error
     if not all(value.is_finite() for value in (open_, high, low, close, volume)):
         raise ValueError(f"not a finite number among {','.join(number_texts)[:120]!r}")
+    if min(open_, high, low, close) <= 0 or volume < 0:
+        raise ValueError("prices must be above zero and volume not below")
+    if max(high, volume, high * volume) > _LARGEST:
+        raise ValueError(f"a price, the volume or their product is above {_LARGEST}")
     return make_candle(open_time=int(time_text), open_=open_, high=high, low=low, close=close, volume=volume)

@@ -16,7 +16,7 @@ class FaultKind(StrEnum):
     """What happens to a request. The fields in brackets apply to that kind alone."""
 
     DELAY = "delay"  # the answer waits [ms, real]
-    ERROR = "error"  # 5xx with Binance's body [status, 503 if not given]
+    ERROR = "error"  # 5xx with a page of HTML [status 503 (default), 500, 502 or 504]
     DROP = "drop"  # the connection is cut without an answer
     HTML = "html"  # 200 with a page of HTML
     EMPTY = "empty"  # 200 without a body
@@ -32,6 +32,7 @@ _OWN_ROUTE = {
     FaultKind.DUPLICATE_CANDLE: "klines",
     FaultKind.CLOCK_SKEW: "time",
 }
+_SERVER_ERRORS = (500, 502, 503, 504)
 _NEEDS_MS = (FaultKind.DELAY, FaultKind.LATE_CANDLE, FaultKind.CLOCK_SKEW)
 
 
@@ -216,8 +217,8 @@ def _status(fields: Mapping[str, JsonValue], *, kind: FaultKind) -> int:
             raise FaultError(f"status {status} of a rate limit is neither 429 nor 418")
         return status
     status = _whole(fields, "status", minimum=0, default=503)
-    if kind is FaultKind.ERROR and not 500 <= status <= 599:
-        raise FaultError(f"status {status} of an error is not between 500 and 599")
+    if kind is FaultKind.ERROR and status not in _SERVER_ERRORS:
+        raise FaultError(f"status {status} of an error is not one of {', '.join(map(str, _SERVER_ERRORS))}")
     return status
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -19,7 +20,6 @@ from sandbox_exchange.wire import ApiError, JsonValue, dumps
 
 PREFIX = "/api/v3"
 _JSON = "application/json;charset=UTF-8"
-_HTML_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +96,19 @@ class Gateway:
                     request.transport.abort()
                 return web.Response()  # goes nowhere: the connection is gone
             case FaultKind.HTML:
-                return web.Response(body=_HTML_PAGE, content_type="text/html")
+                return _html_page(HTTPStatus.OK)
             case FaultKind.EMPTY:
                 return web.Response(body=b"", content_type="application/json")
             case FaultKind.RATE_LIMIT:
                 return self._refused(Verdict(fault.status, verdict.used, fault.retry_after_s))
             case _:
-                error = ApiError(code=-1000, message="An unknown error occurred while processing the request.")
-                return _json(error.body(), verdict=verdict, status=fault.status)
+                # as from the proxies in front of Binance: a JSON body would change the client's class of error
+                return _html_page(HTTPStatus(fault.status))
+
+
+def _html_page(status: HTTPStatus) -> web.Response:
+    page = f"<html><head><title>{status} {status.phrase}</title></head><body>sandbox fault</body></html>"
+    return web.Response(text=page, status=status, content_type="text/html")
 
 
 def _weight(route: Route, params: Params) -> int:
