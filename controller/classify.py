@@ -94,7 +94,8 @@ def _claimed(run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observer:
             again = now + timedelta(seconds=policy.heartbeat_interval_s)
             return Verdict(Condition.UNWATCHED, pod, again if observer.suspicious else trusted_at)
         return Verdict(Condition.SILENT, pod)
-    stalled = now - run.advanced_at >= timedelta(seconds=policy.hung_after_s)
+    # as old as the last heartbeat said: its silence since then is another matter
+    stalled = run.beat_at - run.advanced_at >= timedelta(seconds=policy.hung_after_s)
     if run.stop_requested_at is not None:
         grace_over = stop_deadline(run, observer=observer, policy=policy)
         if run.waits_until_flat and not stalled:

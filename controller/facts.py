@@ -172,6 +172,8 @@ class Policy:
         t_stop_s: after so long without an acknowledged heartbeat a bot sends no order.
         t_dead_s: after so long without a heartbeat a run may be fenced.
         heartbeat_interval_s: between two heartbeats of one bot.
+        contact_gap_s: without an answer of the database for longer, T_dead counts anew. With the heartbeat interval
+            and a reconnect (10 s at most) it must stay below T_dead.
         claim_deadline_s: from the run's creation to its claim.
         hung_after_s: without progress of the main loop, heartbeats notwithstanding.
         grace_s: from SIGTERM to SIGKILL.
@@ -187,6 +189,7 @@ class Policy:
     t_stop_s: float = 15
     t_dead_s: float = 35
     heartbeat_interval_s: float = 5
+    contact_gap_s: float = 10
     claim_deadline_s: float = 120
     hung_after_s: float = 30
     grace_s: float = 30

@@ -50,21 +50,22 @@ MAX_STEPS = 8
 SOON_S = 1.0
 """When to look again after something else was quicker, or a row was busy."""
 
-CONTACT_GAP_S = 10.0
-"""Without an answer of the database for longer, by its own clock, heartbeats may have been lost with it: T_dead
-counts anew. Covers outages, a stopped controller, and a machine that slept with everything on it."""
-
 
 @dataclass(slots=True)
 class Contact:
-    """Since when the database has been watched without a gap."""
+    """Since when the database has been watched without a gap.
 
+    A gap in its answers, by its own clock, covers outages, a stopped controller, and a machine that slept with
+    everything on it. Heartbeats may have been lost with it, so T_dead counts anew.
+    """
+
+    gap_s: float
     _since: datetime | None = field(default=None, init=False)
     _last: datetime | None = field(default=None, init=False)
 
     def seen(self, now: datetime) -> datetime:
         """Note an answer; returns the begin of the unbroken watch."""
-        gap = timedelta(seconds=CONTACT_GAP_S)
+        gap = timedelta(seconds=self.gap_s)
         if self._since is None or self._last is None or now - self._last > gap or self._last - now > gap:
             self._since = self._last = now
         self._last = max(self._last, now)
@@ -103,7 +104,7 @@ class StrategyManager:
         self._metrics = metrics
         self._may_act = may_act
         self._configs: OrderedDict[tuple[int, int], KnownConfig] = OrderedDict()
-        self.contact = Contact()
+        self.contact = Contact(policy.contact_gap_s)
         self.suspicious = False
 
     async def sync(self, bot_id: int) -> float | None:

@@ -322,6 +322,9 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
             return ExitReason.CONFIG_ERROR
         case _ if run.stop_reason == StopReason.HUNG:
             return ExitReason.FENCED_HUNG
+        case _ if pod.deleting:
+            # somebody else deleted the pod (drain, kubectl), and it was killed before it could release its run
+            return ExitReason.RELEASED
         case _:
             return ExitReason.FAILED
 

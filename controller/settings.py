@@ -19,6 +19,9 @@ from fleet.errors import PermanentError
 
 PREFIX = "BOTFLEET_"
 
+RECONNECT_S = 10.0
+"""A bot's statement time-out and its connect time-out, rounded up."""
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -51,6 +54,9 @@ class Settings(BaseSettings):
     heartbeat_interval_s: Seconds = 5
     order_timeout_s: Seconds = Field(5, description="Longest time an order may be on its way.")
     clock_drift_s: float = Field(2, ge=0, le=60, description="Largest drift of clocks during T_dead.")
+    contact_gap_s: Seconds = Field(
+        10, description="A gap in the database's answers after which silence of bots isn't believed at once."
+    )
     shard_ttl_s: Seconds = Field(15, description="A controller silent for so long loses its shard.")
 
     claim_deadline_s: Seconds = Field(120, description="From a run's creation to its claim.")
@@ -91,6 +97,14 @@ class Settings(BaseSettings):
                 f"BOTFLEET_ORDER_TIMEOUT_S + BOTFLEET_CLOCK_DRIFT_S = {latest:g}, or a fenced bot's last order "
                 "could meet its successor's"
             )
+        believed = self.contact_gap_s + self.heartbeat_interval_s + RECONNECT_S
+        if believed >= self.t_dead_s or self.contact_gap_s <= 2 * self.watch_interval_s:
+            raise ValueError(
+                f"BOTFLEET_CONTACT_GAP_S is {self.contact_gap_s:g}; it must be more than twice "
+                f"BOTFLEET_WATCH_INTERVAL_S ({self.watch_interval_s:g}), and with BOTFLEET_HEARTBEAT_INTERVAL_S and "
+                f"{RECONNECT_S:g} s for a bot's reconnect less than BOTFLEET_T_DEAD_S ({self.t_dead_s:g}), or a short "
+                "outage of the database looks like the bots' death"
+            )
         if 2 * self.heartbeat_interval_s > self.t_stop_s:
             raise ValueError(
                 f"BOTFLEET_HEARTBEAT_INTERVAL_S is {self.heartbeat_interval_s:g}; it must be at most half of "
@@ -114,6 +128,7 @@ class Settings(BaseSettings):
             t_stop_s=self.t_stop_s,
             t_dead_s=self.t_dead_s,
             heartbeat_interval_s=self.heartbeat_interval_s,
+            contact_gap_s=self.contact_gap_s,
             claim_deadline_s=self.claim_deadline_s,
             hung_after_s=self.hung_after_s,
             grace_s=self.grace_s,

@@ -86,8 +86,7 @@ _FENCE_SILENT = _FENCE.format(
 
 _FENCE_DEAF = _FENCE.format(
     guard="stop_requested_at < clock_timestamp() - make_interval(secs => %(asked_s)s)"
-    " AND (%(stalled_s)s::float8 IS NULL OR COALESCE(progress_at, claimed_at, created_at)"
-    " < clock_timestamp() - make_interval(secs => %(stalled_s)s))"
+    " AND (%(stalled_s)s::float8 IS NULL OR heartbeat_at - progress_at > make_interval(secs => %(stalled_s)s))"
 )
 
 _WATCH = """
@@ -95,8 +94,7 @@ _WATCH = """
     FROM (
         SELECT bot_id, claimed_by IS NOT NULL AS claimed, beat_at,
                beat_at < t - make_interval(secs => CASE WHEN claimed_by IS NULL THEN %(claim_s)s ELSE %(dead_s)s END)
-               OR (claimed_by IS NOT NULL
-                   AND COALESCE(progress_at, claimed_at, created_at) < t - make_interval(secs => %(stalled_s)s))
+               OR COALESCE(heartbeat_at - progress_at > make_interval(secs => %(stalled_s)s), false)
                OR COALESCE(stop_requested_at < t - make_interval(secs => %(asked_s)s), false) AS due
         FROM trading_runs,
              LATERAL (SELECT COALESCE(heartbeat_at, claimed_at, created_at) AS beat_at, clock_timestamp() AS t) x
@@ -265,7 +263,8 @@ async def fence_deaf(
         message: recorded unless the bot left one.
         decided_at: the database's clock when the facts were read.
         asked_s: seconds since the stop was requested.
-        stalled_s: seconds without progress that are needed as well, for a bot that may take its time; or None.
+        stalled_s: seconds without progress, as told by its last heartbeat, that are needed as well, for a bot
+            that may take its time; or None.
         lease: under which the controller acts.
     """
     values = _values(
@@ -302,7 +301,7 @@ class WatchLimits:
 
     Attributes:
         quiet_s: without a heartbeat; dead_s: the same, and due.
-        stalled_s: without progress; asked_s: since a stop was requested; claim_s: from creation to claim.
+        stalled_s: without progress, as told by the last heartbeat; asked_s: since a stop was requested; claim_s: from creation to claim.
     """
 
     quiet_s: float

@@ -99,9 +99,7 @@ class World:
     observer: Observer = TRUSTED
 
     def plan(self, policy: Policy = POLICY) -> Plan:
-        return plan(
-            self.bot, self.run, self.pods, ends=self.ends, now=self.now, observer=self.observer, policy=policy
-        )
+        return plan(self.bot, self.run, self.pods, ends=self.ends, now=self.now, observer=self.observer, policy=policy)
 
     def after(self, actions: tuple[Action, ...]) -> World:
         world = self
@@ -119,14 +117,10 @@ class World:
                 made = PodFacts(bot_id=7, epoch=epoch, name=f"e{epoch}", uid=f"new{epoch}", phase=PodPhase.PENDING)
                 return replace(self, pods=(*self.pods, made), run=replace(self.run, pod_uid=made.uid))
             case DeletePod(target):
-                return replace(
-                    self, pods=tuple(replace(p, deleting=True) if p == target else p for p in self.pods)
-                )
+                return replace(self, pods=tuple(replace(p, deleting=True) if p == target else p for p in self.pods))
             case RequestStop(_, reason):
                 assert self.run is not None
-                return replace(
-                    self, run=replace(self.run, stop_requested_at=self.now, stop_reason=str(reason))
-                )
+                return replace(self, run=replace(self.run, stop_requested_at=self.now, stop_reason=str(reason)))
             case EndRun(epoch, reason) | FenceRun(epoch, reason):
                 assert self.run is not None
                 ended = RunEnd(
@@ -143,8 +137,6 @@ class World:
                 return replace(self, run=replace(self.run, config_version=version))
             case SetStatus(status, message, count):
                 assert self.bot is not None
-                return replace(
-                    self, bot=replace(self.bot, status=status, error_message=message, error_count=count)
-                )
+                return replace(self, bot=replace(self.bot, status=status, error_message=message, error_count=count))
             case _:
                 return self

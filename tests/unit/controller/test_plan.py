@@ -56,11 +56,7 @@ CASES = {
     ),
     "an unclaimed run whose pod vanished is void": (
         World(bot(status=STARTING), unclaimed()),
-        (
-            FenceRun(
-                5, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, "the pod vanished before it claimed its run"
-            ),
-        ),
+        (FenceRun(5, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, "the pod vanished before it claimed its run"),),
     ),
     "a pod that never claims is given up at its deadline": (
         World(bot(status=STARTING), unclaimed(created_at=ago(120)), (pod(waiting="Unschedulable: no node"),)),
@@ -240,12 +236,8 @@ def test_a_hung_bot_recovers_as_released_when_it_obeys() -> None:
     asked = run(progress_at=ago(70), stop_requested_at=ago(5), stop_reason="hung")
     obeyed = World(bot(), asked, (pod(phase=PodPhase.TERMINATED, exit_code=0),))
     killed = World(bot(), asked, (pod(phase=PodPhase.TERMINATED, exit_code=137),))
-    assert [action.reason for action in obeyed.plan().actions if isinstance(action, EndRun)] == [
-        ExitReason.RELEASED
-    ]
-    assert [action.reason for action in killed.plan().actions if isinstance(action, EndRun)] == [
-        ExitReason.FENCED_HUNG
-    ]
+    assert [action.reason for action in obeyed.plan().actions if isinstance(action, EndRun)] == [ExitReason.RELEASED]
+    assert [action.reason for action in killed.plan().actions if isinstance(action, EndRun)] == [ExitReason.FENCED_HUNG]
 
 
 def test_exit_code_3_speaks_only_for_the_claimant() -> None:
@@ -303,9 +295,7 @@ RUNS: list[RunFacts | None] = [
     *(unclaimed(pod_uid=uid, created_at=ago(age)) for uid, age in product((None, "u5"), (1, 200))),
     *(
         run(heartbeat_at=ago(beat), progress_at=ago(progress), outdated=outdated, waits_until_flat=patient, **stop)
-        for beat, progress, outdated, patient, stop in product(
-            (1, 50), (2, 100), (False, True), (False, True), STOPS
-        )
+        for beat, progress, outdated, patient, stop in product((1, 50), (2, 100), (False, True), (False, True), STOPS)
     ),
 ]
 ONE_POD = [
@@ -339,8 +329,7 @@ def combinations() -> list[World]:
     worlds += [World(b, r, (pod(),), (), NOW, o) for b, r, o in product(BOTS[1:], silent, OBSERVERS)]
     without_run = [r for r in RUNS if r is None or r.ended]
     worlds += [
-        World(b, run(ended=True) if h else r, p, h)
-        for b, r, p, h in product(BOTS[1:], without_run, PODS, HISTORIES)
+        World(b, run(ended=True) if h else r, p, h) for b, r, p, h in product(BOTS[1:], without_run, PODS, HISTORIES)
     ]
     return worlds + [World(None, None, p) for p in PODS]
 

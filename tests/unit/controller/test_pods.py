@@ -1,0 +1,152 @@
+"""What pods look like to the controller, and the store under late, repeated and lost events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controller.facts import PodPhase
+from controller.observe.pods import PodStore, read_pod
+from tests.unit.controller.make import pod
+
+
+def body(status: Mapping[str, Any], **metadata: object) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "bot-7-x-e5",
+            "uid": "u5",
+            "labels": {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"},
+            **metadata,
+        },
+        "spec": {"nodeName": "n1"},
+        "status": status,
+    }
+
+
+def container(ready: bool = False, **state: object) -> list[dict[str, Any]]:
+    return [{"name": "sidecar", "state": {}}, {"name": "bot", "ready": ready, "state": state}]
+
+
+CONDITION = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+UNREADY = [{"type": "Ready", "status": "False"}]
+ENDED = {"exitCode": 137, "reason": "OOMKilled", "message": "last line\n"}
+LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({}, {"phase": PodPhase.PENDING}),
+        ({"phase": "Pending", "conditions": [CONDITION]}, {"waiting": "Unschedulable: 0/3 nodes"}),
+        (
+            {"containerStatuses": container(waiting={"reason": "ContainerCreating"})},
+            {"phase": PodPhase.PENDING, "waiting": ""},
+        ),
+        (
+            {"containerStatuses": container(waiting={"reason": "ErrImagePull", "message": "no"})},
+            {"waiting": "ErrImagePull: no"},
+        ),
+        (
+            {"phase": "Running", "containerStatuses": container(running={}, ready=True)},
+            {"phase": PodPhase.RUNNING},
+        ),
+        (
+            {"phase": "Failed", "containerStatuses": container(terminated=ENDED)},
+            {
+                "phase": PodPhase.TERMINATED,
+                "exit_code": 137,
+                "reason": "OOMKilled",
+                "message": "last line",
+            },
+        ),
+        # the kubelet lost sight of the container: no report of its end
+        (
+            {"phase": "Failed", "containerStatuses": container(terminated=LOST)},
+            {"phase": PodPhase.FAILED, "exit_code": None, "reason": "ContainerStatusUnknown"},
+        ),
+        # collected by the control plane after its node was lost
+        (
+            {
+                "phase": "Failed",
+                "reason": "NodeLost",
+                "containerStatuses": container(running={}, ready=True),
+            },
+            {"phase": PodPhase.FAILED, "node_lost": True, "reason": "NodeLost"},
+        ),
+        (
+            {
+                "phase": "Running",
+                "conditions": UNREADY,
+                "containerStatuses": container(running={}, ready=True),
+            },
+            {"phase": PodPhase.RUNNING, "node_lost": True},
+        ),
+        (
+            {"phase": "Running", "conditions": UNREADY, "containerStatuses": container(running={})},
+            {"node_lost": False},
+        ),
+    ],
+)
+def test_reading(status: dict[str, Any], expected: dict[str, object]) -> None:
+    facts = read_pod(body(status))
+    assert facts is not None
+    assert {key: getattr(facts, key) for key in expected} == expected
+    assert (facts.bot_id, facts.epoch, facts.name, facts.node) == (7, 5, "bot-7-x-e5", "n1")
+
+
+@pytest.mark.parametrize(
+    "labels", [{}, {"botfleet.dev/bot-id": "x"}, {"botfleet.dev/bot-id": "²"}, None, {"botfleet.dev/bot-id": "-1"}]
+)
+def test_foreign_pods_are_left_out(labels: object) -> None:
+    assert read_pod(body({}, labels=labels)) is None
+
+
+def test_an_unreadable_epoch_is_nobodys() -> None:
+    facts = read_pod(body({}, labels={"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "new"}))
+    assert facts is not None
+    assert facts.epoch == 0
+
+
+def test_only_changes_are_reported() -> None:
+    told: list[int] = []
+    store = PodStore(told.append)
+    store.put(pod())
+    store.put(pod())
+    store.put(pod(deleting=True))
+    store.put(pod())  # an older event: a deletion is never taken back
+    assert told == [7, 7]
+    assert store.of(7) == (pod(deleting=True),)
+
+
+def test_a_report_of_the_end_is_never_lost() -> None:
+    ended = pod(phase=PodPhase.TERMINATED, exit_code=1)
+    store = PodStore(lambda _: None)
+    store.put(ended)
+    store.put(pod())
+    store.remove(pod(phase=PodPhase.RUNNING))
+    assert store.of(7) == (replace(ended, gone=True),)
+    store.put(pod())
+    assert store.of(7) == (replace(ended, gone=True),)
+    assert store.existing() == []
+
+
+def test_a_list_removes_only_what_was_known_before_it_was_asked_for() -> None:
+    store = PodStore(lambda _: None)
+    store.put(pod(uid="old"))
+    store.put(pod(uid="kept"))
+    before = [each.uid for each in store.existing()]
+    store.put(pod(uid="created meanwhile"))
+    store.replace_all([pod(uid="kept"), pod(uid="new")], before=before)
+    assert {each.uid for each in store.existing()} == {"kept", "new", "created meanwhile"}
+
+
+def test_tombstones_are_few() -> None:
+    store = PodStore(lambda _: None)
+    for number in range(100):
+        store.put(pod(uid=str(number), epoch=number))
+        store.remove(pod(uid=str(number), epoch=number))
+    assert len(store.of(7)) == 4
+    assert store.of(7)[-1].epoch == 99

@@ -1,0 +1,153 @@
+"""Names and manifests: one golden pod, then only differences."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.podspec import NAME_LIMIT, PodRequest, PodTemplate, build_pod, pod_name
+
+REQUEST = PodRequest(bot_id=7, epoch=3, name="bot-7-rsi-e3", user_id=2, config_version=5, mode="paper")
+TEMPLATE = PodTemplate(
+    namespace="bots",
+    image="registry/botrunner:1",
+    pull_policy="IfNotPresent",
+    command=["python", "-m", "botrunner"],
+    database_secret="botfleet-bots",
+    env={"BOTFLEET_T_STOP_S": "15"},
+)
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+def test_the_whole_pod() -> None:
+    assert build_pod(REQUEST, TEMPLATE) == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "bot-7-rsi-e3",
+            "namespace": "bots",
+            "labels": {
+                "app.kubernetes.io/name": "botrunner",
+                "app.kubernetes.io/managed-by": "botfleet",
+                "app.kubernetes.io/instance": "bot-7",
+                "botfleet.dev/bot-id": "7",
+                "botfleet.dev/epoch": "3",
+                "botfleet.dev/config-version": "5",
+                "botfleet.dev/tenant": "2",
+                "botfleet.dev/mode": "paper",
+            },
+            "annotations": {"argocd.argoproj.io/ignore-restart-policy": "true"},
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 30,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "runAsGroup": 10001,
+                "fsGroup": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "tolerations": [
+                {
+                    "key": "node.kubernetes.io/not-ready",
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": 30,
+                },
+                {
+                    "key": "node.kubernetes.io/unreachable",
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": 30,
+                },
+            ],
+            "containers": [
+                {
+                    "name": "bot",
+                    "image": "registry/botrunner:1",
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["python", "-m", "botrunner"],
+                    "args": ["--bot-id", "7", "--epoch", "3"],
+                    "env": [
+                        {
+                            "name": "BOTFLEET_DATABASE_URL",
+                            "valueFrom": {"secretKeyRef": {"name": "botfleet-bots", "key": "url"}},
+                        },
+                        {
+                            "name": "BOTFLEET_POD_NAME",
+                            "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}},
+                        },
+                        {
+                            "name": "BOTFLEET_POD_UID",
+                            "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}},
+                        },
+                        {
+                            "name": "BOTFLEET_NODE_NAME",
+                            "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}},
+                        },
+                        {"name": "BOTFLEET_T_STOP_S", "value": "15"},
+                    ],
+                    "resources": {
+                        "requests": {"cpu": "50m", "memory": "96Mi"},
+                        "limits": {"memory": "256Mi"},
+                    },
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "terminationMessagePolicy": "FallbackToLogsOnError",
+                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                }
+            ],
+            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "expected"),
+    [
+        ({"priority_class": "bots"}, "priorityClassName", "bots"),
+        ({"node_selector": {"pool": "bots"}}, "nodeSelector", {"pool": "bots"}),
+        ({"image_pull_secrets": ["pull"]}, "imagePullSecrets", [{"name": "pull"}]),
+    ],
+)
+def test_options_appear_only_when_set(change: dict[str, object], key: str, expected: object) -> None:
+    assert key not in build_pod(REQUEST, TEMPLATE)["spec"]
+    assert build_pod(REQUEST, replace(TEMPLATE, **change))["spec"][key] == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("RSI+ATR BTC Paper", "bot-7-rsi-atr-btc-paper-e3"),
+        ("比特币", "bot-7-e3"),
+        ("--x--", "bot-7-x-e3"),
+        ("a" * 100, "bot-7-" + "a" * 54 + "-e3"),
+    ],
+)
+def test_names(name: str, expected: str) -> None:
+    assert pod_name(7, name, 3) == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 2**63 - 1), st.text(max_size=80), st.integers(1, 2**63 - 1)),
+        max_size=10,
+        unique_by=lambda each: (each[0], each[2]),
+    )
+)
+def test_names_are_valid_and_unique_per_run(runs: list[tuple[int, str, int]]) -> None:
+    names = [pod_name(*run) for run in runs]
+    assert len(set(names)) == len(runs)
+    for name in names:
+        assert len(name) <= NAME_LIMIT
+        assert LABEL.fullmatch(name)
