@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -28,6 +29,10 @@ def _mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
     return event
 
 
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
 def configure_logging(*, level: str = "INFO", form: str = "json") -> None:
     """Send all logs to stderr, secrets masked.
 
@@ -45,7 +50,7 @@ def configure_logging(*, level: str = "INFO", form: str = "json") -> None:
         raise ValueError(f"BOTFLEET_LOG_LEVEL is {level!r}; use DEBUG, INFO, WARNING or ERROR")
     logging.basicConfig(stream=sys.stderr, level=number, format="%(levelname)s %(name)s %(message)s")
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer(default=_plain) if form == "json" else structlog.dev.ConsoleRenderer()
     )
     structlog.configure(
         processors=[

@@ -1,4 +1,6 @@
 import json
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 import structlog
@@ -16,11 +18,14 @@ def test_passwords_in_urls_are_masked() -> None:
 def test_secrets_never_reach_the_output(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging(level="info", form="json")
     try:
-        get_logger("test").info("event", api_key="AKIA", note="see postgresql://u:hidden@h/d", bot_id=7)
+        bar_at = datetime(2018, 1, 10, tzinfo=UTC)
+        note = "see postgresql://u:hidden@h/d"
+        get_logger("test").info("event", api_key="AKIA", note=note, bot_id=7, bar_at=bar_at, price=Decimal("0.1"))
     finally:
         structlog.reset_defaults()
     line = capfd.readouterr().err.strip().splitlines()[-1]
-    assert json.loads(line)["bot_id"] == 7
+    event = json.loads(line)
+    assert (event["bot_id"], event["bar_at"], event["price"]) == (7, "2018-01-10T00:00:00+00:00", "0.1")
     assert "AKIA" not in line
     assert "hidden" not in line
 
