@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import chain
 
@@ -15,7 +16,7 @@ CHAOS_S = 45
 CALM_S = 75
 """Long enough for the longest backoff, the claim deadline and T_dead after one another."""
 
-SCHEDULES = 1200
+SCHEDULES = int(os.environ.get("BOTFLEET_SCHEDULES", "600"))
 BATCHES = 12
 
 
@@ -203,4 +204,4 @@ def test_schedules_reach_every_end() -> None:
         ExitReason.NOT_CLAIMED,
     }
     assert any("lost its lease" in line for world in worlds for line in world.history)
-    assert len(runs) > 5 * len(worlds)
+    assert len(runs) > 4 * len(worlds)

@@ -189,7 +189,6 @@ class World:
             self.check()
         for controller in self.chance.sample(self.controllers, len(self.controllers)):
             controller.work()
-        self.check()
 
     def check(self) -> None:
         for bot_id in self.bots:
@@ -521,7 +520,6 @@ class Controller:
         if bot_id not in self.running and bot_id in self.again:
             self.again.discard(bot_id)
             self.due[bot_id] = world.now
-        world.check()
 
     def _later(self, bot_id: int, seconds: float) -> None:
         self.due[bot_id] = min(self.due.get(bot_id, 1e18), self.world.now + seconds)
