@@ -100,8 +100,11 @@ _LIVE = """
 
 _RELEASE = """
     UPDATE trading_runs
-    SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, exit_reason = %(exit_reason)s,
-        error_message = %(error_message)s
+    SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, error_message = %(error_message)s,
+        -- SIGTERM is quicker than the heartbeat's reply: the row knows whether the end was asked for
+        exit_reason = CASE
+            WHEN %(exit_reason)s::text <> 'released' OR stop_requested_at IS NULL THEN %(exit_reason)s::text
+            WHEN stop_reason = 'superseded' THEN 'superseded' ELSE 'stopped' END
     WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
 """
 

@@ -186,6 +186,18 @@ def test_release_frees_the_run_once(database: Connection) -> None:
     assert one(database, "SELECT exit_code, exit_reason FROM trading_runs") == (0, "stopped")
 
 
+@pytest.mark.parametrize(
+    ("asked", "recorded"), [(None, "released"), ("superseded", "superseded"), ("stopped", "stopped")]
+)
+def test_an_end_that_was_asked_for_is_recorded_as_such(database: Connection, asked: str | None, recorded: str) -> None:
+    """The pod's SIGTERM may come before the heartbeat that would have told why."""
+    claim(database, run())
+    if asked:
+        database.execute("UPDATE trading_runs SET stop_requested_at = now(), stop_reason = %s", (asked,))
+    release(database, run(), exit_code=0, reason=ExitReason.RELEASED)
+    assert one(database, "SELECT exit_reason FROM trading_runs") == recorded
+
+
 def test_one_current_run_per_bot_is_a_law_of_the_database(database: Connection) -> None:
     with pytest.raises(psycopg.errors.UniqueViolation, match="trading_runs_current_idx"):
         database.execute(

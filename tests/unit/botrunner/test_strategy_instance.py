@@ -235,9 +235,9 @@ def run_killed(candles: list[Candle], made: BotConfig, *, seed: int | None) -> S
         ),
     ],
 )
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_crash_equivalence(sections: dict[str, Any], seed: int) -> None:
-    candles, made = walk(600, seed), config(**sections)
+    candles, made = walk(400, seed), config(**sections)
     whole, killed = run_killed(candles, made, seed=None), run_killed(candles, made, seed=seed)
     assert len(whole.trades) > 5
     assert killed.orders == whole.orders

@@ -1,0 +1,279 @@
+"""Rows become pods, on a real kubelet: what users do to rows, and what the world does to pods."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.e2e.conftest import Cluster, Kubectl, wait_for
+
+Database = psycopg.Connection[dict[str, Any]]
+
+_numbers = count(1)
+CLAIM_S = 3.0
+"""A row becomes a claimed pod within this, the image being present (asserted on an idle machine)."""
+SLACK_S = 60.0
+"""How long a test waits for what should take seconds: CI machines are busy."""
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return {
+        "symbol": "ETHBTC",
+        "broker": {"type": "binance", "trading_mode": "paper", "cash": 10},
+        "strategy": {
+            "type": "CustomStrategy",
+            "parameters": {
+                "entry_logic": {"name": "RSIOrBBEntryMixin", "params": {"rsi_oversold": 45, "bb_dev": 1.2}},
+                "exit_logic": {"name": "TimeBasedExitMixin", "params": {"max_bars": 3}},
+            },
+        },
+        "data": {"interval": "5m", "lookback_bars": 100},
+        "trading": {"position_size": 0.2},
+        **changes,
+    }
+
+
+class Bot:
+    """A row of the test's own."""
+
+    def __init__(self, database: Database, made: dict[str, Any]) -> None:
+        self.database = database
+        self.name = f"e2e-{int(time.time())}-{next(_numbers)}"
+        row = database.execute(
+            "INSERT INTO trading_bots (name, enabled, config) VALUES (%s, true, %s) RETURNING id",
+            (self.name, Jsonb(made)),
+        ).fetchone()
+        assert row is not None
+        self.id: int = row["id"]
+
+    def set(self, change: str, *values: Any) -> None:
+        self.database.execute(f"UPDATE trading_bots SET {change} WHERE id = %s", (*values, self.id))
+
+    def row(self) -> dict[str, Any]:
+        found = self.database.execute("SELECT * FROM trading_bots WHERE id = %s", (self.id,)).fetchone()
+        assert found is not None
+        return found
+
+    def runs(self) -> list[dict[str, Any]]:
+        return self.database.execute(
+            "SELECT * FROM trading_runs WHERE bot_id = %s ORDER BY epoch", (self.id,)
+        ).fetchall()
+
+    def current(self) -> dict[str, Any] | None:
+        """The live run, if the bot says that it runs."""
+        runs = self.runs()
+        alive = bool(runs) and runs[-1]["live_at"] is not None and runs[-1]["ended_at"] is None
+        return runs[-1] if alive and self.row()["status"] == "running" else None
+
+    def running(self, *, after_epoch: int = 0) -> dict[str, Any]:
+        def later() -> dict[str, Any] | None:
+            run = self.current()
+            return run if run and run["epoch"] > after_epoch else None
+
+        return wait_for(
+            f"bot {self.id} running after epoch {after_epoch}: {self.row()['error_message']}", later, timeout_s=SLACK_S
+        )
+
+    def has_status(self, status: str) -> None:
+        wait_for(f"bot {self.id} {status}", lambda: self.row()["status"] == status, timeout_s=SLACK_S)
+
+    def bars(self) -> int:
+        row = self.database.execute("SELECT bars FROM trading_checkpoints WHERE bot_id = %s", (self.id,)).fetchone()
+        return row["bars"] if row else 0
+
+    def moves_on(self) -> None:
+        """It works through more candles from here on."""
+        before = self.bars()
+        wait_for(f"bot {self.id} goes on", lambda: self.bars() > before, timeout_s=SLACK_S)
+
+
+@pytest.fixture
+def bots(db: Database) -> Iterator[Any]:
+    made: list[Bot] = []
+
+    def make(**changes: Any) -> Bot:
+        made.append(Bot(db, config(**changes)))
+        return made[-1]
+
+    yield make
+    for bot in made:
+        bot.set("archived_at = now()")
+
+
+@pytest.fixture(autouse=True)
+def others_untouched(db: Database) -> Iterator[None]:
+    """Whatever a test does to its bot, no sample bot gets a new run."""
+    query = (
+        "SELECT bot_id, max(epoch) AS epoch FROM trading_runs JOIN trading_bots ON id = bot_id "
+        "WHERE name NOT LIKE 'e2e-%%' GROUP BY 1 ORDER BY 1"
+    )
+    before = db.execute(query).fetchall()
+    yield
+    assert db.execute(query).fetchall() == before
+
+
+def one_pod(kubectl: Kubectl, bot: Bot, epoch: int) -> dict[str, Any]:
+    pods = kubectl.pods(bot.id)
+    assert [pod["metadata"]["labels"]["botfleet.dev/epoch"] for pod in pods] == [str(epoch)]
+    return pods[0]
+
+
+def test_the_sample_bots_trade(db: Database) -> None:
+    rows = db.execute("SELECT * FROM trading_bots WHERE name NOT LIKE 'e2e-%%' AND archived_at IS NULL").fetchall()
+    assert len(rows) >= 5
+    assert {row["status"] for row in rows} == {"running"}
+
+    def fresh() -> bool:
+        ages = db.execute(
+            "SELECT extract(epoch FROM now() - last_heartbeat)::float AS age FROM trading_bots WHERE status = 'running'"
+        ).fetchall()
+        return all(row["age"] < 15 for row in ages)
+
+    wait_for("heartbeats under 15 s old", fresh, timeout_s=30)
+    query = "SELECT count(*) AS closed FROM trading_trades WHERE status = 'closed'"
+    wait_for("10 closed trades", lambda: db.execute(query).fetchall()[0]["closed"] >= 10, timeout_s=180)
+    sums = db.execute(
+        "SELECT t.net_pnl, t.commission, sum(f.fee) AS fees, "
+        "sum(CASE o.side WHEN 'sell' THEN 1 ELSE -1 END * f.price * f.quantity) AS flow "
+        "FROM trading_trades t JOIN trading_orders o ON o.client_order_id IN (t.entry_order_id, t.exit_order_id) "
+        "JOIN trading_fills f USING (client_order_id) WHERE t.status = 'closed' GROUP BY t.id"
+    ).fetchall()
+    for row in sums:
+        assert row["commission"] == row["fees"]
+        assert abs(row["net_pnl"] - (row["flow"] - row["fees"])) < 1e-12
+
+
+def test_a_row_becomes_a_claimed_pod(db: Database, kubectl: Kubectl, bots: Any) -> None:
+    bot = bots()
+    run = bot.running()
+    took = (run["claimed_at"] - bot.row()["created_at"]).total_seconds()
+    print(f"row → claim: {took:.2f} s")
+    assert took < CLAIM_S + SLACK_S
+    pod = one_pod(kubectl, bot, 1)
+    assert pod["metadata"]["name"] == run["pod_name"]
+    assert pod["metadata"]["name"].startswith(f"bot-{bot.id}-{bot.name}"[:40])
+    assert pod["spec"]["restartPolicy"] == "Never"
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    text = json.dumps(pod)
+    assert "postgresql://" not in text, "the database's password is in the pod's manifest"
+
+
+def test_disabling_stops_within_the_grace_period(kubectl: Kubectl, bots: Any) -> None:
+    bot = bots()
+    bot.running()
+    began = time.monotonic()
+    bot.set("enabled = false")
+    bot.has_status("stopped")
+    wait_for("no pod", lambda: not kubectl.pods(bot.id), timeout_s=SLACK_S)
+    assert time.monotonic() - began < 30
+    assert [(run["exit_code"], run["exit_reason"]) for run in bot.runs()] == [(0, "stopped")]
+    bot.set("enabled = true")
+    assert bot.running()["epoch"] == 2
+    bot.moves_on()
+
+
+def test_a_changed_config_gets_a_new_epoch_and_never_two_claims(bots: Any) -> None:
+    bot = bots()
+    bot.running()
+    bot.set("config = %s", Jsonb(config(trading={"position_size": 0.3})))
+    run = bot.running(after_epoch=1)
+    assert (run["epoch"], run["config"]["trading"]) == (2, {"position_size": 0.3})
+    first, second = bot.runs()
+    assert first["exit_reason"] == "superseded"
+    assert first["ended_at"] <= second["claimed_at"]
+
+
+def test_changed_limits_reach_the_running_bot(bots: Any) -> None:
+    bot = bots()
+    run = bot.running()
+    bot.set("config = %s", Jsonb(config(risk_management={"max_daily_trades": 1})))
+    wait_for("handed over", lambda: bot.runs()[-1]["config_version"] > run["config_version"], timeout_s=SLACK_S)
+    bot.moves_on()
+    assert [r["epoch"] for r in bot.runs()] == [1]
+
+
+def test_a_broken_config_says_where_and_touches_nobody(kubectl: Kubectl, bots: Any) -> None:
+    bot = bots(data={"interval": "7m"})
+    bot.has_status("error")
+    assert "data.interval" in bot.row()["error_message"]
+    assert kubectl.pods(bot.id) == []
+    bot.set("config = %s", Jsonb(config()))
+    assert bot.running()["epoch"] == 1
+    bot.set("config = %s", Jsonb({"strategy": 3}))
+    bot.has_status("error")
+    # a typo leaves no position unwatched: the last valid version goes on
+    bot.moves_on()
+    one_pod(kubectl, bot, 1)
+
+
+def test_archiving_stops_and_keeps_history(db: Database, kubectl: Kubectl, bots: Any) -> None:
+    bot = bots()
+    bot.running()
+    with pytest.raises(psycopg.errors.RestrictViolation, match="cannot be deleted"):
+        db.execute("DELETE FROM trading_bots WHERE id = %s", (bot.id,))
+    bot.set("archived_at = now()")
+    bot.has_status("stopped")
+    wait_for("no pod", lambda: not kubectl.pods(bot.id), timeout_s=SLACK_S)
+    assert len(bot.runs()) == 1
+
+
+def test_a_deleted_pod_comes_back_after_its_last_bar(kubectl: Kubectl, bots: Any) -> None:
+    bot = bots()
+    run = bot.running()
+    bot.moves_on()
+    kubectl("delete", "pod", run["pod_name"], "--wait=false")
+    after = bot.running(after_epoch=1)
+    assert bot.runs()[0]["exit_reason"] == "released"
+    assert after["epoch"] == 2
+    bot.moves_on()
+    one_pod(kubectl, bot, 2)
+
+
+def test_a_killed_process_comes_back_after_its_last_bar(cluster: Cluster, kubectl: Kubectl, bots: Any) -> None:
+    bot = bots()
+    bot.running()
+    bot.moves_on()
+    cluster.on_node("kill", "-9", str(cluster.bot_process(bot.id)))
+    killed_at = time.monotonic()
+    bot.running(after_epoch=1)
+    first, second = bot.runs()
+    print(
+        f"SIGKILL → live again: {time.monotonic() - killed_at:.1f} s; end → claim: {second['claimed_at'] - first['ended_at']}"
+    )
+    assert (first["exit_code"], first["exit_reason"]) == (137, "failed")
+    bars = bot.database.execute(
+        "SELECT count(*) AS n, count(DISTINCT signal_at) AS d FROM trading_orders WHERE bot_id = %s AND leg = 'entry'",
+        (bot.id,),
+    ).fetchone()
+    assert bars is not None
+    assert bars["n"] == bars["d"]
+    bot.moves_on()
+    one_pod(kubectl, bot, 2)
+
+
+def test_a_killed_controller_touches_no_healthy_pod(
+    cluster: Cluster, db: Database, kubectl: Kubectl, bots: Any
+) -> None:
+    bot = bots()
+    bot.running()
+    uids = {pod["metadata"]["uid"] for pod in kubectl.pods()}
+    pids = cluster.on_node("pgrep", "-f", "python -m controller").split()
+    cluster.on_node("kill", "-9", *pids)
+    bot.moves_on()
+    wait_for(
+        "the controller is back",
+        lambda: kubectl("get", "deployment", "botfleet-controller", "-o", "jsonpath={.status.readyReplicas}") == "1",
+        timeout_s=120,
+    )
+    late = bots()
+    late.running()
+    assert uids <= {pod["metadata"]["uid"] for pod in kubectl.pods()}
+    assert [run["epoch"] for run in bot.runs()] == [1]
