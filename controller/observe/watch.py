@@ -87,6 +87,8 @@ class PodWatch:
         settings.watching.label_selectors["v1", "pods"] = SELECTOR
         settings.watching.server_timeout = WATCH_TIMEOUT_S
         settings.posting.enabled = False
+        # there is nothing to discover: it would watch namespaces and custom resources, which the Role doesn't allow
+        settings.scanning.disabled = True
         settings.process.ultimate_exiting_timeout = None
         logging.getLogger("kopf").setLevel(logging.WARNING)
 

@@ -56,8 +56,9 @@ def config(**changes: Any) -> dict[str, Any]:
 class Fleet:
     """One controller at a time (or two), and the database through a person's eyes."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, **environment: str) -> None:
         self.url = url
+        self.environment = environment
         self.folder = folder
         self.connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
         self.controllers: list[subprocess.Popen[bytes]] = []
@@ -74,6 +75,7 @@ class Fleet:
             "BOTFLEET_HTTP_HOST": "127.0.0.1",
             "BOTFLEET_HTTP_PORT": str(free_port()),
             "PYTHONPATH": str(REPOSITORY),
+            **self.environment,
             **environment,
         }
         with (self.folder / f"controller{len(self.controllers)}.log").open("wb") as log:
