@@ -165,18 +165,32 @@ def test_a_fence_waits_for_a_commit_under_way_and_then_holds(database: Connectio
     """Either the bar is written and then fenced, or fenced and not written; never written after the fence."""
     claim(database, run())
     first_checkpoint(database, run(), checkpoint(None, 0))
-    with connect(database_url, application="slow bar") as slow, slow.transaction():
-        slow.execute("SELECT FROM trading_runs WHERE bot_id = 1 AND ended_at IS NULL FOR NO KEY UPDATE")
-        with connect(database_url, application="fence") as controller, ThreadPoolExecutor(1) as pool:
+    with (
+        connect(database_url, application="obstacle") as obstacle,
+        connect(database_url, application="fence") as controller,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        with obstacle.transaction():
+            obstacle.execute("SELECT FROM trading_checkpoints FOR UPDATE")
+            commit = pool.submit(commit_bar, database, run(), record(None, BAR, 1))
+            wait_until_locked(obstacle, database.info.backend_pid)
             fenced = pool.submit(fence, controller)
-            time.sleep(0.1)
+            wait_until_locked(obstacle, controller.info.backend_pid)
+            assert not commit.done()
             assert not fenced.done()
-            slow.execute("UPDATE trading_checkpoints SET bars = 1")
-            slow.execute("COMMIT")
-            fenced.result(timeout=5)
-            slow.execute("BEGIN")
+        commit.result(timeout=5)
+        fenced.result(timeout=5)
+    assert one(database, "SELECT bars FROM trading_checkpoints") == 1
     with pytest.raises(FencedError):
         commit_bar(database, run(), record(BAR, BAR.replace(minute=5), 2))
+
+
+def wait_until_locked(connection: Connection, pid: int) -> None:
+    """Until the session waits for a lock; it must, within a second."""
+    deadline = time.monotonic() + 1
+    while one(connection, f"SELECT wait_event_type IS DISTINCT FROM 'Lock' FROM pg_stat_activity WHERE pid = {pid}"):
+        assert time.monotonic() < deadline, f"session {pid} doesn't wait for a lock"
+        connection.execute("SELECT pg_stat_clear_snapshot()")
 
 
 def test_release_frees_the_run_once(database: Connection) -> None:
