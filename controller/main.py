@@ -50,7 +50,9 @@ async def run(settings: Settings) -> int:
 
     async def sync(bot_id: int) -> float | None:
         with metrics.sync_seconds.time():
-            return await manager.sync(bot_id)
+            look_after_s = await manager.sync(bot_id)
+        metrics.settled(bot_id)
+        return look_after_s
 
     queue = WorkQueue(sync, settings.workers)
     pods = PodStore(queue.add)
@@ -64,7 +66,12 @@ async def run(settings: Settings) -> int:
     )
     keeper = ShardKeeper(store=store, holder=holder, ttl_s=settings.shard_ttl_s, clock=time.monotonic)
     manager = StrategyManager(
-        store=store, runtime=runtime, policy=settings.policy, metrics=metrics, may_act=lambda: keeper.held
+        store=store,
+        runtime=runtime,
+        policy=settings.policy,
+        metrics=metrics,
+        may_act=lambda: keeper.held,
+        acted=lambda bot_id: metrics.acted(bot_id, time.monotonic()),
     )
     runner = TradingRunner(
         url=settings.database_url,

@@ -90,19 +90,28 @@ class StrategyManager:
         policy: the planner's times.
         metrics: counts what is done.
         may_act: whether the controller's own lease is valid at this moment.
+        acted: called with a bot's id after each action that changes more than what people read.
     """
 
     CACHE = 25_000
     """Config versions kept; two for each of 10,000 bots, and some."""
 
     def __init__(
-        self, *, store: Store, runtime: Runtime, policy: Policy, metrics: Metrics, may_act: Callable[[], bool]
+        self,
+        *,
+        store: Store,
+        runtime: Runtime,
+        policy: Policy,
+        metrics: Metrics,
+        may_act: Callable[[], bool],
+        acted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._runtime = runtime
         self._policy = policy
         self._metrics = metrics
         self._may_act = may_act
+        self._acted = acted
         self._configs: OrderedDict[tuple[int, int], KnownConfig] = OrderedDict()
         self.contact = Contact(policy.contact_gap_s)
         self.suspicious = False
@@ -167,6 +176,7 @@ class StrategyManager:
                 busy = busy or not (done or isinstance(action, Notify))
             else:
                 acted = True
+                self._acted(case.bot_id)
         if failure is not None:
             raise failure
         if acted:

@@ -13,6 +13,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self.registry = registry
+        self._heard_at: dict[int, float] = {}
         self.bots = Gauge("botfleet_bots", "Bots by status", ["status"], registry=registry)
         self.runs_started = Counter("botfleet_runs_started", "Runs started", registry=registry)
         self.runs_ended = Counter("botfleet_runs_ended", "Runs ended by the controller", ["reason"], registry=registry)
@@ -36,6 +37,20 @@ class Metrics:
         )
         self.runs_quiet = Gauge("botfleet_runs_quiet", "Claimed runs without heartbeat for T_stop", registry=registry)
         self.leading = Gauge("botfleet_leading", "1 while this controller holds its shard", registry=registry)
+
+    def changed(self, bot_id: int, now: float) -> None:
+        """A row's change was heard of; the clock of its reaction starts."""
+        self._heard_at.setdefault(bot_id, now)
+
+    def acted(self, bot_id: int, now: float) -> None:
+        """The first action since then was carried out."""
+        heard_at = self._heard_at.pop(bot_id, None)
+        if heard_at is not None:
+            self.reaction_seconds.observe(now - heard_at)
+
+    def settled(self, bot_id: int) -> None:
+        """There was nothing to do."""
+        self._heard_at.pop(bot_id, None)
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

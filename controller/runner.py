@@ -90,7 +90,7 @@ class TradingRunner:
         self._probes = Probes(
             host=http[0], port=http[1], alive=self._why_dead, ready=self._why_not_ready, metrics=metrics
         )
-        self._rows = RowWatch(url=url, poll_interval_s=intervals.poll_s, changed=queue.add, poll=self._poll)
+        self._rows = RowWatch(url=url, poll_interval_s=intervals.poll_s, changed=self._changed, poll=self._poll)
         self._runs = RunWatch(
             store=store,
             manager=manager,
@@ -161,6 +161,10 @@ class TradingRunner:
         await self._keeper.release()
         await self._store.close()
         await self._probes.stop()
+
+    def _changed(self, bot_id: int) -> None:
+        self._metrics.changed(bot_id, time.monotonic())
+        self._queue.add(bot_id)
 
     async def _poll(self) -> None:
         """Queue every bot that isn't at first sight what its row wants."""

@@ -91,6 +91,7 @@ class KubernetesRuntime:
         qps, burst: of writes.
         metrics: counts operations by answer.
         clock: monotonic seconds.
+        kubeconfig: path; by default the service account's credentials, or else the user's kubeconfig.
     """
 
     name = "kubernetes"
@@ -104,7 +105,9 @@ class KubernetesRuntime:
         burst: int,
         metrics: Metrics,
         clock: Callable[[], float],
+        kubeconfig: str | None = None,
     ) -> None:
+        self._kubeconfig = kubeconfig
         self._template = template
         self._store = store
         self._bucket = TokenBucket(qps, burst, clock)
@@ -115,14 +118,19 @@ class KubernetesRuntime:
 
     async def start(self) -> None:
         """Connect, list all pods, and watch them from then on."""
-        await load_configuration(self._configuration)
-        tls = RESTClientObject(self._configuration).ssl_context
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls))
+        if self._session is None:
+            await self.connect()
         await self.relist()
         self._watch = PodWatch(self._template.namespace, self._store)
         await self._watch.start()
         # what happened between the list and the watch
         await self.relist()
+
+    async def connect(self) -> None:
+        """Load credentials and prepare the session; no request yet."""
+        await load_configuration(self._configuration, self._kubeconfig)
+        tls = RESTClientObject(self._configuration).ssl_context
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls))
 
     async def close(self) -> None:
         """Stop watching and disconnect; pods go on."""
@@ -279,9 +287,13 @@ def _object(raw: bytes) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-async def load_configuration(configuration: Configuration) -> None:
-    """Credentials of the pod's service account, or else of the kubeconfig."""
-    try:
-        config.load_incluster_config(client_configuration=configuration)
-    except config.ConfigException:
-        await config.load_kube_config(client_configuration=configuration)
+async def load_configuration(configuration: Configuration, kubeconfig: str | None = None) -> None:
+    """Credentials of the pod's service account, or else of a kubeconfig: the given one, or the user's."""
+    if kubeconfig is None:
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            pass
+        else:
+            return
+    await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)

@@ -9,6 +9,7 @@ from itertools import chain
 import pytest
 import structlog
 
+from fleet.config import hot_fields
 from fleet.states import BotStatus, ExitReason
 from tests.simulation.world import POLICY, TICK_S, Bot, Process, Violation, World, config, counted
 
@@ -72,8 +73,7 @@ def disturb(world: World) -> None:
         case 9:
             world.edit(bot, enabled=not bot.enabled)
         case 10:
-            world.database_back_at = world.now + chance.choice([0.5, 2, 4, 6, 12])
-            world.note(f"database away until {world.database_back_at}")
+            world.lose_database(chance.choice([0.5, 2, 4, 6, 12]))
         case 11:
             world.api_back_at = world.now + chance.choice([1, 4, 12])
             world.note(f"API server away until {world.api_back_at}")
@@ -174,7 +174,7 @@ def judge_end(world: World, bot: Bot) -> None:
     orphan = trading[0].uid not in world.pods
     if len(pods) != (0 if orphan else 1):
         raise Violation(f"bot {bot.id} has pods {pods}")
-    if current.limits is not None and dict(current.limits) != {"risk_management": bot.config["risk_management"]}:  # type: ignore[index]
+    if hot_fields(current.limits or current.config) != hot_fields(bot.config):  # type: ignore[arg-type]
         raise Violation(f"bot {bot.id} runs with stale limits {current.limits}")
 
 

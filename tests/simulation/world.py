@@ -50,6 +50,8 @@ POLICY = Policy(
 """The defaults, some five times faster: T_stop + two ticks of drift < T_dead, as the settings demand."""
 
 SHARD_TTL_S = 6.0
+RECONNECT_S = 3
+"""With the contact gap and a heartbeat interval less than T_dead, as the settings demand."""
 RELIST_S = 10.0
 POLL_S = 8.0
 
@@ -118,6 +120,7 @@ class Process:
     sigterm: bool = False
     stalled_until: float = 0.0
     cut_off_until: float = 0.0
+    reconnects_at: float = 0.0
     hung: bool = False
     progress_at: float = 0.0
     kill_at: float | None = None
@@ -178,6 +181,13 @@ class World:
     def api_up(self) -> bool:
         return self.now >= self.api_back_at
 
+    def lose_database(self, seconds: float) -> None:
+        """An outage; afterwards each bot takes a moment to reconnect."""
+        self.database_back_at = self.now + seconds
+        for process in self.processes:
+            process.reconnects_at = self.database_back_at + self.chance.choice([0, 1, RECONNECT_S])
+        self.note(f"database away until {self.database_back_at}")
+
     def note(self, text: str) -> None:
         self.history.append(f"{self.now:7.1f} {text}")
 
@@ -209,7 +219,7 @@ class World:
         if process.sigterm and not process.hung and not process.claimed:
             self.die(process, 143, reported=True)
             return
-        reach = self.database_up and self.now >= process.cut_off_until
+        reach = self.database_up and self.now >= max(process.cut_off_until, process.reconnects_at)
         if not process.claimed:
             if reach:
                 self._claim(process)

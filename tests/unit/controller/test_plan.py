@@ -114,6 +114,10 @@ CASES = {
         ),
         (SetStatus(BotStatus.RUNNING, "no heartbeat since 11:59:10Z", 0), in_s(5)),
     ),
+    "a silent bot is not hung: its last heartbeat reported progress": (
+        World(bot(), run(heartbeat_at=ago(20), progress_at=ago(31)), (pod(),)),
+        (),
+    ),
     "a hung bot is asked and told to stop": (
         World(bot(), run(progress_at=ago(31)), (pod(),)),
         (
@@ -364,6 +368,11 @@ def check_safe(world: World, plan: Plan) -> None:
                 assert epoch == live.epoch
                 assert not live.claimed
                 assert not any(p.epoch == epoch for p in world.pods)
+            case EndRun(epoch, _):
+                assert live is not None
+                assert epoch == live.epoch
+                assert live.claimed
+                assert any(p.epoch == epoch and p.phase is PodPhase.TERMINATED for p in world.pods)
             case FenceRun(epoch, reason, guard):
                 assert live is not None
                 assert epoch == live.epoch

@@ -1,0 +1,106 @@
+"""The watch on heartbeats: what is handed to the queue, and when the observer is suspected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from controller.facts import PodFacts
+from controller.manager import StrategyManager
+from controller.metrics import Metrics
+from controller.observe.runs import REPEAT_S, RunWatch
+from fleet.trading_service.bots import Notification
+from fleet.trading_service.runs import QuietRun, Watch, WatchLimits
+from tests.unit.controller.make import NOW, POLICY, ago, pod
+
+
+@dataclass
+class FakeStore:
+    watch_result: Watch = field(default_factory=lambda: Watch(NOW, 0, ()))
+    notices: list[Notification] = field(default_factory=list)
+
+    async def watch(self, limits: WatchLimits) -> Watch:
+        return self.watch_result
+
+    async def notify(self, notification: Notification) -> bool:
+        self.notices.append(notification)
+        return True
+
+
+class Nothing:
+    """Stands for collaborators that aren't used here."""
+
+
+@dataclass
+class Scene:
+    claimed: int = 30
+    lost_nodes: set[int] = field(default_factory=set)
+    now: float = 0.0
+    due: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = FakeStore()
+        self.manager = StrategyManager(
+            store=Nothing(),  # type: ignore[arg-type]
+            runtime=Nothing(),  # type: ignore[arg-type]
+            policy=POLICY,
+            metrics=Metrics(),
+            may_act=lambda: True,
+        )
+        self.watch = RunWatch(
+            store=self.store,
+            manager=self.manager,
+            pods=self._pods,
+            policy=POLICY,
+            metrics=Metrics(),
+            interval_s=2,
+            due=self.due.append,
+            clock=lambda: self.now,
+        )
+
+    def _pods(self, bot_id: int) -> Collection[PodFacts]:
+        return [pod(node_lost=bot_id in self.lost_nodes)]
+
+    def look(self, *quiet: QuietRun) -> list[int]:
+        """The bots that are handed over by one look."""
+        self.due.clear()
+        self.store.watch_result = Watch(NOW, self.claimed, quiet)
+        asyncio.run(self.watch.look())
+        return sorted(self.due)
+
+
+def silent(bot_id: int, seconds: float = 40) -> QuietRun:
+    return QuietRun(bot_id, True, ago(seconds), seconds > POLICY.t_dead_s)
+
+
+def test_what_is_due_is_handed_over_and_repeated_slowly() -> None:
+    scene = Scene()
+    runs = [silent(1), silent(2, 20), QuietRun(3, False, ago(200), True), QuietRun(4, True, ago(1), True)]
+    assert scene.look(*runs) == [1, 3, 4]
+    assert scene.look(*runs) == []
+    scene.now += REPEAT_S
+    assert scene.look(*runs) == [1, 3, 4]
+    scene.now += 1
+    scene.look()
+    assert scene.look(*runs) == [1, 3, 4]  # late anew
+
+
+def test_a_mass_death_keeps_all_fences_down_and_is_told_once() -> None:
+    scene = Scene()
+    dying = [silent(number, 17) for number in range(1, 17)]
+    dead = [silent(number, 40) for number in range(1, 17)]
+    assert scene.look(*dying) == []
+    assert scene.manager.suspicious  # before any of them could be fenced
+    assert scene.look(*dead, QuietRun(20, True, ago(1), True)) == [20]  # a hung one is another matter
+    assert len(scene.store.notices) == 1
+    assert scene.store.notices[0].title == "16 of 30 bots fell silent at once"
+    assert scene.look(*dead[:4]) == [1, 2, 3, 4]  # the others are back: these four are really dead
+    assert not scene.manager.suspicious
+
+
+def test_lost_nodes_explain_a_mass_death() -> None:
+    scene = Scene(lost_nodes=set(range(1, 13)))
+    dead = [silent(number) for number in range(1, 17)]
+    assert scene.look(*dead) == list(range(1, 17))  # 4 unexplained of 18
+    assert scene.store.notices == []
