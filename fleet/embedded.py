@@ -187,14 +187,17 @@ def _wait_for_answer(server: EmbeddedPostgres, process: subprocess.Popen[bytes],
         if process.poll() is not None:
             words = log.read_text(errors="replace").strip()[-800:]
             raise EmbeddedPostgresError(f"PostgreSQL on port {server.port} ended at once: {words}")
+        if time.monotonic() > deadline:
+            raise TransientError(f"PostgreSQL on port {server.port} doesn't answer within {START_TIMEOUT_S:g} s")
         try:
-            psycopg.connect(admin, connect_timeout=2).close()
-        except psycopg.OperationalError as error:
-            if time.monotonic() > deadline:
-                raise TransientError(f"PostgreSQL on port {server.port} doesn't answer: {error}") from error
+            with psycopg.connect(admin, connect_timeout=2) as connection:
+                row = connection.execute("SHOW data_directory").fetchone()
+            if row and Path(row[0]).resolve() == server.data.resolve():
+                return
+            # another server had the port first; ours is about to give up
             time.sleep(0.05)
-        else:
-            return
+        except psycopg.OperationalError:
+            time.sleep(0.05)
 
 
 def ensure_database(url: str) -> None:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from botrunner.brokers.ccxt_import import exchange_class
 from botrunner.brokers.errors import ExchangeAway, ExchangeRefused, UnknownSymbol
 from botrunner.feeds.candles import Candle
 from botrunner.risk import Market
+
+T = TypeVar("T")
 
 TIMEOUT_MS = 5_000
 """Longest wait for one answer; part of T_stop + order time-out + drift < T_dead."""
@@ -44,7 +46,6 @@ class BinanceBroker:
         self._client.options |= {"crossMarginPairsData": [], "isolatedMarginPairsData": []}
         if base_url:
             self._client.urls["api"] = _moved(self._client.urls["api"], base_url.rstrip("/"))
-        self._markets: dict[str, str] = {}
 
     def market(self, symbol: str) -> Market:
         """The symbol's rules.
@@ -54,14 +55,12 @@ class BinanceBroker:
         """
         with _errors(symbol):
             answer = self._client.publicGetExchangeInfo({"symbol": symbol})
-            listed = [row for row in answer.get("symbols", ()) if row.get("id", row.get("symbol")) == symbol]
+            listed = [row for row in _expected(answer, dict)["symbols"] if row["symbol"] == symbol]
             if not listed:
                 raise UnknownSymbol(f"symbol: Binance lists no market {symbol!r}")
             if listed[0].get("status") in _MAINTENANCE_STATES:
                 raise ExchangeAway(f"Binance has halted {symbol}: status {listed[0]['status']}")
             parsed = self._client.parse_market(listed[0])
-            self._client.set_markets([parsed])
-        self._markets[symbol] = parsed["symbol"]
         return _market(symbol, parsed)
 
     def server_time_ms(self) -> int:
@@ -71,10 +70,7 @@ class BinanceBroker:
             ExchangeAway: no usable answer.
         """
         with _errors():
-            moment = self._client.fetch_time()
-        if not isinstance(moment, int):
-            raise ExchangeAway(f"Binance answered {moment!r} instead of its time")
-        return moment
+            return int(_expected(self._client.publicGetTime(), dict)["serverTime"])
 
     def candles(self, symbol: str, interval: str, *, since_ms: int, limit: int) -> list[Candle]:
         """Candles from `since_ms` on, in order, the running one included.
@@ -82,11 +78,12 @@ class BinanceBroker:
         Raises:
             ExchangeAway: no usable answer. ExchangeRefused: e.g. an interval that Binance doesn't have.
         """
-        if symbol not in self._markets:
-            self.market(symbol)
+        # the raw answer: ccxt's parser makes an empty list of garbage, and floats of the wire's decimals
         with _errors(symbol):
-            rows = self._client.fetch_ohlcv(self._markets[symbol], interval, since=since_ms, limit=limit)
-        return [_candle(row) for row in rows]
+            rows = self._client.publicGetKlines(
+                {"symbol": symbol, "interval": interval, "startTime": since_ms, "limit": limit}
+            )
+            return [Candle(int(row[0]), *(Decimal(cell) for cell in row[1:6])) for row in _expected(rows, list)]
 
 
 def _moved(urls: Any, base: str) -> Any:
@@ -116,11 +113,11 @@ def _exact(number: float | int | str) -> Decimal:
     return Decimal(repr(number) if isinstance(number, float) else number)
 
 
-def _candle(row: list[Any]) -> Candle:
-    try:
-        return Candle(int(row[0]), *(_exact(value) for value in row[1:6]))
-    except (TypeError, ValueError, ArithmeticError, IndexError) as error:
-        raise ExchangeAway(f"Binance sent a malformed candle: {row!r}") from error
+def _expected(answer: Any, kind: type[T]) -> T:
+    """The answer, when it has the expected JSON type; an empty or HTML body with status 200 has not."""
+    if not isinstance(answer, kind):
+        raise ExchangeAway(f"Binance's answer makes no sense: {str(answer)[:100]!r}")
+    return answer
 
 
 @contextmanager
@@ -135,6 +132,6 @@ def _errors(symbol: str | None = None) -> Iterator[None]:
         raise ExchangeAway(f"{type(error).__name__}: {str(error)[:300]}") from error
     except errors.ExchangeError as error:
         raise ExchangeRefused(f"{type(error).__name__}: {str(error)[:300]}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        # an empty or foreign body gets through ccxt's checks and fails in its parsers
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, IndexError) as error:
+        # a foreign body gets through ccxt's checks and fails where it is read
         raise ExchangeAway(f"Binance's answer makes no sense: {type(error).__name__}: {str(error)[:300]}") from error

@@ -1,0 +1,164 @@
+"""What becomes of a checkpoint when the config changed, and which notifications a bar writes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from botrunner.accounting import Trade
+from botrunner.brokers.paper import Account, dump, load
+from botrunner.ledger import CheckpointDamaged, Ledger, identity
+from botrunner.orders.ids import Leg
+from botrunner.orders.machine import Order, OrderType, Side
+from botrunner.risk import Counters, Denial
+from botrunner.trading_bot import BarOutcome
+from fleet.config import BotConfig, parse_config
+from fleet.states import OrderState
+from fleet.trading_service.lease import RunId
+from fleet.trading_service.ledger import Checkpoint
+from tests.support import FakeClock
+
+D = Decimal
+BAR = datetime(2018, 1, 10, 5, tzinfo=UTC)
+TRADE = Trade(
+    side=Side.BUY,
+    entry_order_id="e" * 32,
+    signal_at=BAR,
+    entry_at=BAR + timedelta(minutes=5),
+    size=D("1.5"),
+    size_open=D("1.5"),
+    entry_value=D("0.15"),
+    commission=D("0.00015"),
+)
+CLOSED = replace(
+    TRADE,
+    size_open=D(0),
+    exit_value=D("0.18"),
+    commission=D("0.00033"),
+    exit_order_id="f" * 32,
+    exit_at=BAR + timedelta(minutes=30),
+    exit_reason="take_profit",
+)
+
+
+def config(symbol: str = "ETHBTC", leave: str = "TimeBasedExitMixin", **sections: Any) -> BotConfig:
+    logic = {"entry_logic": {"name": "RSIOrBBEntryMixin"}, "exit_logic": {"name": leave}}
+    strategy = {"type": "CustomStrategy", "parameters": logic}
+    return parse_config({"symbol": symbol, "strategy": strategy, "data": {"interval": "5m"}, **sections})
+
+
+def ledger(made: BotConfig) -> Ledger:
+    return Ledger(
+        url="", run=RunId(7, 1, "t"), config=made, exchange="paper-binance", clock=FakeClock(), waiting=lambda: None
+    )
+
+
+def outcome(**changes: Any) -> BarOutcome:
+    defaults: dict[str, Any] = {
+        "follows": None,
+        "bar_at": BAR,
+        "bars": 1,
+        "close": D("0.1"),
+        "account": Account(cash=D(10)),
+        "strategy_state": {},
+    }
+    return BarOutcome(**{**defaults, **changes})
+
+
+def stored(made: BotConfig, account: Account, **changes: Any) -> Checkpoint:
+    checkpoint = ledger(made).record(outcome(account=account, strategy_state={"seen": 3})).checkpoint
+    return replace(checkpoint, **changes)
+
+
+def test_an_account_survives_its_checkpoint_exactly() -> None:
+    waiting = Order(
+        client_order_id="a" * 32,
+        signal_at=BAR,
+        leg=Leg.EXIT,
+        attempt=0,
+        side=Side.SELL,
+        type=OrderType.MARKET,
+        quantity=D("1.50"),
+        price=None,
+        reason="held",
+        state=OrderState.ACKED,
+        exchange_order_id="paper-a",
+    )
+    counters = Counters(day=BAR.date(), trades_today=2, pnl_today=D("-0.1"), peak_equity=D("11.2"), bars_since_exit=4)
+    account = Account(
+        cash=D("9.123456789012345678"),
+        trade=TRADE,
+        best_price=D("0.11"),
+        bars_held=3,
+        waiting=(waiting,),
+        counters=counters,
+        total_pnl=D("-0.000001"),
+    )
+    assert load(dump(account)) == account
+
+
+def test_the_same_config_goes_on_where_it_was() -> None:
+    made = config()
+    state, kept = ledger(made)._restore(stored(made, Account(cash=D(9), trade=TRADE, best_price=D("0.1"))))
+    assert (state.last_bar_at, state.bars, state.account.trade) == (BAR, 1, TRADE)
+    assert kept == {"seen": 3}
+
+
+def test_another_strategy_keeps_the_position_and_forgets_the_strategys_state() -> None:
+    before = stored(config(), Account(cash=D(9), trade=TRADE, best_price=D("0.1")))
+    changed = config(leave="ATRExitMixin")
+    assert identity(changed) != identity(config())
+    state, kept = ledger(changed)._restore(before)
+    assert state.account.trade == TRADE
+    assert kept == {}
+
+
+def test_another_market_needs_a_closed_position() -> None:
+    before = stored(config(), Account(cash=D(9), trade=TRADE, best_price=D("0.1")))
+    with pytest.raises(CheckpointDamaged, match="still holds a position in ETHBTC"):
+        ledger(config("LTCBTC"))._restore(before)
+
+
+def test_a_flat_bot_takes_its_cash_to_another_market() -> None:
+    state, _ = ledger(config("LTCBTC"))._restore(stored(config(), Account(cash=D(9))))
+    assert (state.account.cash, state.last_bar_at) == (9, None)
+
+
+@pytest.mark.parametrize("broken", [{}, {"account": {}, "last_close": None}, {"account": None, "last_close": "x"}])
+def test_a_damaged_checkpoint_says_so(broken: dict[str, Any]) -> None:
+    made = config()
+    with pytest.raises(CheckpointDamaged, match="trading_checkpoints of bot 7"):
+        ledger(made)._restore(stored(made, Account(cash=D(9)), broker_state=broken))
+
+
+@pytest.mark.parametrize(
+    ("changes", "switches", "kinds"),
+    [
+        ({}, {}, []),
+        ({"trades": (TRADE,)}, {}, ["position_opened"]),
+        ({"trades": (TRADE,)}, {"position_opened": False}, []),
+        ({"trades": (CLOSED,)}, {}, ["position_closed"]),
+        ({"trades": (CLOSED,)}, {"position_closed": False}, []),
+        ({"trades": (CLOSED, TRADE)}, {}, ["position_closed", "position_opened"]),
+        ({"denial": Denial.MAX_DAILY_LOSS}, {}, ["risk_breach"]),
+        ({"denial": Denial.MAX_DAILY_LOSS}, {"risk_alerts": False}, []),
+        ({"denial": Denial.BELOW_MIN_NOTIONAL}, {}, []),
+    ],
+)
+def test_notifications(changes: dict[str, Any], switches: dict[str, bool], kinds: list[str]) -> None:
+    record = ledger(config(notifications=switches)).record(outcome(**changes))
+    assert [row["kind"] for row in record.notifications] == kinds
+
+
+def test_rows_of_a_closed_trade() -> None:
+    [position] = ledger(config()).record(outcome(trades=(CLOSED,))).positions
+    trade = position["trade"]
+    assert (position["status"], position["qty_open"], position["closed_at"]) == ("closed", 0, CLOSED.exit_at)
+    assert trade["net_pnl"] == D("0.02967")
+    assert trade["gross_pnl"] == D("0.03")
+    assert trade["exit_logic_params"]["max_bars"] == 20
+    assert trade["exit_price"] == D("0.12")
