@@ -77,14 +77,10 @@ _S = OrderState
 ORDER_TRANSITIONS: Mapping[OrderState, frozenset[OrderState]] = MappingProxyType(
     {
         _S.INTENT: frozenset({_S.SENT, _S.EXPIRED, _S.REJECTED}),
-        _S.SENT: frozenset(
-            {_S.ACKED, _S.PARTIAL, _S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED, _S.UNKNOWN}
-        ),
+        _S.SENT: frozenset({_S.ACKED, _S.PARTIAL, _S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED, _S.UNKNOWN}),
         _S.ACKED: frozenset({_S.PARTIAL, _S.FILLED, _S.CANCELED, _S.EXPIRED, _S.UNKNOWN}),
         _S.PARTIAL: frozenset({_S.PARTIAL, _S.FILLED, _S.CANCELED, _S.EXPIRED, _S.UNKNOWN}),
-        _S.UNKNOWN: frozenset(
-            {_S.ACKED, _S.PARTIAL, _S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED, _S.UNKNOWN}
-        ),
+        _S.UNKNOWN: frozenset({_S.ACKED, _S.PARTIAL, _S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED, _S.UNKNOWN}),
         _S.FILLED: frozenset(),
         _S.CANCELED: frozenset(),
         _S.REJECTED: frozenset(),

@@ -54,16 +54,12 @@ def _moment(name: str, *, nullable: bool = True) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=nullable)
 
 
-def _in(
-    column: str, values: type[BotStatus] | type[ExitReason] | type[OrderState] | type[TradeStatus]
-) -> str:
+def _in(column: str, values: type[BotStatus] | type[ExitReason] | type[OrderState] | type[TradeStatus]) -> str:
     return f"{column} IN ({', '.join(repr(member.value) for member in values)})"
 
 
 def _bot_id(*, primary_key: bool = False) -> Column[object]:
-    return Column(
-        "bot_id", BigInteger, ForeignKey("trading_bots.id"), nullable=False, primary_key=primary_key
-    )
+    return Column("bot_id", BigInteger, ForeignKey("trading_bots.id"), nullable=False, primary_key=primary_key)
 
 
 users = Table(

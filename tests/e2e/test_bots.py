@@ -245,9 +245,8 @@ def test_a_killed_process_comes_back_after_its_last_bar(cluster: Cluster, kubect
     killed_at = time.monotonic()
     bot.running(after_epoch=1)
     first, second = bot.runs()
-    print(
-        f"SIGKILL → live again: {time.monotonic() - killed_at:.1f} s; end → claim: {second['claimed_at'] - first['ended_at']}"
-    )
+    live_s, claim_s = time.monotonic() - killed_at, (second["claimed_at"] - first["ended_at"]).total_seconds()
+    print(f"SIGKILL → live again: {live_s:.1f} s; end → claim: {claim_s:.2f} s")
     assert (first["exit_code"], first["exit_reason"]) == (137, "failed")
     bars = bot.database.execute(
         "SELECT count(*) AS n, count(DISTINCT signal_at) AS d FROM trading_orders WHERE bot_id = %s AND leg = 'entry'",

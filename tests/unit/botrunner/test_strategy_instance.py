@@ -254,7 +254,7 @@ def test_warm_up_bars_are_not_traded() -> None:
     store, clock, stop = Store(), FakeClock(), StopSwitch()
     source = ListSource(candles, stop, begin_after=candles[200].open_ms)
     run_once(store, candles, config(), {}, source=source, stop=stop, clock=clock)
-    assert [bar_at for bar_at, _ in store.states][0] == candles[201].open_at
+    assert store.states[0][0] == candles[201].open_at
     # ready at once: the indicators were warmed up by the 200 candles before
     assert store.states[0][1]["seen"] == 1
 
