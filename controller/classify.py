@@ -113,7 +113,7 @@ def own_pod(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
 
     def rank(pod: PodFacts) -> tuple[bool, bool, bool, bool, str]:
         return (
-            not _claimant(run, pod),
+            pod.uid != claimant_uid(run),
             pod.uid != run.pod_uid,
             not pod.may_run,
             pod.deleting,
@@ -126,18 +126,23 @@ def own_pod(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
 def proof_of_death(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
     """The pod whose reported end proves that the process which claimed the run is dead, or None.
 
-    A pod is known to be the claimant when its uid is part of the claim. Where the claim doesn't say, a reported
-    end counts if no other pod of the epoch may still run. A process that lost the claim to another one ends too,
-    with an exit code of its own: that counts only if the epoch never had a second pod, as far as is known.
+    An epoch can have had a second pod: when the first one's object vanished before its creation was recorded. So a
+    claim names its pod, and only that one's end counts. Where a claim names none, an end counts if no other pod
+    of the epoch may still run and its exit code isn't the one of a process that lost the claim to another.
     """
     ended = [pod for pod in own if pod.phase is PodPhase.TERMINATED]
-    for pod in ended:
-        if _claimant(run, pod):
-            return pod
-    if any(_claimant(run, pod) or pod.may_run for pod in own):
+    claimant = claimant_uid(run)
+    if claimant is not None:
+        return next((pod for pod in ended if pod.uid == claimant), None)
+    if any(pod.may_run for pod in own):
         return None
-    only_one = len(own) == 1 and own[0].uid == run.pod_uid
-    return next((pod for pod in ended if pod.exit_code != FENCED_EXIT_CODE or only_one), None)
+    return next((pod for pod in ended if pod.exit_code != FENCED_EXIT_CODE), None)
+
+
+def claimant_uid(run: RunFacts) -> str | None:
+    """The pod that the claim names: `<pod uid>/<anything>`; None when it names none."""
+    uid, named, _ = (run.claimed_by or "").partition("/")
+    return uid if named and uid else None
 
 
 def stop_deadline(run: RunFacts, *, observer: Observer, policy: Policy) -> datetime:
@@ -169,7 +174,3 @@ def suspect_observer(*, claimed: int, quiet_since: Sequence[datetime], now: date
         if 2 * (index - first + 1) > claimed:
             return True
     return False
-
-
-def _claimant(run: RunFacts, pod: PodFacts) -> bool:
-    return bool(pod.uid) and run.claimed_by is not None and pod.uid in run.claimed_by

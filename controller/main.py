@@ -95,7 +95,10 @@ def build_runtime(settings: Settings, pods: PodStore, folder: StateFolder, metri
     if settings.runtime == "process":
         return ProcessRuntime(
             command=process_command(settings),
-            environment={"BOTFLEET_DATABASE_URL": settings.database_url, **settings.bot_environment},
+            environment={
+                "BOTFLEET_DATABASE_URL": settings.bot_database_url or settings.database_url,
+                **settings.bot_environment,
+            },
             folder=folder,
             store=pods,
             grace_s=settings.grace_s,

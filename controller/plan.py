@@ -16,9 +16,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from controller.backoff import failure_streak, gave_up, recent_failures, restart_at
-from controller.classify import Condition, Verdict, classify, own_pod
+from controller.classify import FENCED_EXIT_CODE, Condition, Verdict, classify, own_pod
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
+
+CONFIG_EXIT_CODE = 2
+"""A bot's exit code for: this config can't be run."""
 
 MESSAGE_LIMIT = 2_000
 """Characters of `error_message`; a container's last words can be longer."""
@@ -223,7 +226,7 @@ def _with_run(
             silent = now - run.beat_at >= timedelta(seconds=policy.t_dead_s)
             yield EndRun(run.epoch, end_reason(run, pod, silent=silent), pod.exit_code, _last_words(pod))
         case Condition.SILENT | Condition.DEAF:
-            yield _fence_claimed(run, condition, policy)
+            yield _fence_claimed(run, pod, condition, policy)
         case Condition.UNCLAIMABLE:
             yield FenceRun(run.epoch, _unclaimed_reason(bot, run), Guard.UNCLAIMED, _why_unclaimed(run, pod, policy))
         case Condition.UNCREATED | Condition.STARTING if _obsolete(bot, run):
@@ -292,9 +295,12 @@ def _stop_pod(run: RunFacts, pod: PodFacts | None) -> Iterator[DeletePod]:
         yield from _delete([pod])
 
 
-def _fence_claimed(run: RunFacts, condition: Condition, policy: Policy) -> FenceRun:
+def _fence_claimed(run: RunFacts, pod: PodFacts | None, condition: Condition, policy: Policy) -> FenceRun:
     if condition is Condition.SILENT:
-        guard, fallback = Guard.SILENT, ExitReason.FENCED_SILENT
+        # an end that is no proof explains the silence all the same: the process fenced itself
+        quit_by_itself = pod is not None and pod.exit_code == FENCED_EXIT_CODE
+        guard = Guard.SILENT
+        fallback = ExitReason.GAVE_UP_DATABASE if quit_by_itself else ExitReason.FENCED_SILENT
         message = f"no heartbeat since {_clock(run.beat_at)}, for more than {policy.t_dead_s:g} s"
     else:
         guard, fallback = Guard.DEAF, ExitReason.FENCED_HUNG
@@ -316,9 +322,9 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
     match pod.exit_code:
         case 0:
             return ExitReason.RELEASED
-        case 3:  # FENCED_EXIT_CODE
+        case code if code == FENCED_EXIT_CODE:
             return ExitReason.GAVE_UP_DATABASE if silent else ExitReason.RELEASED
-        case 2:
+        case code if code == CONFIG_EXIT_CODE:
             return ExitReason.CONFIG_ERROR
         case _ if run.stop_reason == StopReason.HUNG:
             return ExitReason.FENCED_HUNG

@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     exchange_urls: dict[str, str] = Field(
         default_factory=dict, description="JSON: exchange id to the base URL that bots use instead."
     )
+    bot_database_url: str = Field("", description="process: libpq URL of the bots; default: the controller's.")
     state_dir: Path = Field(Path(".botfleet/state"), description="process: logs and records of processes.")
 
     namespace: str = "default"

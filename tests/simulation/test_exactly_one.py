@@ -115,6 +115,7 @@ def calm(world: World) -> None:
     world.database_back_at = world.api_back_at = 0.0
     for process in world.processes:
         process.stalled_until = process.cut_off_until = 0.0
+        process.reconnects_at = min(process.reconnects_at, world.now + 1)
     for pod in list(world.pods.values()):
         if "unreported" in pod.process.faults and not pod.process.alive:
             world.drop(pod)  # its node is removed from the cluster, and the object with it
@@ -134,7 +135,7 @@ def judge(world: World) -> None:
 
 def judge_history(world: World, bot: Bot) -> None:
     """Every counted failure was a fault of that process."""
-    processes = {p.uid: p for p in world.processes}
+    processes = {p.token: p for p in world.processes}
     excuses = {
         ExitReason.FAILED: {"crashed"},
         ExitReason.FENCED_SILENT: {"crashed", "unreported", "stalled", "cut off"},
@@ -144,7 +145,8 @@ def judge_history(world: World, bot: Bot) -> None:
         record = run.record
         process: Process | None = processes.get(record.claimed_by or "")
         assert record.exit_reason is not None
-        lost = process is not None and not process.alive and process.uid not in world.pods
+        died_at = None if process is None else process.died_at
+        lost = died_at is not None and record.fenced_at is not None and died_at < record.fenced_at
         if record.exit_reason is ExitReason.FENCED_SILENT and lost:
             continue  # it is dead, and its object was gone before a controller could read why
         if process is None or not process.faults & excuses[record.exit_reason]:

@@ -125,7 +125,13 @@ class Process:
     progress_at: float = 0.0
     kill_at: float | None = None
     exit_code: int | None = None
+    died_at: datetime | None = None
     faults: set[str] = field(default_factory=set)
+
+    @property
+    def token(self) -> str:
+        """What it claims with: it names the pod."""
+        return f"{self.uid}/{self.epoch}"
 
     def trading(self, now: float) -> bool:
         """Whether it may send an order at this moment: what must never be true of two."""
@@ -235,7 +241,7 @@ class World:
 
     def _row(self, process: Process) -> Run | None:
         run = self.bots[process.bot_id].current
-        if run is None or run.record.epoch != process.epoch or run.record.claimed_by not in (None, process.uid):
+        if run is None or run.record.epoch != process.epoch or run.record.claimed_by not in (None, process.token):
             return None
         return run
 
@@ -244,7 +250,7 @@ class World:
         if run is None or run.record.claimed_by is not None or run.record.stop_requested_at is not None:
             self.die(process, 3, reported=True)
             return
-        run.set(claimed_by=process.uid, claimed_at=self.clock, heartbeat_at=self.clock, progress_at=self.clock)
+        run.set(claimed_by=process.token, claimed_at=self.clock, heartbeat_at=self.clock, progress_at=self.clock)
         run.set(live_at=self.clock)
         process.claimed, process.acked_sent_at = True, self.now
         process.progress_at = self.now
@@ -279,7 +285,7 @@ class World:
     def die(self, process: Process, code: int, *, reported: bool) -> None:
         """The process ends; the kubelet reports it, or is gone itself."""
         process.alive = False
-        process.exit_code = code
+        process.exit_code, process.died_at = code, self.clock
         self.note(f"bot {process.bot_id} e{process.epoch} ended with {code}, reported={reported}")
         pod = self.pods.get(process.uid)
         if pod is None or not reported:
@@ -643,7 +649,7 @@ class SimStore:
         self, bot_id: int, epoch: int, *, reason: ExitReason, exit_code: int | None, message: str | None
     ) -> bool:
         def change(run: Run) -> None:
-            alive = [p for p in self._world.processes if p.uid == run.record.claimed_by and p.alive]
+            alive = [p for p in self._world.processes if p.token == run.record.claimed_by and p.alive]
             if alive:
                 raise Violation(f"bot {bot_id} e{epoch} declared dead while it lives")
             run.set(ended_at=self._world.clock, exit_reason=reason, exit_code=exit_code, error_message=message)

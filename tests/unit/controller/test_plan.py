@@ -77,6 +77,10 @@ CASES = {
         World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=0, gone=True, deleting=True),)),
         (EndRun(5, ExitReason.RELEASED, 0, None),),
     ),
+    "a bot killed while somebody else deleted its pod did not fail": (
+        World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=137, deleting=True),)),
+        (EndRun(5, ExitReason.RELEASED, 137, "pod bot-7-x-e5 ended with exit code 137"),),
+    ),
     "an exit code 2 is a config error": (
         World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=2, message="no such market"),)),
         (EndRun(5, ExitReason.CONFIG_ERROR, 2, "pod bot-7-x-e5 ended with exit code 2: no such market"),),
@@ -244,17 +248,31 @@ def test_a_hung_bot_recovers_as_released_when_it_obeys() -> None:
     assert [action.reason for action in killed.plan().actions if isinstance(action, EndRun)] == [ExitReason.FENCED_HUNG]
 
 
-def test_exit_code_3_speaks_only_for_the_claimant() -> None:
+@pytest.mark.parametrize(
+    ("claimed_by", "pods", "condition"),
+    [
+        ("u5/1", [pod(phase=PodPhase.TERMINATED, exit_code=3), pod(uid="b5")], Condition.DEAD),
+        ("b5/9", [pod(phase=PodPhase.TERMINATED, exit_code=1), pod(uid="b5")], Condition.ALIVE),
+        ("b5/9", [pod(phase=PodPhase.TERMINATED, exit_code=1)], Condition.ALIVE),  # b5's object is gone, b5 isn't
+        ("unnamed", [pod(phase=PodPhase.TERMINATED, exit_code=1)], Condition.DEAD),
+        ("unnamed", [pod(phase=PodPhase.TERMINATED, exit_code=1), pod(uid="b5")], Condition.ALIVE),
+        ("unnamed", [pod(phase=PodPhase.TERMINATED, exit_code=3)], Condition.ALIVE),
+    ],
+)
+def test_only_the_claimants_end_is_a_proof(claimed_by: str, pods: list[PodFacts], condition: Condition) -> None:
+    assert World(bot(), run(claimed_by=claimed_by), tuple(pods)).plan().condition is condition
+
+
+def test_a_bot_that_gave_up_the_database_did_not_fail() -> None:
     ended = pod(phase=PodPhase.TERMINATED, exit_code=3)
-    other = pod(uid="b5", name="bot-7-x-e5")
-    claimed_by_ended = World(bot(), run(), (ended, other)).plan()
-    claimed_by_other = World(bot(), run(claimed_by="b5/9"), (ended, other)).plan()
-    by_nobody_known = World(bot(), run(claimed_by="?"), (ended, pod(uid="c5", phase=PodPhase.FAILED))).plan()
-    the_only_one = World(bot(), run(claimed_by="?"), (ended,)).plan()
-    assert claimed_by_ended.condition is Condition.DEAD
-    assert claimed_by_other.condition is Condition.ALIVE
-    assert by_nobody_known.condition is Condition.ALIVE
-    assert the_only_one.condition is Condition.DEAD
+    named = World(bot(), run(heartbeat_at=ago(600)), (ended,)).plan()
+    unnamed = World(bot(), run(heartbeat_at=ago(600), claimed_by="?"), (ended,)).plan()
+    at_once = World(bot(), run(), (ended,)).plan()
+    assert [each.actions[0].reason for each in (named, unnamed, at_once)] == [  # type: ignore[union-attr]
+        ExitReason.GAVE_UP_DATABASE,
+        ExitReason.GAVE_UP_DATABASE,
+        ExitReason.RELEASED,
+    ]
 
 
 def test_giving_up_is_told_once_and_stays() -> None:
