@@ -187,6 +187,20 @@ def test_random_schedules(batch: int) -> None:
         run_schedule(seed)
 
 
+@pytest.mark.parametrize("seconds", [0.5, 3, POLICY.t_dead_s + 1, 60])
+def test_an_outage_of_the_database_restarts_nobody(seconds: float) -> None:
+    for seed in range(10):
+        world = World(seed, bots=3, controllers=1)
+        world.chaos = False
+        for _ in range(40):
+            world.tick()
+        world.lose_database(seconds)
+        for _ in range(int((seconds + 30) / TICK_S)):
+            world.tick()
+        assert [len(bot.runs) for bot in world.bots.values()] == [1, 1, 1]
+        judge(world)
+
+
 def test_the_same_seed_is_the_same_story() -> None:
     assert run_schedule(3).history == run_schedule(3).history
 

@@ -189,7 +189,7 @@ class World:
 
     def lose_database(self, seconds: float) -> None:
         """An outage; afterwards each bot takes a moment to reconnect."""
-        self.database_back_at = self.now + seconds
+        self.database_back_at = max(self.database_back_at, self.now + seconds)
         for process in self.processes:
             process.reconnects_at = self.database_back_at + self.chance.choice([0, 1, RECONNECT_S])
         self.note(f"database away until {self.database_back_at}")

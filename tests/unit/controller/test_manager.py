@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
-from controller.manager import Contact, examine
-from tests.unit.controller.make import NOW
+import pytest
+
+from controller.manager import Contact, StrategyManager, examine
+from controller.metrics import Metrics
+from controller.shards import LeaseLost
+from tests.unit.controller.make import NOW, POLICY
 
 
 def seconds_later(seconds: float) -> timedelta:
@@ -45,3 +50,22 @@ def test_a_config_is_examined() -> None:
     assert examine({**good, "trading": {"on_stop": "wait_flat"}}).waits_until_flat
     assert "data.interval" in (examine({**good, "data": {"interval": "7h"}}).invalid or "")
     assert examine(None).invalid
+
+
+class Untouchable:
+    """A collaborator that must not be used."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(f"{name} was used")
+
+
+def test_without_its_lease_a_controller_touches_nothing() -> None:
+    manager = StrategyManager(
+        store=Untouchable(),  # type: ignore[arg-type]
+        runtime=Untouchable(),  # type: ignore[arg-type]
+        policy=POLICY,
+        metrics=Metrics(),
+        may_act=lambda: False,
+    )
+    with pytest.raises(LeaseLost):
+        asyncio.run(manager.sync(7))
