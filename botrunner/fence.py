@@ -99,27 +99,52 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StopRequest:
-    """Why the bot is asked to stop."""
+    """Why the bot is asked to stop.
+
+    Attributes:
+        urgent: now, whatever the config says about an open position (SIGTERM).
+    """
 
     reason: ExitReason
+    urgent: bool = False
 
 
 class StopSwitch:
-    """Whether and why the bot should stop; set from signal handlers and the heartbeat's thread."""
+    """Whether and why the bot should stop; set from signal handlers and the heartbeat's thread.
+
+    A request that isn't urgent may have to wait until the position is closed (`be_patient_while`): from then on
+    `asked` forbids new positions, and `requested` follows when the bot is flat.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._now = threading.Event()
         self._request: StopRequest | None = None
+        self._patient: Callable[[], bool] | None = None
+
+    def be_patient_while(self, patient: Callable[[], bool]) -> None:
+        """Let requests that aren't urgent wait while this holds; the main loop, which knows, calls `settle`."""
+        self._patient = patient
 
     def request(self, request: StopRequest) -> None:
         """Ask to stop; the first reason stays."""
         self._request = self._request or request
-        self._event.set()
+        if request.urgent or self._patient is None:
+            self._now.set()
+
+    def settle(self) -> None:
+        """Stop now if that was asked for and nothing is waited for any more."""
+        if self.asked and not (self._patient and self._patient()):
+            self._now.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether a stop was asked for, now or as soon as the position is closed."""
+        return self._request is not None
 
     @property
     def requested(self) -> bool:
-        """Whether a stop was asked for."""
-        return self._event.is_set()
+        """Whether to stop now."""
+        return self._now.is_set()
 
     @property
     def reason(self) -> ExitReason:
@@ -127,8 +152,8 @@ class StopSwitch:
         return self._request.reason if self._request else ExitReason.RELEASED
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most so long for the request."""
-        return self._event.wait(seconds)
+        """Wait at most so long for the moment to stop."""
+        return self._now.wait(seconds)
 
 
 class Lease:
@@ -252,5 +277,5 @@ class Lease:
 
 
 def stop_reason(text: str | None) -> ExitReason:
-    """The controller's reason for a stop request; anything unknown is a plain stop."""
-    return ExitReason.SUPERSEDED if text == ExitReason.SUPERSEDED else ExitReason.STOPPED
+    """What a stop request's reason makes of the end; one that isn't the user's doing is a plain release."""
+    return ExitReason(text) if text in (ExitReason.STOPPED, ExitReason.SUPERSEDED) else ExitReason.RELEASED

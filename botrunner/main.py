@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"botrunner: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return EXIT_CONFIG
     structlog.contextvars.bind_contextvars(bot_id=arguments.bot_id, epoch=arguments.epoch)
-    run = RunId(arguments.bot_id, arguments.epoch, uuid4().hex)
+    run = RunId(arguments.bot_id, arguments.epoch, _token())
     try:
         return BotProcess(settings, run, SystemClock()).run()
     except FencedError as error:
@@ -63,6 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DatabaseAway as error:
         log.error("database_away", error=str(error))
         return EXIT_FAILED
+
+
+def _token() -> str:
+    """Who claims: the pod's uid, so that the controller knows whose end ends the run, and this process of it."""
+    return f"{os.environ.get('BOTFLEET_POD_UID', '')}/{uuid4().hex}"
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -110,7 +115,7 @@ class BotProcess:
             on_limits=self._take_limits,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.request(StopRequest(ExitReason.RELEASED)))
+            signal.signal(number, lambda *_: self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True)))
         self._lease.start()
         try:
             reason = self._trade(claimed, fence)

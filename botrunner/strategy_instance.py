@@ -119,8 +119,10 @@ class StrategyInstance:
             market=self._parts.market,
             state=state,
             commit=self._parts.ledger.commit,
-            may_enter=lambda: not self._parts.stop.requested,
+            may_enter=lambda: not self._parts.stop.asked,
         )
+        if self._config.on_stop is OnStop.WAIT_FLAT:
+            self._parts.stop.be_patient_while(lambda: self._bot.in_market)
         while not self._parts.stop.requested:
             self._run_block()
             if self._parts.fence.lost:
@@ -229,6 +231,7 @@ class StrategyInstance:
         self._report(outcome)
 
     def _next_candle(self, may_block_s: float) -> Candle | Feed:
+        self._parts.stop.settle()
         if self._parts.stop.requested or self._parts.fence.lost:
             return Feed.END
         self._candle = next(self._warmup, None)

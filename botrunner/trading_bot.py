@@ -137,6 +137,11 @@ class BaseTradingBot:
             fee_rate=config.commission_rate, slippage=config.slippage, fill_price=config.fill_price
         )
 
+    @property
+    def in_market(self) -> bool:
+        """Whether a position is open, or an order waits that would open or close one."""
+        return self.state.account.trade is not None or bool(self.state.account.waiting)
+
     def replace_config(self, config: BotConfig) -> None:
         """Take over changed limits from the next bar on."""
         self._config = config

@@ -103,8 +103,9 @@ _RELEASE = """
     SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, error_message = %(error_message)s,
         -- SIGTERM is quicker than the heartbeat's reply: the row knows whether the end was asked for
         exit_reason = CASE
-            WHEN %(exit_reason)s::text <> 'released' OR stop_requested_at IS NULL THEN %(exit_reason)s::text
-            WHEN stop_reason = 'superseded' THEN 'superseded' ELSE 'stopped' END
+            WHEN %(exit_reason)s::text = 'released' AND stop_requested_at IS NOT NULL
+                AND stop_reason IN ('stopped', 'superseded') THEN stop_reason
+            ELSE %(exit_reason)s::text END
     WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
 """
 

@@ -201,7 +201,8 @@ def test_release_frees_the_run_once(database: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "recorded"), [(None, "released"), ("superseded", "superseded"), ("stopped", "stopped")]
+    ("asked", "recorded"),
+    [(None, "released"), ("superseded", "superseded"), ("stopped", "stopped"), ("hung", "released")],
 )
 def test_an_end_that_was_asked_for_is_recorded_as_such(database: Connection, asked: str | None, recorded: str) -> None:
     """The pod's SIGTERM may come before the heartbeat that would have told why."""

@@ -55,8 +55,8 @@ def test_never_a_right_longer_than_t_stop_after_the_newest_send(sent: list[float
     [
         ("superseded", ExitReason.SUPERSEDED),
         ("stopped", ExitReason.STOPPED),
-        (None, ExitReason.STOPPED),
-        ("?", ExitReason.STOPPED),
+        (None, ExitReason.RELEASED),
+        ("hung", ExitReason.RELEASED),
     ],
 )
 def test_stop_reason(text: str | None, reason: ExitReason) -> None:

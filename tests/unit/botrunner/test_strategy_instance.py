@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -299,3 +300,34 @@ def test_what_a_stop_does_with_the_position(on_stop: str, open_after: bool) -> N
         assert resumed is not None
         assert resumed[0].account.trade is None
         assert resumed[0].last_bar_at == entry.signal_at
+
+
+def test_wait_flat_lets_the_strategy_close_its_position_and_enters_no_more() -> None:
+    candles, made = walk(600), config(trading={"on_stop": "wait_flat"})
+    whole = run_killed(candles, config(), seed=None)
+    first = next(trade for trade in whole.trades.values() if trade.exit_at)
+    store, stop = Store(), StopSwitch()
+
+    class AsksWhileOpen(MemoryLedger):
+        def commit(self, outcome: BarOutcome) -> None:
+            super().commit(outcome)
+            if outcome.bar_at == first.signal_at:
+                stop.request(StopRequest(ExitReason.STOPPED))
+
+    reason = run_once(
+        store, candles, made, {}, ledger=AsksWhileOpen(store), source=ListSource(candles, stop), stop=stop
+    )
+    assert reason is ExitReason.STOPPED
+    [trade] = store.trades.values()
+    assert trade == first
+    assert store.checkpoint is not None
+    assert store.checkpoint[1] + timedelta(minutes=1) == first.exit_at
+
+
+def test_sigterm_does_not_wait_for_a_closed_position() -> None:
+    stop = StopSwitch()
+    stop.be_patient_while(lambda: True)
+    stop.request(StopRequest(ExitReason.SUPERSEDED))
+    assert (stop.asked, stop.requested) == (True, False)
+    stop.request(StopRequest(ExitReason.RELEASED, urgent=True))
+    assert (stop.requested, stop.reason) == (True, ExitReason.SUPERSEDED)
