@@ -299,4 +299,4 @@ class StrategyInstance:
 def _retry_s(failures: int) -> float:
     """Exponential backoff with jitter, seconds."""
     growing: float = 0.5 * 2 ** min(failures, 8)
-    return min(RETRY_MAX_S, growing) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+    return min(RETRY_MAX_S, growing) * random.uniform(0.5, 1.0)

@@ -42,7 +42,7 @@ def make_book(
         now: simulated Unix ms.
         depth: levels a side; there are fewer bids where the price would reach zero.
     """
-    random = Random(f"{symbol}/{now // _REFRESH_MS}")  # noqa: S311 - plausible amounts, not secrets
+    random = Random(f"{symbol}/{now // _REFRESH_MS}")
     spread = max(tick, price * _HALF_SPREAD)
     best_bid = ((price - spread) / tick).to_integral_value(ROUND_FLOOR) * tick
     best_ask = ((price + spread) / tick).to_integral_value(ROUND_CEILING) * tick

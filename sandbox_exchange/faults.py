@@ -100,7 +100,7 @@ class FaultBook:
         self._routes = routes
         self._faults: dict[int, Fault] = {}
         self._next_id = 1
-        self._random = Random(seed)  # noqa: S311 - reproducible draws, not secrets
+        self._random = Random(seed)
 
     def add(self, fields: Mapping[str, JsonValue]) -> Fault:
         """Put a fault into force.

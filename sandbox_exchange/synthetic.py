@@ -101,7 +101,7 @@ class SyntheticSource:
 
     def _random(self, *parts: object) -> Random:
         name = "/".join(str(part) for part in (self.seed, self.symbol, *parts))
-        return Random(name)  # noqa: S311 - reproducible prices, not secrets
+        return Random(name)
 
     def _anchor(self, day: int) -> float:
         base = math.log(self.spec.base_price)

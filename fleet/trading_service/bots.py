@@ -93,7 +93,7 @@ _LOAD = f"""
     ) r ON true
     WHERE b.id = %(bot_id)s
     ORDER BY r.epoch DESC
-"""  # noqa: S608
+"""
 
 _UNSETTLED = """
     SELECT b.id

@@ -45,29 +45,29 @@ _START = f"""
           SELECT FROM trading_runs r WHERE r.bot_id = b.id AND (r.ended_at IS NULL OR r.epoch >= %(epoch)s))
       AND {_LEASED}
     ON CONFLICT DO NOTHING
-"""  # noqa: S608
+"""
 
 _CURRENT = "bot_id = %(bot_id)s AND epoch = %(epoch)s AND ended_at IS NULL"
 
-_POD = f"UPDATE trading_runs SET pod_uid = %(uid)s WHERE {_CURRENT} AND {_LEASED}"  # noqa: S608
+_POD = f"UPDATE trading_runs SET pod_uid = %(uid)s WHERE {_CURRENT} AND {_LEASED}"
 
 _STOP = f"""
     UPDATE trading_runs SET stop_requested_at = clock_timestamp(), stop_reason = %(reason)s
     WHERE {_CURRENT} AND stop_requested_at IS NULL AND {_LEASED}
-"""  # noqa: S608
+"""
 
 _ADOPT = f"""
     UPDATE trading_runs
     SET config_version = %(config_version)s, limits = COALESCE(%(limits)s, limits)
     WHERE {_CURRENT} AND config_version < %(config_version)s AND {_LEASED}
-"""  # noqa: S608
+"""
 
 _END = f"""
     UPDATE trading_runs
     SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, exit_reason = %(reason)s,
         error_message = COALESCE(error_message, %(message)s)
     WHERE {_CURRENT} AND {_LEASED}
-"""  # noqa: S608
+"""
 
 _FENCE = f"""
     UPDATE trading_runs
@@ -76,7 +76,7 @@ _FENCE = f"""
     WHERE {_CURRENT} AND {_LEASED}
       AND clock_timestamp() < %(decided_at)s + make_interval(secs => {DECISION_VALID_S})
       AND {{guard}}
-"""  # noqa: S608
+"""
 
 _FENCE_UNCLAIMED = _FENCE.format(guard="claimed_by IS NULL")
 
@@ -301,7 +301,8 @@ class WatchLimits:
 
     Attributes:
         quiet_s: without a heartbeat; dead_s: the same, and due.
-        stalled_s: without progress, as told by the last heartbeat; asked_s: since a stop was requested; claim_s: from creation to claim.
+        stalled_s: without progress, as told by the last heartbeat; asked_s: since a stop was requested;
+        claim_s: from creation to claim.
     """
 
     quiet_s: float

@@ -30,7 +30,7 @@ async def add(db: AsyncConnection[Any], name: str, *, enabled: bool = True, **co
     found = await cursor.fetchone()
     for column, value in columns.items():
         await db.execute(f"UPDATE trading_bots SET {column} = {value} WHERE name = %s".encode(), (name,))
-    return int(found[0])  # type: ignore[index]
+    return int(found[0])
 
 
 async def start(db: AsyncConnection[Any], bot: int, epoch: int, version: int = 1) -> None:

@@ -176,7 +176,7 @@ def judge_end(world: World, bot: Bot) -> None:
     orphan = trading[0].uid not in world.pods
     if len(pods) != (0 if orphan else 1):
         raise Violation(f"bot {bot.id} has pods {pods}")
-    if hot_fields(current.limits or current.config) != hot_fields(bot.config):  # type: ignore[arg-type]
+    if hot_fields(current.limits or current.config) != hot_fields(bot.config):
         raise Violation(f"bot {bot.id} runs with stale limits {current.limits}")
 
 

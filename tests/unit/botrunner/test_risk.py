@@ -22,7 +22,7 @@ def quantity(**changes: object) -> Decimal | Denial:
         "market": MARKET, "limits": RiskLimits(), "price": D("0.1"), "equity": D(10), "cash": D(10),
         "fraction": D("0.1"), "fee_rate": D("0.001"),
     }  # fmt: skip
-    return entry_quantity(**{**defaults, **changes})  # type: ignore[arg-type]
+    return entry_quantity(**{**defaults, **changes})
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def bot(**changes: object) -> BotFacts:
         error_message=None,
         error_count=0,
     )
-    return replace(usual, **changes)  # type: ignore[arg-type]
+    return replace(usual, **changes)
 
 
 def run(**changes: object) -> RunFacts:
@@ -57,19 +57,19 @@ def run(**changes: object) -> RunFacts:
         heartbeat_at=ago(1),
         progress_at=ago(2),
     )
-    return replace(usual, **changes)  # type: ignore[arg-type]
+    return replace(usual, **changes)
 
 
 def unclaimed(**changes: object) -> RunFacts:
     """A run whose pod was created a moment ago."""
     fresh = RunFacts(epoch=5, config_version=3, created_at=ago(1), pod_uid="u5")
-    return replace(fresh, **changes)  # type: ignore[arg-type]
+    return replace(fresh, **changes)
 
 
 def pod(**changes: object) -> PodFacts:
     """The running pod of epoch 5."""
     usual = PodFacts(bot_id=7, epoch=5, name="bot-7-x-e5", uid="u5", phase=PodPhase.RUNNING)
-    return replace(usual, **changes)  # type: ignore[arg-type]
+    return replace(usual, **changes)
 
 
 def end(
@@ -84,7 +84,7 @@ def end(
         claimed_at=claimed,
         ended_at=ago(seconds_ago),
     )
-    return replace(usual, **changes)  # type: ignore[arg-type]
+    return replace(usual, **changes)
 
 
 @dataclass(frozen=True)

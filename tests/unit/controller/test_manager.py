@@ -61,8 +61,8 @@ class Untouchable:
 
 def test_without_its_lease_a_controller_touches_nothing() -> None:
     manager = StrategyManager(
-        store=Untouchable(),  # type: ignore[arg-type]
-        runtime=Untouchable(),  # type: ignore[arg-type]
+        store=Untouchable(),
+        runtime=Untouchable(),
         policy=POLICY,
         metrics=Metrics(),
         may_act=lambda: False,

@@ -268,7 +268,7 @@ def test_a_bot_that_gave_up_the_database_did_not_fail() -> None:
     named = World(bot(), run(heartbeat_at=ago(600)), (ended,)).plan()
     unnamed = World(bot(), run(heartbeat_at=ago(600), claimed_by="?"), (ended,)).plan()
     at_once = World(bot(), run(), (ended,)).plan()
-    assert [each.actions[0].reason for each in (named, unnamed, at_once)] == [  # type: ignore[union-attr]
+    assert [each.actions[0].reason for each in (named, unnamed, at_once)] == [
         ExitReason.GAVE_UP_DATABASE,
         ExitReason.GAVE_UP_DATABASE,
         ExitReason.RELEASED,
@@ -530,7 +530,7 @@ def test_random_facts_are_safe_live_and_settle(world: World) -> None:
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_pods_does_not_matter(world: World, shuffler: object) -> None:
     shuffled = list(world.pods)
-    shuffler.shuffle(shuffled)  # type: ignore[attr-defined]
+    shuffler.shuffle(shuffled)
     expected, found = world.plan(), replace(world, pods=tuple(shuffled)).plan()
     assert found.condition is expected.condition
     assert sorted(map(repr, found.actions)) == sorted(map(repr, expected.actions))

@@ -122,7 +122,7 @@ def test_the_whole_pod() -> None:
 )
 def test_options_appear_only_when_set(change: dict[str, object], key: str, expected: object) -> None:
     assert key not in build_pod(REQUEST, TEMPLATE)["spec"]
-    assert build_pod(REQUEST, replace(TEMPLATE, **change))["spec"][key] == expected  # type: ignore[arg-type]
+    assert build_pod(REQUEST, replace(TEMPLATE, **change))["spec"][key] == expected
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ class Scene:
     def __post_init__(self) -> None:
         self.store = FakeStore()
         self.manager = StrategyManager(
-            store=Nothing(),  # type: ignore[arg-type]
-            runtime=Nothing(),  # type: ignore[arg-type]
+            store=Nothing(),
+            runtime=Nothing(),
             policy=POLICY,
             metrics=Metrics(),
             may_act=lambda: True,
