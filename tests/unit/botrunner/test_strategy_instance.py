@@ -42,6 +42,12 @@ MARKET = Market(
 )
 
 
+@pytest.fixture(autouse=True)
+def _keep_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collecting a test session's whole heap at each of some hundred engines would be most of the time."""
+    monkeypatch.setattr("botrunner.strategy_instance.return_free_memory", lambda: None)
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing may catch it."""
 
