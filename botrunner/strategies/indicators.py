@@ -88,16 +88,12 @@ class WilderATR(_Indicator):
 
     def nextstart(self) -> None:
         """The plain mean."""
-        self.lines.atr[0] = fsum(self._true_range(-ago) for ago in range(self.p.period)) / self.p.period
+        self.lines.atr[0] = fsum(_true_range(self.data, -ago) for ago in range(self.p.period)) / self.p.period
 
     def next(self) -> None:
         """The smoothed mean."""
         period = self.p.period
-        self.lines.atr[0] = (self.lines.atr[-1] * (period - 1) + self._true_range(0)) / period
-
-    def _true_range(self, ago: int) -> float:
-        before = self.data.close[ago - 1]
-        return float(max(self.data.high[ago], before) - min(self.data.low[ago], before))
+        self.lines.atr[0] = (self.lines.atr[-1] * (period - 1) + _true_range(self.data, 0)) / period
 
 
 class BollingerBands(_Indicator):
@@ -126,3 +122,80 @@ class MeanVolume(_Indicator):
     def next(self) -> None:
         """The mean of the window."""
         self.lines.mean[0] = fsum(self.data.volume.get(size=self.p.period)) / self.p.period
+
+
+class SuperTrend(_Indicator):
+    """SuperTrend: `direction` +1 or -1, and the bands that turn it.
+
+    Bands lie `multiplier` × the plain mean of the last `period` true ranges around the middle of the bar. While
+    price stays between them the upper one only falls and the lower one only rises; a close above the upper one
+    turns the direction up, below the lower one down. It starts up when close is at or above the bar's middle.
+    Needs period + 1 bars.
+    """
+
+    lines: Any = ("direction", "upper", "lower")
+    params: Any = (("period", 10), ("multiplier", 3.0))
+
+    def _bars_needed(self) -> int:
+        return int(self.p.period) + 1
+
+    def nextstart(self) -> None:
+        """The plain bands."""
+        upper, lower = self._bands()
+        direction = 1.0 if self.data.close[0] >= (upper + lower) / 2 else -1.0
+        self._set(direction, upper, lower)
+
+    def next(self) -> None:
+        """The bands held back by those before, and the turn."""
+        upper, lower = self._bands()
+        before, was_upper, was_lower = self.data.close[-1], self.lines.upper[-1], self.lines.lower[-1]
+        upper = upper if before > was_upper else min(upper, was_upper)
+        lower = lower if before < was_lower else max(lower, was_lower)
+        close, direction = self.data.close[0], self.lines.direction[-1]
+        if close > upper:
+            direction = 1.0
+        elif close < lower:
+            direction = -1.0
+        self._set(direction, upper, lower)
+
+    def _bands(self) -> tuple[float, float]:
+        period = self.p.period
+        width = self.p.multiplier * fsum(_true_range(self.data, -ago) for ago in range(period)) / period
+        middle = (self.data.high[0] + self.data.low[0]) / 2
+        return middle + width, middle - width
+
+    def _set(self, direction: float, upper: float, lower: float) -> None:
+        self.lines.direction[0] = direction
+        self.lines.upper[0] = upper
+        self.lines.lower[0] = lower
+
+
+class IchimokuCloud(_Indicator):
+    """Ichimoku's conversion line (`tenkan`) and the `top` of the cloud at each bar.
+
+    A line is the middle between highest high and lowest low of its period. The cloud at a bar was drawn
+    `kijun` bars before: between the mean of conversion and base line, and the `senkou` line.
+    """
+
+    lines: Any = ("tenkan", "top")
+    params: Any = (("tenkan", 9), ("kijun", 26), ("senkou", 52))
+
+    def _bars_needed(self) -> int:
+        return int(max(self.p.tenkan, self.p.kijun, self.p.senkou) + self.p.kijun)
+
+    def next(self) -> None:
+        """Both lines from their windows."""
+        led = -self.p.kijun
+        fast = (self._middle(self.p.tenkan, led) + self._middle(self.p.kijun, led)) / 2
+        self.lines.tenkan[0] = self._middle(self.p.tenkan, 0)
+        self.lines.top[0] = max(fast, self._middle(self.p.senkou, led))
+
+    def _middle(self, period: int, ago: int) -> float:
+        highest = max(self.data.high.get(ago=ago, size=period))
+        lowest = min(self.data.low.get(ago=ago, size=period))
+        return float(highest + lowest) / 2
+
+
+def _true_range(data: Any, ago: int) -> float:
+    before = data.close[ago - 1]
+    return float(max(data.high[ago], before) - min(data.low[ago], before))

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pydantic import BaseModel, JsonValue
 
 from fleet.config.document import ConfigDocument, FillPrice, NotificationsSection, OnStop
-from fleet.config.mixins import MixinParams
+from fleet.config.params import MixinParams
 from fleet.config.values import INTERVAL_SECONDS
 
 DEFAULT_CASH = Decimal(10_000)

@@ -34,7 +34,8 @@ from fleet.config.document import (
     StrategySection,
 )
 from fleet.config.errors import MAX_REPORTED, ConfigError, ConfigInvalid
-from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS, MixinParams
+from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
+from fleet.config.params import MixinParams
 from fleet.config.rules import cross_errors, value_at
 from fleet.config.scan import Tree, join, scan, shown
 from fleet.config.translate import nearest, translate

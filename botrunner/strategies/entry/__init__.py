@@ -6,10 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from botrunner.strategies.entry.bb_volume_supertrend import BBVolumeSuperTrendEntryMixin
+from botrunner.strategies.entry.rsi_bb import RSIBBEntryMixin
 from botrunner.strategies.entry.rsi_bb_volume import RSIBBVolumeEntryMixin
+from botrunner.strategies.entry.rsi_ichimoku import RSIIchimokuEntryMixin
 from botrunner.strategies.entry.rsi_or_bb import RSIOrBBEntryMixin
+from botrunner.strategies.entry.rsi_volume_supertrend import RSIVolumeSupertrendEntryMixin
 from botrunner.strategies.mixins import EntryMixin
 
-ENTRY_MIXINS: Mapping[str, type[EntryMixin[Any]]] = MappingProxyType(
-    {mixin.__name__: mixin for mixin in (RSIBBVolumeEntryMixin, RSIOrBBEntryMixin)}
+_ALL: tuple[type[EntryMixin[Any]], ...] = (
+    BBVolumeSuperTrendEntryMixin,
+    RSIBBEntryMixin,
+    RSIBBVolumeEntryMixin,
+    RSIIchimokuEntryMixin,
+    RSIOrBBEntryMixin,
+    RSIVolumeSupertrendEntryMixin,
 )
+ENTRY_MIXINS: Mapping[str, type[EntryMixin[Any]]] = MappingProxyType({mixin.__name__: mixin for mixin in _ALL})

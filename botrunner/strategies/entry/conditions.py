@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from botrunner.strategies.indicators import BollingerBands, MeanVolume, WilderRSI
-from fleet.config.mixins import RSIBand
+from botrunner.strategies.indicators import BollingerBands, MeanVolume, SuperTrend, WilderRSI
+from fleet.config import entry_params
 
 
 class Oversold:
     """RSI ≤ level."""
 
-    def __init__(self, data: Any, *, period: int, level: float) -> None:
-        self._rsi = WilderRSI(data, period=period)
-        self._level = level
+    def __init__(self, data: Any, params: entry_params.Oversold) -> None:
+        self._rsi = WilderRSI(data, period=params.rsi_period)
+        self._level = params.rsi_oversold
 
     def met(self) -> bool:
         """Whether it holds at this bar."""
@@ -25,12 +25,12 @@ class Oversold:
 
 
 class LowerBand:
-    """close ≤ lower Bollinger band, or < with `touch` false."""
+    """close ≤ lower Bollinger band, or < with use_bb_touch false."""
 
-    def __init__(self, data: Any, *, period: int, dev: float, touch: bool) -> None:
+    def __init__(self, data: Any, params: entry_params.LowerBand) -> None:
         self._data = data
-        self._bands = BollingerBands(data, period=period, devfactor=dev)
-        self._touch = touch
+        self._bands = BollingerBands(data, period=params.bb_period, devfactor=params.bb_dev)
+        self._touch = params.use_bb_touch
 
     def met(self) -> bool:
         """Whether it holds at this bar."""
@@ -52,21 +52,22 @@ class LowerBand:
 class BusyVolume:
     """volume > mean volume × ratio, the mean including this bar."""
 
-    def __init__(self, data: Any, *, period: int, ratio: float) -> None:
+    def __init__(self, data: Any, params: entry_params.BusyVolume) -> None:
         self._data = data
-        self._mean = MeanVolume(data, period=period)
-        self._ratio = ratio
+        self._mean = MeanVolume(data, period=params.vol_ma_period)
+        self._ratio = params.min_volume_ratio
 
     def met(self) -> bool:
         """Whether it holds at this bar."""
         return bool(self._data.volume[0] > self._mean[0] * self._ratio)
 
 
-def oversold(data: Any, params: RSIBand) -> Oversold:
-    """The RSI condition of `params`."""
-    return Oversold(data, period=params.rsi_period, level=params.rsi_oversold)
+class Uptrend:
+    """SuperTrend points up."""
 
+    def __init__(self, data: Any, params: entry_params.Uptrend) -> None:
+        self._trend = SuperTrend(data, period=params.st_period, multiplier=params.st_multiplier)
 
-def lower_band(data: Any, params: RSIBand) -> LowerBand:
-    """The band condition of `params`."""
-    return LowerBand(data, period=params.bb_period, dev=params.bb_dev, touch=params.use_bb_touch)
+    def met(self) -> bool:
+        """Whether it holds at this bar."""
+        return bool(self._trend.direction[0] > 0)

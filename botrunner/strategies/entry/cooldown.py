@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import JsonValue
 
-from botrunner.strategies.base import State
+from botrunner.strategies.base import Signal, State
+from botrunner.strategies.mixins import EntryMixin, P
 
 
-class Cooldown:
-    """No entry on the first `bars` closed bars after the bar of an exit."""
+class PausingEntryMixin(EntryMixin[P]):
+    """An entry that stays out on the first `cooldown_bars` closed bars after the bar of an exit."""
 
-    def __init__(self, bars: int) -> None:
-        self._bars = bars
+    def __init__(self, strategy: Any, params: P, *, cooldown_bars: int) -> None:
+        super().__init__(strategy, params)
+        self._cooldown_bars = cooldown_bars
         self._left = 0
 
-    def start(self) -> None:
-        """A position was closed at this bar."""
-        self._left = self._bars
+    @abstractmethod
+    def signal_after_pause(self) -> Signal | None:
+        """Whether to enter at the close of this bar, the pause being over."""
 
-    def passed(self) -> bool:
-        """Count this bar; whether an entry may be made on it. To be called once per closed bar while flat."""
-        if self._left == 0:
-            return True
-        self._left -= 1
-        return False
+    def signal(self) -> Signal | None:
+        """Count this bar as one of the pause, or judge it."""
+        if self._left:
+            self._left -= 1
+            return None
+        return self.signal_after_pause()
+
+    def on_exited(self) -> None:
+        """The pause begins."""
+        self._left = self._cooldown_bars
 
     def export_state(self) -> State:
-        """The bars left."""
+        """The bars left of the pause."""
         return {"cooldown_left": self._left}
 
     def import_state(self, state: Mapping[str, JsonValue]) -> None:
@@ -36,4 +44,4 @@ class Cooldown:
         left = state.get("cooldown_left", 0)
         if isinstance(left, bool) or not isinstance(left, int) or left < 0:
             raise ValueError(f"state of the strategy: cooldown_left must be a whole number, not {left!r}")
-        self._left = min(left, self._bars)
+        self._left = min(left, self._cooldown_bars)

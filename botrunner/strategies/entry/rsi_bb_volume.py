@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from botrunner.strategies.base import Signal
-from botrunner.strategies.entry.conditions import BusyVolume, lower_band, oversold
+from botrunner.strategies.entry.conditions import BusyVolume, LowerBand, Oversold
 from botrunner.strategies.mixins import EntryMixin, enter
-from fleet.config.mixins import RSIBBVolumeEntryParams
+from fleet.config.entry_params import RSIBBVolumeEntryParams
 
 
 class RSIBBVolumeEntryMixin(EntryMixin[RSIBBVolumeEntryParams]):
@@ -20,9 +20,9 @@ class RSIBBVolumeEntryMixin(EntryMixin[RSIBBVolumeEntryParams]):
 
     def __init__(self, strategy: Any, params: RSIBBVolumeEntryParams) -> None:
         super().__init__(strategy, params)
-        self._oversold = oversold(self.data, params)
-        self._band = lower_band(self.data, params)
-        self._volume = BusyVolume(self.data, period=params.vol_ma_period, ratio=params.min_volume_ratio)
+        self._oversold = Oversold(self.data, params)
+        self._band = LowerBand(self.data, params)
+        self._volume = BusyVolume(self.data, params)
 
     def signal(self) -> Signal | None:
         """All three conditions at this bar."""

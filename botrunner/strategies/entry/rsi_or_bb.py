@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from pydantic import JsonValue
-
-from botrunner.strategies.base import Signal, State
-from botrunner.strategies.entry.conditions import lower_band, oversold
-from botrunner.strategies.entry.cooldown import Cooldown
-from botrunner.strategies.mixins import EntryMixin, enter
-from fleet.config.mixins import RSIOrBBEntryParams
+from botrunner.strategies.base import Signal
+from botrunner.strategies.entry.conditions import LowerBand, Oversold
+from botrunner.strategies.entry.cooldown import PausingEntryMixin
+from botrunner.strategies.mixins import enter
+from fleet.config.entry_params import RSIOrBBEntryParams
 
 
-class RSIOrBBEntryMixin(EntryMixin[RSIOrBBEntryParams]):
+class RSIOrBBEntryMixin(PausingEntryMixin[RSIOrBBEntryParams]):
     """Enter long when RSI is oversold or close is at the lower Bollinger band.
 
     Deviations from the original design: `bb_reentry` means that close crosses up through the band (there,
@@ -25,27 +22,12 @@ class RSIOrBBEntryMixin(EntryMixin[RSIOrBBEntryParams]):
     params_model = RSIOrBBEntryParams
 
     def __init__(self, strategy: Any, params: RSIOrBBEntryParams) -> None:
-        super().__init__(strategy, params)
-        oversold_ = oversold(self.data, params)
-        band = lower_band(self.data, params)
-        self._rsi = oversold_.left if params.rsi_cross else oversold_.met
+        super().__init__(strategy, params, cooldown_bars=params.cooldown_bars)
+        oversold = Oversold(self.data, params)
+        band = LowerBand(self.data, params)
+        self._rsi = oversold.left if params.rsi_cross else oversold.met
         self._band = band.left if params.bb_reentry else band.met
-        self._cooldown = Cooldown(params.cooldown_bars)
 
-    def signal(self) -> Signal | None:
-        """Either condition at this bar, unless within the cooldown."""
-        if not self._cooldown.passed():
-            return None
+    def signal_after_pause(self) -> Signal | None:
+        """Either condition at this bar."""
         return enter("rsi_or_bb") if self._rsi() or self._band() else None
-
-    def on_exited(self) -> None:
-        """The cooldown begins."""
-        self._cooldown.start()
-
-    def export_state(self) -> State:
-        """The cooldown."""
-        return self._cooldown.export_state()
-
-    def import_state(self, state: Mapping[str, JsonValue]) -> None:
-        """The cooldown."""
-        self._cooldown.import_state(state)

@@ -8,10 +8,21 @@ from typing import Any
 
 from botrunner.strategies.exit.atr import ATRExitMixin
 from botrunner.strategies.exit.fixed_ratio import FixedRatioExitMixin
+from botrunner.strategies.exit.ma_crossover import MACrossoverExitMixin
+from botrunner.strategies.exit.overbought import RSIBBExitMixin, RSIOrBBExitMixin
+from botrunner.strategies.exit.simple_atr import SimpleATRExitMixin
 from botrunner.strategies.exit.time_based import TimeBasedExitMixin
 from botrunner.strategies.exit.trailing_stop import TrailingStopExitMixin
 from botrunner.strategies.mixins import ExitMixin
 
-EXIT_MIXINS: Mapping[str, type[ExitMixin[Any]]] = MappingProxyType(
-    {mixin.__name__: mixin for mixin in (ATRExitMixin, FixedRatioExitMixin, TrailingStopExitMixin, TimeBasedExitMixin)}
+_ALL: tuple[type[ExitMixin[Any]], ...] = (
+    ATRExitMixin,
+    FixedRatioExitMixin,
+    MACrossoverExitMixin,
+    RSIBBExitMixin,
+    RSIOrBBExitMixin,
+    SimpleATRExitMixin,
+    TimeBasedExitMixin,
+    TrailingStopExitMixin,
 )
+EXIT_MIXINS: Mapping[str, type[ExitMixin[Any]]] = MappingProxyType({mixin.__name__: mixin for mixin in _ALL})

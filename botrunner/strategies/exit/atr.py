@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from botrunner.strategies.base import Direction, OpenPosition, Signal, State
 from botrunner.strategies.indicators import WilderATR
 from botrunner.strategies.mixins import TrackingExitMixin, leave, optional_float, sign
-from fleet.config.mixins import ATRExitParams
+from fleet.config.exit_params import ATRExitParams
 
 
 class ATRExitMixin(TrackingExitMixin[ATRExitParams]):

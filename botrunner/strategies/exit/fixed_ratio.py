@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.strategies.mixins import ExitMixin, leave, sign
-from fleet.config.mixins import FixedRatioExitParams
+from fleet.config.exit_params import FixedRatioExitParams
 
 
 class FixedRatioExitMixin(ExitMixin[FixedRatioExitParams]):

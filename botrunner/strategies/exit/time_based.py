@@ -8,7 +8,7 @@ import backtrader as bt
 
 from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.strategies.mixins import ExitMixin, leave
-from fleet.config.mixins import TimeBasedExitParams
+from fleet.config.exit_params import TimeBasedExitParams
 
 _UNIT_S = {bt.TimeFrame.Seconds: 1, bt.TimeFrame.Minutes: 60, bt.TimeFrame.Days: 86_400, bt.TimeFrame.Weeks: 604_800}
 _UNIX_EPOCH_DAY = 719_163

@@ -7,7 +7,7 @@ from typing import Any
 from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.strategies.indicators import WilderATR
 from botrunner.strategies.mixins import TrackingExitMixin, leave, sign
-from fleet.config.mixins import TrailingStopExitParams
+from fleet.config.exit_params import TrailingStopExitParams
 
 
 class TrailingStopExitMixin(TrackingExitMixin[TrailingStopExitParams]):

@@ -152,7 +152,9 @@ def test_half_a_mixin_cannot_be_made() -> None:
 
 def written(value: object) -> str:
     """As the document writes it: true, 14, 0.5."""
-    return f"{value:.10g}" if isinstance(value, float) else str(value).lower()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def test_every_mixin_and_parameter_is_documented() -> None:
@@ -169,3 +171,11 @@ def test_every_mixin_and_parameter_is_documented() -> None:
             for key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
                 if key in parameter:
                     assert written(parameter[key]) in cells[3], (row["name"], name)
+
+
+def test_the_documented_example_is_a_mixin() -> None:
+    code = DOCUMENT.read_text().split("```python\n")[1].split("```")[0]
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    assert issubclass(namespace["GapEntryMixin"], EntryMixin)
+    assert namespace["GapEntryMixin"].params_model().gap == 0.01

@@ -12,15 +12,31 @@ from hypothesis import strategies as st
 from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
 
 EAGER: dict[str, dict[str, Any]] = {
+    "BBVolumeSuperTrendEntryMixin": {"bb_period": 5, "bb_dev": 0.2, "min_volume_ratio": 0.2, "st_period": 3},
+    "RSIBBEntryMixin": {"rsi_period": 5, "rsi_oversold": 45.0, "bb_dev": 0.5, "cooldown_bars": 2},
     "RSIBBVolumeEntryMixin": {"rsi_oversold": 48.0, "bb_dev": 0.4, "min_volume_ratio": 0.2, "rsi_period": 5},
+    "RSIIchimokuEntryMixin": {
+        "rsi_period": 14,
+        "rsi_oversold": 60.0,
+        "tenkan_period": 3,
+        "kijun_period": 5,
+        "senkou_period": 9,
+    },
     "RSIOrBBEntryMixin": {"rsi_oversold": 40.0, "bb_dev": 1.0, "rsi_period": 5, "cooldown_bars": 3},
+    "RSIVolumeSupertrendEntryMixin": {"rsi_period": 5, "rsi_oversold": 50.0, "min_volume_ratio": 0.2},
     "ATRExitMixin": {"atr_period": 5, "sl_multiplier": 1.0},
     "FixedRatioExitMixin": {"take_profit": 0.02, "stop_loss": 0.015},
-    "TrailingStopExitMixin": {"trail_pct": 0.015, "activation_pct": 0.005},
+    "MACrossoverExitMixin": {"fast_period": 2, "slow_period": 5, "ma_type": "EMA"},
+    "RSIBBExitMixin": {"rsi_period": 3, "rsi_overbought": 55.0, "bb_period": 5, "bb_dev": 0.5},
+    "RSIOrBBExitMixin": {"rsi_period": 5, "rsi_overbought": 60.0},
+    "SimpleATRExitMixin": {"atr_period": 5, "atr_multiplier": 1.0, "breakeven_atr": 0.5},
     "TimeBasedExitMixin": {"use_time": True, "max_minutes": 45},
+    "TrailingStopExitMixin": {"trail_pct": 0.015, "activation_pct": 0.005},
 }
-"""Parameters that trade often; missing ones have the defaults."""
-PAIRS = list(itertools.product(ENTRY_PARAMS, EXIT_PARAMS))
+"""Parameters that trade often; what isn't named has its default."""
+PAIRS = list(zip(itertools.cycle(ENTRY_PARAMS), EXIT_PARAMS, strict=False))
+"""Every mixin at least once."""
+ALL_PAIRS = list(itertools.product(ENTRY_PARAMS, EXIT_PARAMS))
 
 
 def parameters(engine: Any, entry: str, exit_: str) -> Any:
@@ -39,7 +55,7 @@ def test_a_rebuild_at_every_other_bar_changes_nothing(engine: Any, entry: str, e
 
 @settings(max_examples=30, deadline=None)
 @given(
-    pair=st.sampled_from(PAIRS),
+    pair=st.sampled_from(ALL_PAIRS),
     seed=st.integers(0, 10_000),
     splits=st.sets(st.integers(1, 299), max_size=5),
     volatility=st.sampled_from([0.0005, 0.01, 0.05]),

@@ -22,12 +22,8 @@ from fleet.config import (
     validate_config,
     validate_strategy,
 )
-from fleet.config.mixins import (
-    ATRExitParams,
-    RSIBBVolumeEntryParams,
-    RSIOrBBEntryParams,
-    TimeBasedExitParams,
-)
+from fleet.config.entry_params import RSIBBVolumeEntryParams, RSIOrBBEntryParams
+from fleet.config.exit_params import ATRExitParams, TimeBasedExitParams
 
 ENTRY = "strategy.parameters.entry_logic"
 EXIT = "strategy.parameters.exit_logic"
@@ -184,6 +180,8 @@ REFUSED = [
     (f"{ENTRY}.params.e_rsi_perod", 3, None, "unknown key", "did you mean rsi_period?"),
     (f"{ENTRY}.params.x_rsi_period", 3, None, "unknown key", "did you mean rsi_period?"),
     (f"{ENTRY}.params", {"rsi_period": 3, "e_rsi_period": 3}, f"{ENTRY}.params.e_rsi_period", "is the same", ""),
+    (EXIT, {"name": "MACrossoverExitMixin", "params": {"x_fast_period": 20}}, f"{EXIT}.params",
+     "fast_period 20 must be less than slow_period 20", ""),
     (f"{EXIT}.logic_params", {}, None, "another spelling of params", "remove one"),
 ]  # fmt: skip
 
