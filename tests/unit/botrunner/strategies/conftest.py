@@ -197,10 +197,10 @@ def engine() -> type[Engine]:
 
 @pytest.fixture(scope="session")
 def real_bars(candle_folder: Path) -> dict[str, list[Bar]]:
-    """The first 1,500 candles of each real file, by name."""
+    """The first 1,000 candles of each real file, by name."""
     found = {}
     for path in sorted(candle_folder.glob("*.csv")):
         with path.open() as lines:
-            rows = list(csv.reader(lines))[1:1501]
+            rows = list(csv.reader(lines))[1:1001]
         found[path.stem] = [_bar_of(row) for row in rows]
     return found

@@ -300,7 +300,7 @@ COMBINATIONS = [
 
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_synthetic_candles(engine: Any, name: str) -> None:
-    found, expected = both(name, Series(engine.random_bars(21, 1_200)), engine)
+    found, expected = both(name, Series(engine.random_bars(21, 1_000)), engine)
     assert found == expected
     assert len(found) >= 4
 
