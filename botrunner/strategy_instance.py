@@ -177,8 +177,8 @@ class StrategyInstance:
         cerebro.adddata(
             ClosedCandles(
                 next_candle=self._next_candle,
-                timeframe=bt.TimeFrame.Minutes,
-                compression=max(self._config.interval_s // 60, 1),
+                timeframe=bt.TimeFrame.Seconds if self._config.interval_s < 60 else bt.TimeFrame.Minutes,
+                compression=self._config.interval_s // 60 or self._config.interval_s,
             )
         )
         cerebro.addstrategy(hosted(self._parts.strategy), bot=self, parameters=self._config.strategy_parameters)

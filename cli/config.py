@@ -30,7 +30,9 @@ def validate(
         raise PermanentError(f"{file} can't be read: {error}") from error
     if isinstance(document, dict) and "config" in document and "strategy" not in document:
         document = document["config"]
-    errors = validate_config(document)
+    from botrunner.strategy_handler import StrategyHandler
+
+    errors = validate_config(document, extra_names=StrategyHandler().extra_names())
     if output in (Output.JSON, Output.YAML):
         facts = [{"path": e.path, "message": e.message, "hint": e.hint} for e in errors]
         print(json.dumps({"valid": not errors, "errors": facts}, indent=2))

@@ -6,7 +6,6 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 KUBECONFIG_FILE=$STATE/kubeconfig
-[ "$CLUSTER" = botfleet ] || KUBECONFIG_FILE=$STATE/kubeconfig-$CLUSTER
 NODE=$CLUSTER-control-plane
 WORKERS=${WORKERS:-0}
 QPS=${QPS:-200} # of scheduler and controller manager, whose default of 20 to 50 would be the slowest part of a scale test

@@ -9,7 +9,7 @@ GO_MINIMUM=1.26
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 HACK=$ROOT/hack
-STATE=$ROOT/.botfleet # what this checkout runs: kubeconfig, env, logs, process ids
+export STATE=${STATE:-$ROOT/.botfleet} # what this checkout runs: kubeconfig, env, logs, records of processes
 CACHE=${BOTFLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/botfleet}
 
 CLUSTER=${CLUSTER:-botfleet}

@@ -180,9 +180,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "role IN ('viewer', 'trader', 'operator', 'admin')", name=op.f("api_tokens_role_check")
-        ),
+        sa.CheckConstraint("role IN ('viewer', 'trader', 'operator', 'admin')", name=op.f("api_tokens_role_check")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("api_tokens_user_id_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("api_tokens_pkey")),
         sa.UniqueConstraint("token_hash", name=op.f("api_tokens_token_hash_key")),
@@ -219,24 +217,18 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_heartbeat", sa.DateTime(timezone=True), nullable=True),
         sa.Column("current_balance", sa.Numeric(precision=38, scale=18), nullable=True),
-        sa.Column(
-            "total_pnl", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False
-        ),
+        sa.Column("total_pnl", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False),
         sa.Column("managed_by", sa.Text(), server_default=sa.text("'sql'"), nullable=False),
         sa.Column("extra_metadata", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "managed_by IN ('sql', 'api', 'gitops')", name=op.f("trading_bots_managed_by_check")
-        ),
+        sa.CheckConstraint("managed_by IN ('sql', 'api', 'gitops')", name=op.f("trading_bots_managed_by_check")),
         sa.CheckConstraint(
             "status IN ('stopped', 'starting', 'running', 'stopping', 'error', 'disabled')",
             name=op.f("trading_bots_status_check"),
         ),
-        sa.CheckConstraint(
-            "char_length(name) BETWEEN 1 AND 200", name=op.f("trading_bots_name_length_check")
-        ),
+        sa.CheckConstraint("char_length(name) BETWEEN 1 AND 200", name=op.f("trading_bots_name_length_check")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("trading_bots_user_id_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("trading_bots_pkey")),
         sa.UniqueConstraint("user_id", "name", name=op.f("trading_bots_user_id_name_key")),
@@ -251,16 +243,12 @@ def upgrade() -> None:
         sa.Column("last_bar_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("bars", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("balance", sa.Numeric(precision=38, scale=18), nullable=False),
-        sa.Column(
-            "total_pnl", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False
-        ),
+        sa.Column("total_pnl", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False),
         sa.Column("broker_state", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("strategy_state", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["bot_id"], ["trading_bots.id"], name=op.f("trading_checkpoints_bot_id_fkey")
-        ),
+        sa.ForeignKeyConstraint(["bot_id"], ["trading_bots.id"], name=op.f("trading_checkpoints_bot_id_fkey")),
         sa.PrimaryKeyConstraint("bot_id", name=op.f("trading_checkpoints_pkey")),
         comment="Where a bot goes on after a restart; committed together with the bar's orders and trades",
     )
@@ -289,9 +277,7 @@ def upgrade() -> None:
             "state IN ('pending', 'delivered', 'failed', 'suppressed')",
             name=op.f("trading_notifications_state_check"),
         ),
-        sa.ForeignKeyConstraint(
-            ["bot_id"], ["trading_bots.id"], name=op.f("trading_notifications_bot_id_fkey")
-        ),
+        sa.ForeignKeyConstraint(["bot_id"], ["trading_bots.id"], name=op.f("trading_notifications_bot_id_fkey")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("trading_notifications_user_id_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("trading_notifications_pkey")),
         sa.UniqueConstraint("dedupe_key", name=op.f("trading_notifications_dedupe_key_key")),
@@ -323,9 +309,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "period IN ('day', 'week', 'month', 'all')", name=op.f("trading_performance_metrics_period_check")
         ),
-        sa.ForeignKeyConstraint(
-            ["bot_id"], ["trading_bots.id"], name=op.f("trading_performance_metrics_bot_id_fkey")
-        ),
+        sa.ForeignKeyConstraint(["bot_id"], ["trading_bots.id"], name=op.f("trading_performance_metrics_bot_id_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("trading_performance_metrics_pkey")),
         sa.UniqueConstraint(
             "bot_id",
@@ -345,9 +329,7 @@ def upgrade() -> None:
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("qty_open", sa.Numeric(precision=38, scale=18), nullable=False),
         sa.Column("avg_price", sa.Numeric(precision=38, scale=18), nullable=False),
-        sa.Column(
-            "realized_pnl", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False
-        ),
+        sa.Column("realized_pnl", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.CheckConstraint("direction IN ('long', 'short')", name=op.f("trading_positions_direction_check")),
         sa.CheckConstraint("status IN ('open', 'closed')", name=op.f("trading_positions_status_check")),
@@ -395,13 +377,9 @@ def upgrade() -> None:
             "exit_reason IN ('stopped', 'superseded', 'released', 'failed', 'config_error', 'fenced_silent', 'fenced_hung', 'not_claimed', 'gave_up_database')",
             name=op.f("trading_runs_exit_reason_check"),
         ),
-        sa.CheckConstraint(
-            "(ended_at IS NULL) = (exit_reason IS NULL)", name=op.f("trading_runs_ended_check")
-        ),
+        sa.CheckConstraint("(ended_at IS NULL) = (exit_reason IS NULL)", name=op.f("trading_runs_ended_check")),
         sa.CheckConstraint("epoch >= 1", name=op.f("trading_runs_epoch_check")),
-        sa.CheckConstraint(
-            "fenced_at IS NULL OR ended_at IS NOT NULL", name=op.f("trading_runs_fenced_check")
-        ),
+        sa.CheckConstraint("fenced_at IS NULL OR ended_at IS NOT NULL", name=op.f("trading_runs_fenced_check")),
         sa.ForeignKeyConstraint(["bot_id"], ["trading_bots.id"], name=op.f("trading_runs_bot_id_fkey")),
         sa.PrimaryKeyConstraint("bot_id", "epoch", name=op.f("trading_runs_pkey")),
         comment="One attempt at running a bot, and the lease that claim, heartbeat and fence contend for",
@@ -428,9 +406,7 @@ def upgrade() -> None:
         sa.Column("quantity", sa.Numeric(precision=38, scale=18), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("exchange_order_id", sa.Text(), nullable=True),
-        sa.Column(
-            "filled_quantity", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False
-        ),
+        sa.Column("filled_quantity", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False),
         sa.Column("average_price", sa.Numeric(precision=38, scale=18), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -483,12 +459,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("exchange", "account", "exchange_trade_id", name=op.f("trading_fills_pkey")),
         comment="Executions, once each; trades and positions are derived from them",
     )
-    op.create_index(
-        op.f("trading_fills_bot_id_filled_at_idx"), "trading_fills", ["bot_id", "filled_at"], unique=False
-    )
-    op.create_index(
-        op.f("trading_fills_client_order_id_idx"), "trading_fills", ["client_order_id"], unique=False
-    )
+    op.create_index(op.f("trading_fills_bot_id_filled_at_idx"), "trading_fills", ["bot_id", "filled_at"], unique=False)
+    op.create_index(op.f("trading_fills_client_order_id_idx"), "trading_fills", ["client_order_id"], unique=False)
     op.create_table(
         "trading_trades",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -509,9 +481,7 @@ def upgrade() -> None:
         sa.Column("entry_value", sa.Numeric(precision=38, scale=18), nullable=False),
         sa.Column("exit_value", sa.Numeric(precision=38, scale=18), nullable=True),
         sa.Column("size", sa.Numeric(precision=38, scale=18), nullable=False),
-        sa.Column(
-            "commission", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False
-        ),
+        sa.Column("commission", sa.Numeric(precision=38, scale=18), server_default=sa.text("0"), nullable=False),
         sa.Column("gross_pnl", sa.Numeric(precision=38, scale=18), nullable=True),
         sa.Column("net_pnl", sa.Numeric(precision=38, scale=18), nullable=True),
         sa.Column("pnl_percentage", sa.Numeric(precision=20, scale=8), nullable=True),
@@ -542,9 +512,7 @@ def upgrade() -> None:
             ["position_id"], ["trading_positions.id"], name=op.f("trading_trades_position_id_fkey")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("trading_trades_pkey")),
-        sa.UniqueConstraint(
-            "bot_id", "entry_order_id", name=op.f("trading_trades_bot_id_entry_order_id_key")
-        ),
+        sa.UniqueConstraint("bot_id", "entry_order_id", name=op.f("trading_trades_bot_id_entry_order_id_key")),
         comment="Round trips, derived from fills and reproducible from them",
     )
     op.create_index(

