@@ -41,7 +41,7 @@ def database_url(postgres_url: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def candle_folder() -> Path:
     """The folder with real candles, beside the checkout."""
-    folder = Path(os.environ.get("CANDLES", REPOSITORY.parent / "shared" / "data"))
+    folder = Path(os.environ.get("CANDLES") or REPOSITORY.parent / "shared" / "data")
     if not any(folder.glob("*.csv")):
         pytest.skip(f"no candle files in {folder}: set CANDLES to a folder with SYMBOL-INTERVAL.csv files")
     return folder
