@@ -125,10 +125,12 @@ def one_pod(kubectl: Kubectl, bot: Bot, epoch: int) -> dict[str, Any]:
     return pods[0]
 
 
-def test_the_sample_bots_trade(db: Database) -> None:
+def test_the_sample_bots_trade(db: Database, kubectl: Kubectl) -> None:
     rows = db.execute("SELECT * FROM trading_bots WHERE name NOT LIKE 'e2e-%%' AND archived_at IS NULL").fetchall()
     assert len(rows) >= 5
     assert {row["status"] for row in rows} == {"running"}
+    assert len({row["config"]["symbol"] for row in rows}) >= 3
+    assert [len(kubectl.pods(row["id"])) for row in rows] == [1] * len(rows)
 
     def fresh() -> bool:
         ages = db.execute(
