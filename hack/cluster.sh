@@ -37,8 +37,8 @@ exists() { kind get clusters -q 2> /dev/null | grep -qx "$CLUSTER"; }
 answers() { kubectl_ get --raw /readyz --request-timeout=3s > /dev/null 2>&1; }
 
 ports_as_wanted() {
-  [ "$(docker port "$NODE" $DB_NODE_PORT/tcp 2> /dev/null)" = "127.0.0.1:$DB_PORT" ] &&
-    [ "$(docker port "$NODE" $SANDBOX_NODE_PORT/tcp 2> /dev/null)" = "127.0.0.1:$SANDBOX_PORT" ]
+  [ "$(docker port "$NODE" "$DB_NODE_PORT/tcp" 2> /dev/null)" = "127.0.0.1:$DB_PORT" ] &&
+    [ "$(docker port "$NODE" "$SANDBOX_NODE_PORT/tcp" 2> /dev/null)" = "127.0.0.1:$SANDBOX_PORT" ]
 }
 
 ports_are_free() {
