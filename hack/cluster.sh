@@ -36,18 +36,29 @@ exists() { kind get clusters -q 2> /dev/null | grep -qx "$CLUSTER"; }
 
 answers() { kubectl_ get --raw /readyz --request-timeout=3s > /dev/null 2>&1; }
 
-ports_as_wanted() {
-  [ "$(docker port "$NODE" "$DB_NODE_PORT/tcp" 2> /dev/null)" = "127.0.0.1:$DB_PORT" ] &&
-    [ "$(docker port "$NODE" "$SANDBOX_NODE_PORT/tcp" 2> /dev/null)" = "127.0.0.1:$SANDBOX_PORT" ]
+port_pairs() { # VARIABLE PORT-OF-THE-NODE, one a line
+  printf '%s\n' "DB_PORT $DB_NODE_PORT" "SANDBOX_PORT $SANDBOX_NODE_PORT"
 }
 
-ports_are_free() {
-  local pair
-  for pair in "DB_PORT $DB_PORT" "SANDBOX_PORT $SANDBOX_PORT"; do
-    if (exec 3<> "/dev/tcp/127.0.0.1/${pair#* }") 2> /dev/null; then
-      die "port ${pair#* } of 127.0.0.1 is taken by another program" "choose another one: make up ${pair% *}=<port>"
+mapped() { # VARIABLE PORT-OF-THE-NODE: true if the cluster that is there already has this port of the host
+  [ "$(docker port "$NODE" "$2/tcp" 2> /dev/null)" = "127.0.0.1:${!1}" ]
+}
+
+ports_as_wanted() {
+  local variable port
+  while read -r variable port; do
+    mapped "$variable" "$port" || return 1
+  done < <(port_pairs)
+}
+
+ports_are_free() { # asked before an old cluster is given up for one with other ports
+  local variable port
+  while read -r variable port; do
+    ! mapped "$variable" "$port" || continue
+    if (exec 3<> "/dev/tcp/127.0.0.1/${!variable}") 2> /dev/null; then
+      die "port ${!variable} of 127.0.0.1 is taken by another program" "choose another one: make up $variable=<port>"
     fi
-  done
+  done < <(port_pairs)
 }
 
 revive() { # true if the cluster that is there answers, after a start of its containers where needed
@@ -80,6 +91,7 @@ create() {
 up() {
   mkdir -p "$STATE"
   if exists && ! { ports_as_wanted && revive; }; then
+    ports_are_free
     say "cluster $CLUSTER has other ports or cannot be revived, making it anew"
     kind delete cluster -q --name "$CLUSTER"
   fi

@@ -7,8 +7,22 @@ SOCKET=${DOCKER_HOST:-unix:///var/run/docker.sock}
 
 answers() { timeout 20 docker info > /dev/null 2>&1; }
 
+clear_stale_pid() { # a killed dockerd leaves its pid file, and the next one refuses to start while any process has that number
+  local file=/var/run/docker.pid pid _
+  [ -f $file ] || return 0
+  pid=$(cat $file)
+  for _ in {1..50}; do # one that was just killed takes a moment to be gone
+    [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = dockerd ] || break
+    sleep 0.2
+  done
+  [ "$(cat "/proc/$pid/comm" 2> /dev/null)" != dockerd ] ||
+    die "dockerd (pid $pid) runs, but does not answer at $SOCKET" "wait for it, or end it, or set DOCKER_HOST to where it listens"
+  rm -f $file
+}
+
 start_dockerd() {
   ! answers || return 0
+  clear_stale_pid
   local flags=(--host "$SOCKET" --data-root "${DOCKER_ROOT:-$CACHE/docker}") pid
   if ! has_sys_resource; then
     # a copy: the daemon may outlive this checkout

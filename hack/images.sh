@@ -18,7 +18,7 @@ build_flags() { # what this host needs to reach its package index from inside a 
 
 build_one() { # NAME
   local name=$1 log=$STATE/build-$1.log id tag
-  docker build "${FLAGS[@]}" --build-arg "BASE_IMAGE=$BASE" --build-arg "BUILD_IMAGE=$BUILDER" \
+  docker build --force-rm "${FLAGS[@]}" --build-arg "BASE_IMAGE=$BASE" --build-arg "BUILD_IMAGE=$BUILDER" \
     -t "botfleet/$name:dev" -f "$ROOT/images/$name.Dockerfile" "$ROOT" > "$log" 2>&1 || {
     tail -12 "$log" >&2
     die "building the image $name failed" "see $log"
@@ -50,12 +50,13 @@ sizes() {
 }
 
 load() {
-  local node image missing
+  local node image missing present _
   for node in $(kind get nodes -q --name "$CLUSTER"); do
     missing=()
-    for image in $(sed 's/.*=//' "$NAMES"); do
-      docker exec "$node" ctr -n k8s.io images ls -q | grep -qx "docker.io/$image" || missing+=("$image")
-    done
+    present=$(docker exec "$node" ctr -n k8s.io images ls -q)
+    while IFS='=' read -r _ image; do
+      grep -qx "docker.io/$image" <<< "$present" || missing+=("$image")
+    done < "$NAMES"
     [ ${#missing[@]} -gt 0 ] || continue
     say "loading into $node: ${missing[*]}"
     docker save "${missing[@]}" | docker exec -i "$node" ctr -n k8s.io images import --all-platforms --snapshotter overlayfs - > /dev/null
