@@ -16,12 +16,13 @@ import backtrader as bt
 
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.brokers.paper import Account
-from botrunner.feeds.backtrader_feed import ClosedCandles, Feed, hosted
+from botrunner.feeds.backtrader_feed import ClosedCandles, Feed
 from botrunner.feeds.candles import Candle, anchor_ms, block_end_ms
 from botrunner.feeds.source import CandleSource
 from botrunner.fence import Fence, Progress, StopSwitch
 from botrunner.memory import return_free_memory
 from botrunner.risk import Market
+from botrunner.strategies.base import StrategyHost
 from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
 from fleet.clock import Clock
 from fleet.config import BotConfig, OnStop
@@ -69,7 +70,7 @@ class Collaborators:
     on_live: Callable[[], None]
 
 
-class StrategyInstance:
+class StrategyInstance(StrategyHost):
     """Runs one bot until it is asked to stop or loses its run.
 
     Args:
@@ -181,7 +182,7 @@ class StrategyInstance:
                 compression=self._config.interval_s // 60 or self._config.interval_s,
             )
         )
-        cerebro.addstrategy(hosted(self._parts.strategy), bot=self, parameters=self._config.strategy_parameters)
+        cerebro.addstrategy(self._parts.strategy, bot=self, parameters=self._config.strategy_parameters)
         cerebro.run()
         if self._strategy is not None:
             self._strategy_state = self._strategy.export_state()
@@ -216,8 +217,15 @@ class StrategyInstance:
         self._strategy = strategy
         strategy.import_state(self._strategy_state)
 
-    def on_candle(self, strategy: Any, *, ready: bool) -> None:
+    def on_unready_bar(self, strategy: Any) -> None:
+        """A candle is handed over while indicators lack candles: no decision, but fills and protection as ever."""
+        self._on_candle(strategy, ready=False)
+
+    def on_bar(self, strategy: Any) -> None:
         """The engine's lines stand at the candle that was handed over last."""
+        self._on_candle(strategy, ready=True)
+
+    def _on_candle(self, strategy: Any, *, ready: bool) -> None:
         candle = self._candle
         assert candle is not None
         if self._after_ms is not None and candle.open_ms <= self._after_ms:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC
 from enum import Enum
-from typing import Any
 
 import backtrader as bt
 
@@ -55,19 +54,3 @@ class ClosedCandles(bt.feed.DataBase):
         self.lines.volume[0] = float(candle.volume)
         self.lines.openinterest[0] = 0.0
         return True
-
-
-def hosted(strategy: type[Any]) -> type[Any]:
-    """The strategy class with its life cycle reported to `params.bot`, also before its indicators are ready."""
-
-    def start(self: Any) -> None:
-        strategy.start(self)
-        self.p.bot.attach(self)
-
-    def prenext(self: Any) -> None:
-        self.p.bot.on_candle(self, ready=False)
-
-    def next_(self: Any) -> None:
-        self.p.bot.on_candle(self, ready=True)
-
-    return type(strategy.__name__, (strategy,), {"start": start, "prenext": prenext, "nextstart": next_, "next": next_})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 import backtrader as bt
 from pydantic import JsonValue
@@ -61,8 +61,14 @@ class OpenPosition:
     """Closed bars since the entry's bar."""
 
 
-class StrategyHost(Protocol):
-    """The bot behind a strategy."""
+class StrategyHost:
+    """The bot behind a strategy; what it doesn't care about it leaves as it is."""
+
+    def attach(self, strategy: Any, /) -> None:
+        """The engine made its strategy; no bar has come yet."""
+
+    def on_unready_bar(self, strategy: Any, /) -> None:
+        """A new closed bar, while the indicators still lack bars."""
 
     def on_bar(self, strategy: Any, /) -> None:
         """The strategy's lines stand at a new closed bar and its indicators have enough bars."""
@@ -77,6 +83,14 @@ class BaseStrategy(bt.Strategy):
     """
 
     params = (("bot", None), ("parameters", None))
+
+    def start(self) -> None:
+        """Introduce itself to the bot."""
+        self.p.bot.attach(self)
+
+    def prenext(self) -> None:
+        """Hand the bar to the bot, before the indicators are ready."""
+        self.p.bot.on_unready_bar(self)
 
     def next(self) -> None:
         """Hand the bar to the bot."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import backtrader as bt
 import pytest
 
-from botrunner.strategies.base import OpenPosition, Signal, SignalKind
+from botrunner.strategies.base import OpenPosition, Signal, SignalKind, StrategyHost
 from botrunner.strategies.custom import CustomStrategy
 from fleet.config import CustomParameters, LogicSpec
 from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
@@ -54,7 +54,7 @@ class Feed(bt.feed.DataBase):
 
 
 @dataclass
-class Account:
+class Account(StrategyHost):
     """The host of a strategy: trades at the close, like the paper broker; outlives the engine."""
 
     first: int = 0

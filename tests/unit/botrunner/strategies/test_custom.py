@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from botrunner.strategies.base import Direction, OpenPosition, SignalKind
+from botrunner.strategies.base import Direction, OpenPosition, SignalKind, StrategyHost
 from botrunner.strategies.custom import CustomStrategy
 
 FALLING = [100.0 - number for number in range(12)]
@@ -18,7 +18,7 @@ NEVER_BAND = {"bb_period": 2, "bb_dev": 5.0, "use_bb_touch": False}
 """With two bars the band is 5 half differences below the mean: close is never under it."""
 
 
-class Scripted:
+class Scripted(StrategyHost):
     """A host that holds a given position throughout and writes down what the strategy says."""
 
     def __init__(self, position: OpenPosition | None, *, tell: bool = True) -> None:
@@ -263,7 +263,7 @@ class TestState:
     def test_state_of_another_mixin_is_not_taken(self, engine: Any) -> None:
         taken: list[Any] = []
 
-        class Importer:
+        class Importer(StrategyHost):
             def on_bar(self, strategy: Any) -> None:
                 other = {"mixin": "TrailingStopExitMixin", "state": {"best": 5.0, "atr": 1.0}}
                 strategy.import_state({"exit": other})
@@ -275,7 +275,7 @@ class TestState:
 
     @pytest.mark.parametrize("broken", ["5.0", float("nan"), True, [1]])
     def test_damaged_state_is_refused(self, engine: Any, broken: object) -> None:
-        class Importer:
+        class Importer(StrategyHost):
             def on_bar(self, strategy: Any) -> None:
                 strategy.import_state({"exit": {"mixin": "ATRExitMixin", "state": {"best": broken}}})
 
