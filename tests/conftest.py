@@ -9,12 +9,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _numbers = itertools.count(1)
+
+# no test of ours is timed; CI gives the same verdict on the same code
+settings.register_profile("botfleet", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("botfleet")
 
 
 @pytest.fixture(scope="session")
