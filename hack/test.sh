@@ -59,7 +59,7 @@ e2e() (
   if [ "$result" = 0 ]; then
     # shellcheck source=/dev/null
     . "$STATE/env"
-    run_pytest tests/e2e || result=1
+    run_pytest -rP tests/e2e || result=1 # with the times that the tests print
   fi
   if [ "$result" != 0 ]; then
     export KUBECONFIG=$STATE/kubeconfig
