@@ -37,6 +37,10 @@ RETRY_MAX_S = 30.0
 """Longest wait between two questions to an exchange that doesn't answer."""
 
 
+RIGHT_CHECK_S = 0.2
+"""Between two looks whether a heartbeat gave the right to trade back."""
+
+
 class BarLedger(Protocol):
     """What makes bars durable (`botrunner.ledger.Ledger`)."""
 
@@ -119,7 +123,7 @@ class StrategyInstance(StrategyHost):
             config=self._config,
             market=self._parts.market,
             state=state,
-            commit=self._parts.ledger.commit,
+            commit=self._commit,
             may_enter=lambda: not self._parts.stop.asked,
         )
         if self._config.on_stop is OnStop.WAIT_FLAT:
@@ -209,6 +213,20 @@ class StrategyInstance(StrategyHost):
         self._recent.clear()
         self._recent.extend(candles)
         return candles
+
+    def _commit(self, outcome: BarOutcome) -> None:
+        """Make a bar durable; one with orders only while the right to trade is fresh.
+
+        Raises:
+            FencedError: the run is lost, or a stop came while the right was: nothing of the bar happened.
+        """
+        fence, clock = self._parts.fence, self._parts.clock
+        while outcome.orders and not fence.may_send(clock.monotonic()):
+            if fence.lost or self._parts.stop.requested:
+                raise FencedError(f"bot {self._bot_id} has no right to trade: no heartbeat was acknowledged in time")
+            self._parts.progress.made()
+            clock.sleep(RIGHT_CHECK_S)
+        self._parts.ledger.commit(outcome)
 
     # --- called by the engine --------------------------------------------------------------------------------------
 

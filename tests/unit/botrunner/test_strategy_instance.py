@@ -276,7 +276,28 @@ def test_an_unreachable_exchange_delays_and_loses_nothing() -> None:
             return self.time
 
     store, stop, clock = Store(), StopSwitch(), Moving()
-    run_once(store, candles, made, {}, source=ListSource(candles, stop, away=5), stop=stop, clock=clock)
+    fence = Fence(Deadlines(stop_s=1e9, exit_s=2e9), claimed_at=0.0)
+    source = ListSource(candles, stop, away=5)
+    run_once(store, candles, made, {}, source=source, stop=stop, clock=clock, fence=fence)
+    assert store.checkpoint == whole.checkpoint
+
+
+def test_no_order_leaves_after_t_stop_until_a_heartbeat_gives_the_right_back() -> None:
+    candles, made = walk(200), config()
+    whole = run_killed(candles, made, seed=None)
+    fence = Fence(Deadlines(), claimed_at=0.0)  # FakeClock begins at 1000: the right ran out long ago
+    store = Store()
+
+    class Renewing(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            assert store.orders == {}, "an order left without the right to trade"
+            if len(self.slept) == 50:
+                fence.acknowledged(sent_at=self.time)
+
+    clock = Renewing()
+    run_once(store, candles, made, {}, fence=fence, clock=clock)
+    assert len(clock.slept) == 50
     assert store.checkpoint == whole.checkpoint
 
 
