@@ -45,6 +45,11 @@ class Trade:
     exit_reason: str | None = None
 
     @property
+    def direction(self) -> str:
+        """`long` or `short`, as tables and messages have it."""
+        return "long" if self.side is Side.BUY else "short"
+
+    @property
     def is_open(self) -> bool:
         """Whether some of it is still held."""
         return self.size_open > 0

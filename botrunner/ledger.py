@@ -17,12 +17,13 @@ import psycopg
 
 from botrunner.accounting import Trade
 from botrunner.brokers.paper import Account, dump, load
-from botrunner.orders.machine import Fill, Order, Side
-from botrunner.risk import Denial
+from botrunner.events import events_of
+from botrunner.orders.machine import Fill, Order
 from botrunner.trading_bot import BarOutcome, BotState
 from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec
 from fleet.errors import ConfigUnusable, DatabaseAway
+from fleet.events import Event, wanted
 from fleet.log import get_logger
 from fleet.states import TradeStatus
 from fleet.trading_service.connect import connect
@@ -208,7 +209,7 @@ class Ledger:
         closed = not trade.is_open
         return {
             "symbol": self._config.symbol,
-            "direction": _direction(trade),
+            "direction": trade.direction,
             "opened_at": trade.entry_at,
             "closed_at": trade.exit_at if closed else None,
             "qty_open": trade.size_open,
@@ -226,7 +227,7 @@ class Ledger:
             "strategy_name": self._config.strategy_type,
             "symbol": self._config.symbol,
             "interval": self._config.interval,
-            "direction": _direction(trade),
+            "direction": trade.direction,
             "entry_order_id": trade.entry_order_id,
             "exit_order_id": trade.exit_order_id,
             "signal_at": trade.signal_at,
@@ -250,16 +251,25 @@ class Ledger:
         }
 
     def _notifications(self, outcome: BarOutcome) -> list[dict[str, Any]]:
-        wanted = self._config.notifications
-        rows = []
-        for trade in outcome.trades:
-            if trade.is_open and wanted.position_opened:
-                rows.append(_opened(trade, self._config.symbol, self._run.bot_id))
-            if not trade.is_open and wanted.position_closed:
-                rows.append(_closed(trade, self._config.symbol, self._run.bot_id))
-        if outcome.denial in _BREACHES and wanted.risk_alerts:
-            rows.append(_breach(outcome, self._run.bot_id))
-        return rows
+        follows = events_of(
+            bot_id=self._run.bot_id,
+            symbol=self._config.symbol,
+            trades=outcome.trades,
+            denial=outcome.denial,
+            counters=outcome.account.counters,
+        )
+        return [self._notification_row(event) for event in (*follows, *outcome.events)]
+
+    def _notification_row(self, event: Event) -> dict[str, Any]:
+        return {
+            "kind": event.kind,
+            "severity": event.urgency,
+            "title": event.title,
+            "body": event.body,
+            "facts": dict(event.facts),
+            "dedupe_key": event.dedupe_key,
+            "state": "pending" if wanted(event.kind, self._config.notifications) else "suppressed",
+        }
 
     # --- certainty -------------------------------------------------------------------------------------------------
 
@@ -279,9 +289,6 @@ class Ledger:
                 attempt += 1
 
 
-_BREACHES = (Denial.MAX_DAILY_LOSS, Denial.MAX_DAILY_TRADES, Denial.MAX_DRAWDOWN)
-
-
 def identity(config: BotConfig) -> list[str]:
     """What a strategy's state belongs to: another strategy or mixin can't go on from it."""
     return [config.strategy_type, config.entry.name, config.exit.name]
@@ -291,42 +298,3 @@ def logic_params(spec: LogicSpec) -> dict[str, Any]:
     """A mixin's parameters as JSON, defaults included."""
     params = spec.params
     return params.model_dump(mode="json") if hasattr(params, "model_dump") else dict(params)
-
-
-def _direction(trade: Trade) -> str:
-    return "long" if trade.side is Side.BUY else "short"
-
-
-def _opened(trade: Trade, symbol: str, bot_id: int) -> dict[str, Any]:
-    return {
-        "kind": "position_opened",
-        "severity": "info",
-        "title": f"{trade.side.upper()} {trade.size} {symbol} @ {trade.entry_price:f}",
-        "body": f"Opened a {_direction(trade)} position of {trade.entry_value:f} (fees {trade.commission:f}).",
-        "facts": {"entry_order_id": trade.entry_order_id, "size": str(trade.size)},
-        "dedupe_key": f"opened:{bot_id}:{trade.entry_order_id}",
-    }
-
-
-def _closed(trade: Trade, symbol: str, bot_id: int) -> dict[str, Any]:
-    return {
-        "kind": "position_closed",
-        "severity": "info",
-        "title": f"Closed {trade.size} {symbol} @ {trade.exit_price:f}: {trade.net_pnl:+f} "
-        f"({trade.pnl_percentage:+.2f} %)",
-        "body": f"Closed by {trade.exit_reason}; gross {trade.gross_pnl:+f}, fees {trade.commission:f}.",
-        "facts": {"entry_order_id": trade.entry_order_id, "net_pnl": str(trade.net_pnl)},
-        "dedupe_key": f"closed:{bot_id}:{trade.entry_order_id}",
-    }
-
-
-def _breach(outcome: BarOutcome, bot_id: int) -> dict[str, Any]:
-    day = outcome.account.counters.day
-    return {
-        "kind": "risk_breach",
-        "severity": "warning",
-        "title": f"No new positions: {outcome.denial}",
-        "body": f"risk_management.{outcome.denial} is reached; open positions are still managed.",
-        "facts": {"limit": outcome.denial, "pnl_today": str(outcome.account.counters.pnl_today)},
-        "dedupe_key": f"breach:{bot_id}:{outcome.denial}:{day}",
-    }

@@ -25,6 +25,7 @@ from botrunner.orders.machine import Fill, Order, OrderType, Side, moved
 from botrunner.risk import Denial, Market, counters_at, entry_denial, entry_quantity, protection
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from fleet.config import BotConfig, FillPrice
+from fleet.events import Event
 from fleet.states import OrderState
 
 
@@ -53,6 +54,8 @@ class BarOutcome:
         bar_at: this bar's open time; equal to `follows` for what happens between bars (flatten on stop).
         trades: trades that changed, open or closed, oldest first.
         denial: why a wanted entry wasn't made.
+        candle: this bar's; None for what happens between bars.
+        events: what a person may be told, beyond what follows from trades and denial.
     """
 
     follows: datetime | None
@@ -66,6 +69,8 @@ class BarOutcome:
     trades: tuple[Trade, ...] = ()
     signal: Signal | None = None
     denial: Denial | None = None
+    candle: Candle | None = None
+    events: tuple[Event, ...] = ()
 
     @property
     def balance(self) -> Decimal:
@@ -175,6 +180,7 @@ class BaseTradingBot:
             trades=tuple(bar.trades.values()),
             signal=signal,
             denial=denial,
+            candle=candle,
         )
         self._conclude(outcome)
         return outcome

@@ -187,6 +187,8 @@ class NotificationsSection(Section):
     error_notifications: bool = True
     risk_alerts: bool = True
     bot_events: bool = True
+    order_executions: bool = Field(False, description="Each fill of an order.")
+    milestones: bool = Field(True, description="Profit targets and round numbers of trades.")
     performance_summaries: Literal["none", "daily", "weekly", "monthly"] = "none"
     daily_summary: bool = False
     email_enabled: bool = False

@@ -142,8 +142,9 @@ _TRADE = """
 """
 
 _NOTIFY = """
-    INSERT INTO trading_notifications (bot_id, user_id, epoch, kind, severity, title, body, facts, dedupe_key)
-    SELECT %(bot_id)s, b.user_id, %(epoch)s, %(kind)s, %(severity)s, %(title)s, %(body)s, %(facts)s, %(dedupe_key)s
+    INSERT INTO trading_notifications (bot_id, user_id, epoch, kind, severity, title, body, facts, dedupe_key, state)
+    SELECT %(bot_id)s, b.user_id, %(epoch)s, %(kind)s, %(severity)s, %(title)s, %(body)s, %(facts)s, %(dedupe_key)s,
+        %(state)s
     FROM trading_bots b WHERE b.id = %(bot_id)s
     ON CONFLICT (dedupe_key) DO NOTHING
 """

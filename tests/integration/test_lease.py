@@ -380,7 +380,15 @@ def test_the_bots_role_can_do_all_that_a_bot_does(database: Connection) -> None:
     mark_live(database, run())
     heartbeat(database, run(), progress_age_s=0)
     first_checkpoint(database, run(), checkpoint(None, 0))
-    note = {"kind": "k", "severity": "info", "title": "t", "body": "b", "facts": {}, "dedupe_key": "d"}
+    note = {
+        "kind": "k",
+        "severity": "info",
+        "title": "t",
+        "body": "b",
+        "facts": {},
+        "dedupe_key": "d",
+        "state": "pending",
+    }
     commit_bar(database, run(), record(None, BAR, 1, orders=[ORDER], fills=[FILL], notifications=[note]))
     assert release(database, run(), exit_code=0, reason=ExitReason.RELEASED)
 

@@ -151,7 +151,12 @@ def test_a_damaged_checkpoint_says_so(broken: dict[str, Any]) -> None:
 )
 def test_notifications(changes: dict[str, Any], switches: dict[str, bool], kinds: list[str]) -> None:
     record = ledger(config(notifications=switches)).record(outcome(**changes))
-    assert [row["kind"] for row in record.notifications] == kinds
+    assert [row["kind"] for row in record.notifications if row["state"] == "pending"] == kinds
+
+
+def test_a_silenced_event_stays_in_the_history() -> None:
+    [row] = ledger(config(notifications={"position_opened": False})).record(outcome(trades=(TRADE,))).notifications
+    assert (row["kind"], row["state"]) == ("position_opened", "suppressed")
 
 
 def test_rows_of_a_closed_trade() -> None:
