@@ -1,0 +1,225 @@
+"""Drives StrategyInstance over a list of candles: no database, no network, no waiting.
+
+Guarantees: the bars go through the code that a bot's process runs, block by block, and the rows are made by the
+ledger that writes them to PostgreSQL. The same arguments give the same rows, always.
+"""
+
+from __future__ import annotations
+
+import gc
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from botrunner.backtest.rows import as_stored
+from botrunner.feeds.candles import Candle
+from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
+from botrunner.ledger import Ledger
+from botrunner.risk import Market
+from botrunner.strategy_instance import Collaborators, StrategyInstance
+from botrunner.trading_bot import BarOutcome, BotState
+from fleet.config import BotConfig
+from fleet.states import ExitReason
+from fleet.trading_service.lease import RunId
+from fleet.trading_service.ledger import BarRecord, Checkpoint
+
+Rows = dict[str, dict[str, Any]]
+"""Rows of one table by key."""
+
+
+class StillClock:
+    """A clock that never moves: nothing here may depend on time."""
+
+    def monotonic(self) -> float:
+        """Always 0."""
+        return 0.0
+
+    def now(self) -> datetime:
+        """Always 1970."""
+        return datetime(1970, 1, 1, tzinfo=UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Return at once."""
+
+
+class ListedCandles:
+    """A CandleSource over candles in memory; asks to stop when they are used up.
+
+    Args:
+        candles: in order, each once.
+        stop: is told when nothing follows.
+        begin_after_ms: a new bot begins after this candle, warmed up by those before; None: with the first.
+    """
+
+    def __init__(self, candles: Sequence[Candle], *, stop: StopSwitch, begin_after_ms: int | None = None) -> None:
+        self._candles = candles
+        self._opens = [candle.open_ms for candle in candles]
+        self._stop = stop
+        self._begin_after_ms = begin_after_ms
+
+    def latest_closed_ms(self) -> int | None:
+        """Where a new bot begins."""
+        return self._begin_after_ms
+
+    def history(self, start_ms: int, end_ms: int) -> list[Candle]:
+        """Candles with start ≤ open < end."""
+        return list(self._candles[bisect_left(self._opens, start_ms) : bisect_left(self._opens, end_ms)])
+
+    def poll(self, after_ms: int | None) -> list[Candle]:
+        """All candles that follow."""
+        found = list(self._candles if after_ms is None else self._candles[bisect_left(self._opens, after_ms + 1) :])
+        if not found:
+            self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True))
+        return found
+
+    def wait_s(self, after_ms: int | None) -> float:  # noqa: ARG002 - there is nothing to wait for
+        """No wait."""
+        return 0.0
+
+
+class MemoryLedger(Ledger):
+    """The bot's ledger without its database: the same rows, kept in memory as the tables would hold them.
+
+    Args:
+        bot_id: names orders and accounts.
+        config: for the names in rows.
+        exchange: of fills, e.g. `paper-binance`.
+        checkpoint: where to go on; None for a new bot.
+        on_bar: called with each committed bar.
+    """
+
+    def __init__(
+        self,
+        *,
+        bot_id: int,
+        config: BotConfig,
+        exchange: str,
+        checkpoint: Checkpoint | None = None,
+        on_bar: Callable[[BarOutcome], None] = lambda _: None,
+    ) -> None:
+        super().__init__(
+            url="",
+            run=RunId(bot_id, 0, "memory"),
+            config=config,
+            exchange=exchange,
+            clock=StillClock(),
+            waiting=lambda: None,
+        )
+        self.checkpoint = checkpoint
+        self.orders: Rows = {}
+        self.fills: Rows = {}
+        self.positions: Rows = {}
+        self.trades: Rows = {}
+        self._on_bar = on_bar
+
+    def resume(self) -> tuple[BotState, dict[str, Any]] | None:
+        """State and strategy state of the checkpoint, as the database's would be taken."""
+        return None if self.checkpoint is None else self._restore(self.checkpoint)
+
+    def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
+        """Keep where the bot begins."""
+        self.checkpoint = self._checkpoint(
+            account=state.account,
+            last_bar_at=state.last_bar_at,
+            bars=state.bars,
+            close=state.last_close,
+            strategy_state=strategy_state,
+        )
+        return state, strategy_state
+
+    def commit(self, outcome: BarOutcome) -> None:
+        """Keep a bar's rows, later ones in place of earlier ones as the tables' upserts do."""
+        self._keep(self.record(outcome))
+        self._on_bar(outcome)
+
+    def _keep(self, record: BarRecord) -> None:
+        assert self.checkpoint is not None
+        assert self.checkpoint.last_bar_at == record.expected_last_bar_at
+        self.checkpoint = record.checkpoint
+        for order in record.orders:
+            self.orders[order["client_order_id"]] = as_stored(order)
+        for fill in record.fills:
+            self.fills.setdefault(fill["exchange_trade_id"], as_stored(fill))
+        for position in record.positions:
+            trade = position["trade"]
+            self.trades[trade["entry_order_id"]] = as_stored(trade)
+            kept = {column: value for column, value in position.items() if column != "trade"}
+            self.positions[trade["entry_order_id"]] = as_stored(kept)
+
+
+class _Watched(StrategyInstance):
+    """A StrategyInstance that knows whether its indicators ever had candles enough."""
+
+    ever_ready = False
+
+    def on_bar(self, strategy: Any) -> None:
+        """As ever."""
+        self.ever_ready = True
+        super().on_bar(strategy)
+
+
+def replay(
+    *,
+    config: BotConfig,
+    bot_id: int,
+    strategy: type[Any],
+    market: Market,
+    ledger: MemoryLedger,
+    candles: Sequence[Candle],
+    begin_after_ms: int | None = None,
+    stop: StopSwitch | None = None,
+) -> bool:
+    """Run a bot over candles until they are used up; what it did is in the ledger.
+
+    Args:
+        config: `trading.on_stop` decides about a position that is open at the end: see `holding`.
+        bot_id: names the orders.
+        strategy: the class that decides.
+        market: the exchange's rules.
+        ledger: where to go on, and where to write.
+        candles: those to trade, after those to warm up with.
+        begin_after_ms: for a new bot, see `ListedCandles`.
+        stop: one's own switch, e.g. one that asks the bot to enter no more.
+
+    Returns:
+        Whether the strategy's indicators had candles enough at any bar.
+
+    Raises:
+        CheckpointDamaged: the ledger's checkpoint can't be gone on from.
+    """
+    clock, stop = StillClock(), stop or StopSwitch()
+    parts = Collaborators(
+        strategy=strategy,
+        source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),
+        ledger=ledger,
+        market=market,
+        fence=Fence(Deadlines(), claimed_at=clock.monotonic()),
+        progress=Progress(clock),
+        stop=stop,
+        clock=clock,
+        on_live=lambda: None,
+    )
+    instance = _Watched(bot_id=bot_id, config=config, parts=parts)
+    with _little_garbage():
+        instance.run()
+    return instance.ever_ready
+
+
+def holding(config: BotConfig) -> BotConfig:
+    """The config of a bot that isn't stopped where its candles end: an open position stays open."""
+    trading = config.document.trading.model_copy(update={"on_stop": "hold"})
+    return replace(config, document=config.document.model_copy(update={"trading": trading}))
+
+
+@contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Let the collection at each block's end look at the block's own objects, not at all modules again."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
