@@ -255,7 +255,7 @@ class Ledger:
             bot_id=self._run.bot_id,
             symbol=self._config.symbol,
             trades=outcome.trades,
-            denial=outcome.denial,
+            breaches=outcome.breaches,
             counters=outcome.account.counters,
         )
         return [self._notification_row(event) for event in (*follows, *outcome.events)]

@@ -144,8 +144,8 @@ def test_a_damaged_checkpoint_says_so(broken: dict[str, Any]) -> None:
         ({"trades": (CLOSED,)}, {}, ["position_closed"]),
         ({"trades": (CLOSED,)}, {"position_closed": False}, []),
         ({"trades": (CLOSED, TRADE)}, {}, ["position_closed", "position_opened"]),
-        ({"denial": Denial.MAX_DAILY_LOSS}, {}, ["risk_breach"]),
-        ({"denial": Denial.MAX_DAILY_LOSS}, {"risk_alerts": False}, []),
+        ({"breaches": (Denial.MAX_DAILY_LOSS,)}, {}, ["risk_breach"]),
+        ({"breaches": (Denial.MAX_DAILY_LOSS,)}, {"risk_alerts": False}, []),
         ({"denial": Denial.BELOW_MIN_NOTIONAL}, {}, []),
     ],
 )
