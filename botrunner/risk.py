@@ -48,6 +48,9 @@ class Denial(StrEnum):
 BREACHES = (Denial.MAX_DAILY_TRADES, Denial.MAX_DAILY_LOSS, Denial.MAX_DRAWDOWN, Denial.STOP_LOSS_GUARD)
 """Limits of the bot that stay in force for a while once reached, in the order in which they are named to people."""
 
+TENANT_LIMITS = (Denial.TENANT_MAX_OPEN_POSITIONS, Denial.TENANT_MAX_EXPOSURE, Denial.TENANT_MAX_DAILY_LOSS)
+"""Limits of the bot's owner, over all bots."""
+
 _DAILY = (Denial.MAX_DAILY_TRADES, Denial.MAX_DAILY_LOSS)
 
 

@@ -121,6 +121,8 @@ class BaseTradingBot:
         state: where to go on.
         commit: makes an outcome durable; returns only when it is. Raises FencedError to end the run.
         may_enter: False once no new position may be opened (stopping).
+        reserve: takes room in the owner's limits for an entry of this value (quote) decided at this time, or says
+            which limit forbids it; asked last, when nothing else does.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class BaseTradingBot:
         state: BotState,
         commit: Callable[[BarOutcome], None],
         may_enter: Callable[[], bool] = lambda: True,
+        reserve: Callable[[Decimal, datetime], Denial | None] = lambda _value, _at: None,
     ) -> None:
         self.state = state
         self._bot_id = bot_id
@@ -139,6 +142,7 @@ class BaseTradingBot:
         self._market = market
         self._commit = commit
         self._may_enter = may_enter
+        self._reserve = reserve
         self._interval = timedelta(seconds=config.interval_s)
         self._rules = PaperRules(
             fee_rate=config.commission_rate, slippage=config.slippage, fill_price=config.fill_price
@@ -277,15 +281,19 @@ class BaseTradingBot:
         denial = entry_denial(self._config.risk, bar.account.counters, reached=self._in_force(bar, candle))
         if denial:
             return denial
-        return entry_quantity(
+        price = market_price(candle.close, side=side, rules=self._rules, market=self._market)
+        quantity = entry_quantity(
             market=self._market,
             limits=self._config.risk,
-            price=market_price(candle.close, side=side, rules=self._rules, market=self._market),
+            price=price,
             equity=equity,
             cash=bar.account.cash,
             fraction=self._config.position_fraction,
             fee_rate=self._rules.fee_rate,
         )
+        if isinstance(quantity, Denial):
+            return quantity
+        return self._reserve(quantity * price, candle.open_at + self._interval) or quantity
 
     def _in_force(self, bar: _Bar, candle: Candle) -> tuple[Denial, ...]:
         return in_force(
