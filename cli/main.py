@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import backtest, bots, config, db, strategies
+from cli import backtest, bots, config, db, limits, strategies
 from fleet import __version__
 from fleet.errors import BotfleetError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(bots.app, name="bots")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
+app.add_typer(limits.app, name="limits")
 app.add_typer(strategies.app, name="strategies")
 app.command("backtest")(backtest.backtest)
 

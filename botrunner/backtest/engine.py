@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import gc
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from botrunner.backtest.rows import as_stored
 from botrunner.feeds.candles import Candle
 from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
 from botrunner.ledger import Ledger
-from botrunner.risk import Market
+from botrunner.risk import Denial, Market
 from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.trading_bot import BarOutcome, BotState
 from fleet.config import BotConfig
@@ -85,9 +86,11 @@ class MemoryLedger(Ledger):
 
     Args:
         bot_id: names orders and accounts.
-        config: for the names in rows.
+        config: for the names in rows. market: for the currency in rows.
         exchange: of fills, e.g. `paper-binance`.
         checkpoint: where to go on; None for a new bot.
+        denied: decisions' times at which no position may be opened, for a reason outside the bot; none in a backtest,
+            where the bot is its owner's only one.
         on_bar: called with each committed bar.
     """
 
@@ -96,8 +99,10 @@ class MemoryLedger(Ledger):
         *,
         bot_id: int,
         config: BotConfig,
+        market: Market,
         exchange: str,
         checkpoint: Checkpoint | None = None,
+        denied: Mapping[datetime, Denial] | None = None,
         on_bar: Callable[[BarOutcome], None] = lambda _: None,
     ) -> None:
         super().__init__(
@@ -105,6 +110,8 @@ class MemoryLedger(Ledger):
             run=RunId(bot_id, 0, "memory"),
             config=config,
             exchange=exchange,
+            owner=0,
+            quote_currency=market.quote,
             clock=StillClock(),
             waiting=lambda: None,
         )
@@ -113,6 +120,7 @@ class MemoryLedger(Ledger):
         self.fills: Rows = {}
         self.positions: Rows = {}
         self.trades: Rows = {}
+        self._denied = denied or {}
         self._on_bar = on_bar
 
     def resume(self) -> tuple[BotState, dict[str, Any]] | None:
@@ -129,6 +137,10 @@ class MemoryLedger(Ledger):
             strategy_state=strategy_state,
         )
         return state, strategy_state
+
+    def reserve(self, value: Decimal, at: datetime) -> Denial | None:  # noqa: ARG002 - as much as is asked for
+        """Whether an entry decided at that time is forbidden from outside."""
+        return self._denied.get(at)
 
     def commit(self, outcome: BarOutcome) -> None:
         """Keep a bar's rows, later ones in place of earlier ones as the tables' upserts do."""

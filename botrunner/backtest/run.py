@@ -101,7 +101,11 @@ def backtest(
         raise TooFewCandles(f"there is no candle from {begin} on: the last one opens at {_last_open(candles)}")
     seen = _Seen(timedelta(seconds=config.interval_s), on_bar)
     ledger = MemoryLedger(
-        bot_id=bot_id, config=config, exchange=f"{config.trading_mode}-{config.broker_type}", on_bar=seen.bar
+        bot_id=bot_id,
+        config=config,
+        market=market,
+        exchange=f"{config.trading_mode}-{config.broker_type}",
+        on_bar=seen.bar,
     )
     ready = replay(
         config=holding(config),
