@@ -16,6 +16,7 @@ from botrunner.risk import Market
 from botrunner.settings import Settings
 from botrunner.strategy_handler import StrategyHandler
 from botrunner.strategy_instance import Collaborators, StrategyInstance
+from botrunner.witness import Witness
 from fleet.clock import Clock
 from fleet.config import BotConfig, ConfigInvalid, parse_config, with_hot_fields
 from fleet.errors import ConfigUnusable
@@ -68,6 +69,7 @@ class Bot:
             log.warning("config_notice", notice=notice)
         broker = BrokerManager(settings.exchange_urls).get(config.broker_type)
         market, source = self._market(config, broker)
+        witness = Witness(market)
         self._ledger = Ledger(
             url=settings.database_url,
             run=run,
@@ -77,10 +79,11 @@ class Bot:
             quote_currency=market.quote,
             clock=clock,
             waiting=progress.made,
+            witness=witness,
         )
         parts = Collaborators(
             strategy=resolved.cls,
-            source=source,
+            source=witness.watching(source),
             ledger=self._ledger,
             market=market,
             fence=fence,

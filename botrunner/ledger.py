@@ -21,6 +21,7 @@ from botrunner.events import events_of
 from botrunner.orders.machine import Fill, Order
 from botrunner.risk import Denial
 from botrunner.trading_bot import BarOutcome, BotState
+from botrunner.witness import Witness
 from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec
 from fleet.errors import ConfigUnusable, DatabaseAway
@@ -55,6 +56,7 @@ class Ledger:
         owner: users.id of the bot's owner. quote_currency: of the market, in which money is counted.
         clock: for waiting between attempts.
         waiting: called before every wait, so that the watchdog sees life.
+        witness: of what the run takes from outside; None: nothing is noted.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Ledger:
         quote_currency: str,
         clock: Clock,
         waiting: Callable[[], None],
+        witness: Witness | None = None,
     ) -> None:
         self._url = url
         self._run = run
@@ -77,6 +80,8 @@ class Ledger:
         self._quote_currency = quote_currency
         self._clock = clock
         self._waiting = waiting
+        self._witness = witness
+        self._begins = False
         self._connection: psycopg.Connection[Any] | None = None
         self._stored: Checkpoint | None = None
 
@@ -103,6 +108,7 @@ class Ledger:
         Raises:
             FencedError: the run isn't current.
         """
+        self._begins = True
         first = self._checkpoint(
             account=state.account,
             last_bar_at=state.last_bar_at,
@@ -126,6 +132,8 @@ class Ledger:
         """
         record = self.record(outcome)
         self._insist(lambda connection: commit_bar(connection, self._run, record))
+        if self._witness is not None:
+            self._witness.committed(outcome)
 
     def reserve(self, value: Decimal, at: datetime) -> Denial | None:
         """Take room in the owner's limits for an entry; blocks while the database is away.
@@ -159,6 +167,7 @@ class Ledger:
             fills=[self._fill_row(fill) for fill in outcome.fills],
             positions=[self._position_row(trade) for trade in outcome.trades],
             notifications=self._notifications(outcome),
+            inputs=None if self._witness is None else self._witness.inputs(outcome, begins=self._is_first(outcome)),
         )
 
     # --- rows ------------------------------------------------------------------------------------------------------
@@ -211,6 +220,10 @@ class Ledger:
         if not same_strategy:
             log.warning("strategy_state_reset", bot_id=self._run.bot_id, had=stored.strategy_state["identity"])
         return state, kept if same_strategy else {}
+
+    def _is_first(self, outcome: BarOutcome) -> bool:
+        """Whether the bot had no bar in this market before; a process may have died between begin and the first."""
+        return self._begins or outcome.bars == 1
 
     def _order_row(self, order: Order) -> dict[str, Any]:
         return {

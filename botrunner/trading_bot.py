@@ -57,6 +57,7 @@ class BarOutcome:
         breaches: limits that came into force at this bar.
         candle: this bar's; None for what happens between bars.
         events: what a person may be told, beyond what follows from trades and denial.
+        config: the one that decided, with the limits in force; None for what happens between bars.
     """
 
     follows: datetime | None
@@ -73,6 +74,7 @@ class BarOutcome:
     breaches: tuple[Denial, ...] = ()
     candle: Candle | None = None
     events: tuple[Event, ...] = ()
+    config: BotConfig | None = None
 
     @property
     def balance(self) -> Decimal:
@@ -189,6 +191,7 @@ class BaseTradingBot:
             denial=denial,
             candle=candle,
             breaches=breaches,
+            config=self._config,
         )
         self._conclude(outcome)
         return outcome

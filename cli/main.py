@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import backtest, bots, config, db, limits, strategies
+from cli import backtest, bots, config, db, limits, parity, strategies
 from fleet import __version__
 from fleet.errors import BotfleetError
 
@@ -25,6 +25,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(limits.app, name="limits")
 app.add_typer(strategies.app, name="strategies")
 app.command("backtest")(backtest.backtest)
+app.command("parity")(parity.parity)
 
 
 @app.command()

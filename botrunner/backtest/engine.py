@@ -10,7 +10,7 @@ import gc
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -29,6 +29,17 @@ from fleet.trading_service.ledger import BarRecord, Checkpoint
 
 Rows = dict[str, dict[str, Any]]
 """Rows of one table by key."""
+
+
+@dataclass(slots=True)
+class Tables:
+    """What a bot wrote, as its tables would hold it: orders by client_order_id, fills by exchange_trade_id, trades and
+    positions by the order that opened them."""
+
+    orders: Rows = field(default_factory=dict)
+    fills: Rows = field(default_factory=dict)
+    positions: Rows = field(default_factory=dict)
+    trades: Rows = field(default_factory=dict)
 
 
 class StillClock:
@@ -91,6 +102,7 @@ class MemoryLedger(Ledger):
         checkpoint: where to go on; None for a new bot.
         denied: decisions' times at which no position may be opened, for a reason outside the bot; none in a backtest,
             where the bot is its owner's only one.
+        tables: to write on in; new ones without it.
         on_bar: called with each committed bar.
     """
 
@@ -103,6 +115,7 @@ class MemoryLedger(Ledger):
         exchange: str,
         checkpoint: Checkpoint | None = None,
         denied: Mapping[datetime, Denial] | None = None,
+        tables: Tables | None = None,
         on_bar: Callable[[BarOutcome], None] = lambda _: None,
     ) -> None:
         super().__init__(
@@ -116,10 +129,7 @@ class MemoryLedger(Ledger):
             waiting=lambda: None,
         )
         self.checkpoint = checkpoint
-        self.orders: Rows = {}
-        self.fills: Rows = {}
-        self.positions: Rows = {}
-        self.trades: Rows = {}
+        self.tables = tables or Tables()
         self._denied = denied or {}
         self._on_bar = on_bar
 
@@ -150,16 +160,16 @@ class MemoryLedger(Ledger):
     def _keep(self, record: BarRecord) -> None:
         assert self.checkpoint is not None
         assert self.checkpoint.last_bar_at == record.expected_last_bar_at
-        self.checkpoint = record.checkpoint
+        self.checkpoint, tables = record.checkpoint, self.tables
         for order in record.orders:
-            self.orders[order["client_order_id"]] = as_stored(order)
+            tables.orders[order["client_order_id"]] = as_stored(order)
         for fill in record.fills:
-            self.fills.setdefault(fill["exchange_trade_id"], as_stored(fill))
+            tables.fills.setdefault(fill["exchange_trade_id"], as_stored(fill))
         for position in record.positions:
             trade = position["trade"]
-            self.trades[trade["entry_order_id"]] = as_stored(trade)
+            tables.trades[trade["entry_order_id"]] = as_stored(trade)
             kept = {column: value for column, value in position.items() if column != "trade"}
-            self.positions[trade["entry_order_id"]] = as_stored(kept)
+            tables.positions[trade["entry_order_id"]] = as_stored(kept)
 
 
 class _Watched(StrategyInstance):

@@ -118,12 +118,12 @@ def backtest(
     )
     if not ready:
         raise TooFewCandles(_never_ready(config, len(candles)))
-    trades = list(ledger.trades.values())
+    trades = list(ledger.tables.trades.values())
     return Backtest(
         config=config,
         market=market,
-        orders=list(ledger.orders.values()),
-        fills=list(ledger.fills.values()),
+        orders=list(ledger.tables.orders.values()),
+        fills=list(ledger.tables.fills.values()),
         trades=[trade for trade in trades if trade["status"] == "closed"],
         open_trade=next((trade for trade in trades if trade["status"] == "open"), None),
         equity=seen.equity,

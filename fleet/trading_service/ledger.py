@@ -56,6 +56,7 @@ class BarRecord:
         expected_last_bar_at: the checkpoint this bar follows; must still be the stored one.
         checkpoint: the new one.
         positions: each with a key `trade`: the row of trading_trades that belongs to it.
+        inputs: the row of trading_inputs; None when the bar took nothing new from outside.
     """
 
     expected_last_bar_at: datetime | None
@@ -64,7 +65,10 @@ class BarRecord:
     fills: Sequence[Row] = field(default=())
     positions: Sequence[Row] = field(default=())
     notifications: Sequence[Row] = field(default=())
+    inputs: Row | None = None
 
+
+_LOGIC_PARAMS = ("entry_logic_params", "exit_logic_params")
 
 _LOCK_RUN = """
     SELECT FROM trading_runs
@@ -149,6 +153,11 @@ _NOTIFY = """
     ON CONFLICT (dedupe_key) DO NOTHING
 """
 
+
+_INPUTS = """
+    INSERT INTO trading_inputs (bot_id, epoch, bar_at, version, market, limits, warmup, denied)
+    VALUES (%(bot_id)s, %(epoch)s, %(bar_at)s, %(version)s, %(market)s, %(limits)s, %(warmup)s, %(denied)s)
+"""
 
 _SETTLE = """
     DELETE FROM tenant_reservations WHERE bot_id = %(bot_id)s AND NOT EXISTS (
@@ -244,14 +253,16 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
     for position in record.positions:
         written = connection.execute(_POSITION, {**position, **key}).fetchone()
         assert written is not None
-        connection.execute(_TRADE, {**_with_json(position["trade"]), **key, "position_id": written[0]})
+        connection.execute(_TRADE, {**_with_json(position["trade"], _LOGIC_PARAMS), **key, "position_id": written[0]})
     if record.orders:
         # what the entry has become counts from here on, in the same transaction
         connection.execute(_SETTLE, key)
+    if record.inputs is not None:
+        columns = ("market", "limits", "warmup")
+        connection.execute(_INPUTS, {**_with_json(record.inputs, columns), **key})
     for notification in record.notifications:
         connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
 
 
-def _with_json(trade: Row) -> dict[str, Any]:
-    columns = ("entry_logic_params", "exit_logic_params")
-    return {**trade, **{name: Jsonb(trade[name]) for name in columns}}
+def _with_json(row: Row, columns: Sequence[str]) -> dict[str, Any]:
+    return {**row, **{name: None if row[name] is None else Jsonb(row[name]) for name in columns}}
