@@ -57,6 +57,8 @@ class BarRecord:
         checkpoint: the new one.
         positions: each with a key `trade`: the row of trading_trades that belongs to it.
         inputs: the row of trading_inputs; None when the bar took nothing new from outside.
+        bar: the row of trading_bars; None for what happens between bars.
+        opening: the row of trading_equity that says with how much a market was begun; with its first bar only.
     """
 
     expected_last_bar_at: datetime | None
@@ -66,6 +68,8 @@ class BarRecord:
     positions: Sequence[Row] = field(default=())
     notifications: Sequence[Row] = field(default=())
     inputs: Row | None = None
+    bar: Row | None = None
+    opening: Row | None = None
 
 
 _LOGIC_PARAMS = ("entry_logic_params", "exit_logic_params")
@@ -151,6 +155,21 @@ _NOTIFY = """
         %(state)s
     FROM trading_bots b WHERE b.id = %(bot_id)s
     ON CONFLICT (dedupe_key) DO NOTHING
+"""
+
+# without a conflict target these need no right to read
+_BAR = """
+    INSERT INTO trading_bars (bot_id, bar_at, symbol, interval, open, high, low, close, volume, equity, position)
+    VALUES (%(bot_id)s, %(bar_at)s, %(symbol)s, %(interval)s, %(open)s, %(high)s, %(low)s, %(close)s, %(volume)s,
+        %(equity)s, %(position)s)
+    ON CONFLICT DO NOTHING
+"""
+
+_OPENING = """
+    INSERT INTO trading_equity (bot_id, symbol, interval, day, open, high, high_at, low, low_at, close, close_at)
+    VALUES (%(bot_id)s, %(symbol)s, %(interval)s, %(day)s, %(equity)s, %(equity)s, %(at)s, %(equity)s, %(at)s,
+        %(equity)s, %(at)s)
+    ON CONFLICT DO NOTHING
 """
 
 
@@ -262,6 +281,10 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
         connection.execute(_INPUTS, {**_with_json(record.inputs, columns), **key})
     for notification in record.notifications:
         connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+    if record.bar is not None:
+        connection.execute(_BAR, {**record.bar, **key})
+    if record.opening is not None:
+        connection.execute(_OPENING, {**record.opening, **key})
 
 
 def _with_json(row: Row, columns: Sequence[str]) -> dict[str, Any]:

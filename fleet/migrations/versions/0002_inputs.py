@@ -1,6 +1,6 @@
 """What runs take from outside besides candles: a replay needs it
 
-Revision: 0002_inputs, after 0002_tenants
+Revision: 0002_inputs, after 0002_tenants and 0002_performance
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0002_inputs"
-down_revision = "0002_tenants"
+down_revision = ("0002_tenants", "0002_performance")
 branch_labels = None
 depends_on = None
 
