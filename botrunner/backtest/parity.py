@@ -40,9 +40,6 @@ KEYS: Mapping[str, str] = {
 
 OHLCV = ("open", "high", "low", "close", "volume")
 
-ABOUT = ("signal_at", "epoch")
-"""Columns that say where a row belongs; a replay has no epochs."""
-
 
 class ReplayImpossible(PermanentError):
     """The record isn't complete enough, or can't be run here; the message says what to give."""
@@ -336,7 +333,7 @@ def compare(
     found = [
         difference
         for kind, (rows, made) in pairs.items()
-        for difference in _rows_differ(kind, rows, made)
+        for difference in rows_differ(kind, rows, made, orders=done.tables.orders)
         if wanted(difference.signal_at)
     ]
     found += [difference for difference in _bars_differ(record, done) if wanted(difference.signal_at)]
@@ -355,23 +352,42 @@ def compare(
     )
 
 
-def _rows_differ(kind: str, rows: Sequence[Row], made: Mapping[str, Row]) -> Iterator[Difference]:
+def rows_differ(
+    kind: str, rows: Sequence[Row], made: Mapping[str, Row], *, orders: Mapping[str, Row] | None = None
+) -> Iterator[Difference]:
+    """Differences between the rows of a table and those that the engine made.
+
+    Args:
+        kind: a key of KEYS.
+        rows: as read from the table, see `fleet.trading_service.replays`.
+        made: by key, as stored.
+        orders: those that the engine made: they know the signal bars of fills and positions that aren't recorded.
+    """
     key = KEYS[kind]
     stored = {row[key]: row for row in rows}
     for name in [*stored, *(name for name in made if name not in stored)]:
         row, other = stored.get(name), made.get(name)
-        about = row or other
-        assert about is not None
-        place = {"kind": kind, "key": name, "signal_at": about.get("signal_at"), "epoch": about.get("epoch")}
         if row is None:
-            yield Difference(**place, what="missing", fields={c: (None, v) for c, v in about.items()})
-        elif other is None:
-            yield Difference(**place, what="extra", fields={c: (v, None) for c, v in about.items()})
-        else:
-            plain = as_stored(row)
-            fields = {c: (plain[c], other[c]) for c in plain if c in other and c not in ABOUT and plain[c] != other[c]}
-            if fields:
-                yield Difference(**place, what="different", fields=fields)
+            assert other is not None
+            order = (orders or {}).get(other.get("client_order_id", name), other)
+            yield Difference(
+                kind=kind,
+                what="missing",
+                key=name,
+                signal_at=order.get("signal_at"),
+                epoch=None,
+                fields={column: (None, value) for column, value in other.items()},
+            )
+            continue
+        plain = as_stored(row)
+        place = {"kind": kind, "key": name, "signal_at": row["signal_at"], "epoch": row["epoch"]}
+        if other is None:
+            yield Difference(**place, what="extra", fields={c: (value, None) for c, value in plain.items()})
+            continue
+        # epochs are the record's alone, and so are the signal bars of fills and positions
+        fields = {c: (plain[c], other[c]) for c in plain if c in other and plain[c] != other[c]}
+        if fields:
+            yield Difference(**place, what="different", fields=fields)
 
 
 def _bars_differ(record: Recorded, done: Replayed) -> Iterator[Difference]:

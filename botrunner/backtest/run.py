@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from botrunner.backtest.engine import MemoryLedger, holding, replay
+from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
 from botrunner.backtest.rows import Row
 from botrunner.feeds.candles import Candle
 from botrunner.risk import Market
@@ -21,6 +21,7 @@ from botrunner.strategy_handler import StrategyHandler
 from botrunner.trading_bot import BarOutcome
 from fleet.config import BotConfig
 from fleet.errors import PermanentError
+from fleet.states import TradeStatus
 from fleet.times import to_ms
 
 
@@ -47,7 +48,7 @@ class Backtest:
     """What a backtest gave; rows are those that the tables of a paper bot would hold.
 
     Attributes:
-        trades: closed ones, oldest first. open_trade: what is still held at the end.
+        tables: what was written.
         equity: of each bar traded, oldest first.
         denials: why entries weren't made → how often.
         warmup_bars: candles before the first traded bar.
@@ -55,13 +56,25 @@ class Backtest:
 
     config: BotConfig
     market: Market
-    orders: Sequence[Row]
-    fills: Sequence[Row]
-    trades: Sequence[Row]
-    open_trade: Row | None
+    tables: Tables
     equity: Sequence[BarEquity]
     denials: Mapping[str, int]
     warmup_bars: int
+
+    @property
+    def orders(self) -> list[Row]:
+        """All orders, oldest first."""
+        return list(self.tables.orders.values())
+
+    @property
+    def trades(self) -> list[Row]:
+        """Closed trades, oldest first."""
+        return [trade for trade in self.tables.trades.values() if trade["status"] == TradeStatus.CLOSED]
+
+    @property
+    def open_trade(self) -> Row | None:
+        """What is still held at the end."""
+        return next((trade for trade in self.tables.trades.values() if trade["status"] == TradeStatus.OPEN), None)
 
     @property
     def start_balance(self) -> Decimal:
@@ -118,14 +131,10 @@ def backtest(
     )
     if not ready:
         raise TooFewCandles(_never_ready(config, len(candles)))
-    trades = list(ledger.tables.trades.values())
     return Backtest(
         config=config,
         market=market,
-        orders=list(ledger.tables.orders.values()),
-        fills=list(ledger.tables.fills.values()),
-        trades=[trade for trade in trades if trade["status"] == "closed"],
-        open_trade=next((trade for trade in trades if trade["status"] == "open"), None),
+        tables=ledger.tables,
         equity=seen.equity,
         denials=dict(seen.denials),
         warmup_bars=before,

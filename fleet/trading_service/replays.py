@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row, dict_row
 
 from fleet.errors import PermanentError
@@ -119,13 +120,15 @@ _CHECKPOINT = """
 
 
 def recorded(connection: psycopg.Connection[Any], bot_id: int) -> Recorded:
-    """A bot's record, all of one moment.
+    """A bot's record, all of one moment (within a transaction of the caller's, of that).
 
     Raises:
         NothingRecorded: it has no bars or inputs yet, or the schema is too old to have any. DatabaseAway: no answer.
     """
+    own = connection.info.transaction_status is TransactionStatus.IDLE
     with database_errors(), connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if own:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for table in ("trading_bars", "trading_inputs"):
             if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,):
                 raise NothingRecorded(f"the database has no table {table}: run `botfleet db migrate`")
