@@ -166,8 +166,9 @@ _BAR = """
 """
 
 _OPENING = """
-    INSERT INTO trading_equity (bot_id, symbol, interval, day, open, high, high_at, low, low_at, close, close_at)
-    VALUES (%(bot_id)s, %(symbol)s, %(interval)s, %(day)s, %(equity)s, %(equity)s, %(at)s, %(equity)s, %(at)s,
+    INSERT INTO trading_equity (bot_id, symbol, interval, day, open, open_at, high, high_at, low, low_at, close,
+        close_at)
+    VALUES (%(bot_id)s, %(symbol)s, %(interval)s, %(day)s, %(equity)s, %(at)s, %(equity)s, %(at)s, %(equity)s, %(at)s,
         %(equity)s, %(at)s)
     ON CONFLICT DO NOTHING
 """
