@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from pydantic import JsonValue
 
 from botrunner.backtest.run import Backtest
+from fleet.performance import ClosedTrade, EquityPoint, measure
 
 
 def metrics_of(done: Backtest) -> dict[str, JsonValue]:
     """The metrics of all closed trades and of the equity curve."""
-    try:
-        performance = import_module("fleet.performance")
-    except ModuleNotFoundError:
-        return {}
-    measured = performance.measure(
+    measured = measure(
         trades=[
-            performance.ClosedTrade(
+            ClosedTrade(
                 entry_at=trade["entry_time"],
                 exit_at=trade["exit_time"],
                 direction=trade["direction"],
@@ -28,11 +23,8 @@ def metrics_of(done: Backtest) -> dict[str, JsonValue]:
             )
             for trade in done.trades
         ],
-        equity=[
-            performance.EquityPoint(at=bar.at, equity=bar.equity, in_position=bar.in_position) for bar in done.equity
-        ],
+        equity=[EquityPoint(at=bar.at, equity=bar.equity, in_position=bar.in_position) for bar in done.equity],
         start_equity=done.start_balance,
         interval_s=done.config.interval_s,
     )
-    found: dict[str, JsonValue] = measured.as_json()
-    return found
+    return measured.as_json()
