@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from pydantic import JsonValue
 
 from botrunner.feeds.candles import Candle
 from botrunner.feeds.source import CandleSource
+from botrunner.orders.ids import Leg
 from botrunner.risk import TENANT_LIMITS, Denial, Market
 from botrunner.trading_bot import BarOutcome
 from fleet import __version__
 from fleet.config import BotConfig
+from fleet.states import OrderState
 
 OUTSIDE: tuple[Denial, ...] = (Denial.STOPPING, *TENANT_LIMITS)
 """Reasons for a refused entry that follow neither from the config nor from the bars."""
@@ -58,7 +60,7 @@ class Witness:
         """
         if outcome.candle is None or outcome.config is None:
             return None
-        denied = outcome.denial if outcome.denial in OUTSIDE else None
+        denied = _denied(outcome)
         if outcome.config is self._noted and denied is None:
             return None
         first, limits = self._noted is None, limits_of(outcome.config)
@@ -78,6 +80,15 @@ class Witness:
         """The bar is durable, and so is its row."""
         if outcome.candle is not None and outcome.config is not None:
             self._noted, self._warmup = outcome.config, ()
+
+
+def _denied(outcome: BarOutcome) -> Denial | None:
+    """Why no position might be opened at this bar, if the reason came from outside."""
+    if outcome.denial in OUTSIDE:
+        return outcome.denial
+    # an entry that waits is called back by a bot that was asked to stop
+    called_back = (order.leg is Leg.ENTRY and order.state is OrderState.CANCELED for order in outcome.orders)
+    return Denial.STOPPING if any(called_back) else None
 
 
 class _Watched:
@@ -113,28 +124,23 @@ def _as_written(value: Any) -> JsonValue:
     return cast(JsonValue, value)
 
 
-def dump_market(market: Market) -> dict[str, str]:
-    """The rules as JSON."""
-    return {name: str(value) for name, value in asdict(market).items()}
+def dump_market(market: Market) -> dict[str, JsonValue]:
+    """The rules as JSON: numbers as texts."""
+    return {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(market).items()}
 
 
-def load_market(dumped: Mapping[str, str]) -> Market:
-    """The rules of `dump_market`.
+def load_market(dumped: Mapping[str, JsonValue]) -> Market:
+    """The rules of `dump_market`, of an earlier version too.
 
     Raises:
-        KeyError, decimal.InvalidOperation: the row was damaged.
+        TypeError, decimal.InvalidOperation: the row was damaged.
     """
-    names = ("tick", "step", "min_quantity", "min_notional")
-    steps = {name: Decimal(dumped[name]) for name in names}
-    return Market(
-        symbol=dumped["symbol"],
-        base=dumped["base"],
-        quote=dumped["quote"],
-        tick=steps["tick"],
-        step=steps["step"],
-        min_quantity=steps["min_quantity"],
-        min_notional=steps["min_notional"],
-    )
+    numbers = {name for name, kind in get_type_hints(Market).items() if kind in (Decimal, Decimal | None)}
+    known = {name: dumped[name] for name in get_type_hints(Market) if name in dumped}
+    values: dict[str, Any] = {
+        name: Decimal(value) if name in numbers and isinstance(value, str) else value for name, value in known.items()
+    }
+    return Market(**values)
 
 
 def dump_candles(candles: Iterable[Candle]) -> list[JsonValue]:

@@ -18,7 +18,7 @@ Part = tuple[str, "Backtest", Mapping[str, Any], str]
 
 def report(parts: Sequence[Part], *, limit: int) -> None:
     """Print a summary, one column per file of candles, and for a single one its newest trades."""
-    facts = [dict(_facts(done, origin)) | dict(metric_lines(metrics)) for _, done, metrics, origin in parts]
+    facts = [dict([*_facts(done, origin), *metric_lines(_headline(metrics))]) for _, done, metrics, origin in parts]
     names = dict.fromkeys(name for found in facts for name in found)
     rows = [
         {"": name, **{part[0]: found.get(name, "-") for part, found in zip(parts, facts, strict=True)}}
@@ -28,6 +28,30 @@ def report(parts: Sequence[Part], *, limit: int) -> None:
     if len(parts) == 1 and limit:
         print()
         _trades(parts[0][1], limit)
+
+
+HEADLINE = (
+    "total_trades",
+    "winning_trades",
+    "win_rate",
+    "gross_pnl",
+    "fees",
+    "net_pnl",
+    "return_pct",
+    "profit_factor",
+    "expectancy",
+    "average_holding_s",
+    "exposure",
+    "max_drawdown",
+    "sharpe",
+    "sortino",
+    "calmar",
+)
+"""Metrics on a terminal; JSON, YAML and HTML have all."""
+
+
+def _headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: metrics[name] for name in HEADLINE if name in metrics}
 
 
 def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

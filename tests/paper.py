@@ -32,6 +32,9 @@ class StopsWhenIdle(StopSwitch):
         self.request(StopRequest(ExitReason.RELEASED, urgent=True))
         return True
 
+    def rest(self, seconds: float) -> None:
+        self.wait(seconds)
+
 
 class Interrupting(Progress):
     """Interrupts a bot at its nth sign of life: there are some per bar."""

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +24,7 @@ from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.trading_bot import BarOutcome, BotState
 from fleet.config import BotConfig
 from fleet.states import ExitReason
+from fleet.times import from_ms
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import BarRecord, Checkpoint
 
@@ -130,7 +131,8 @@ class MemoryLedger(Ledger):
         )
         self.checkpoint = checkpoint
         self.tables = tables or Tables()
-        self._denied = denied or {}
+        self.denied = denied or {}
+        self._interval = timedelta(seconds=config.interval_s)
         self._on_bar = on_bar
 
     def resume(self) -> tuple[BotState, dict[str, Any]] | None:
@@ -148,9 +150,13 @@ class MemoryLedger(Ledger):
         )
         return state, strategy_state
 
+    def asked_to_stop_at(self, bar_at: datetime) -> bool:
+        """Whether the bot had been asked to stop when it decided at this bar."""
+        return self.denied.get(bar_at + self._interval) is Denial.STOPPING
+
     def reserve(self, value: Decimal, at: datetime) -> Denial | None:  # noqa: ARG002 - as much as is asked for
         """Whether an entry decided at that time is forbidden from outside."""
-        return self._denied.get(at)
+        return self.denied.get(at)
 
     def commit(self, outcome: BarOutcome) -> None:
         """Keep a bar's rows, later ones in place of earlier ones as the tables' upserts do."""
@@ -172,15 +178,47 @@ class MemoryLedger(Ledger):
             tables.positions[trade["entry_order_id"]] = as_stored(kept)
 
 
-class _Watched(StrategyInstance):
+class _Switch(StopSwitch):
+    """A stop that comes at the end of the candles; before that it is asked for where a replayed bot's was."""
+
+    asked_now = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether no position may be opened."""
+        return self.asked_now or super().asked
+
+    def settle(self) -> None:
+        """Nothing waits here for a closed position."""
+
+
+class _Instance(StrategyInstance):
     """A StrategyInstance that knows whether its indicators ever had candles enough."""
 
     ever_ready = False
+    asked_at: Callable[[datetime], bool] | None = None
+    switch: _Switch
+
+    def on_unready_bar(self, strategy: Any) -> None:
+        """As ever."""
+        self._recall(strategy)
+        super().on_unready_bar(strategy)
 
     def on_bar(self, strategy: Any) -> None:
         """As ever."""
         self.ever_ready = True
+        self._recall(strategy)
         super().on_bar(strategy)
+
+    def _recall(self, strategy: Any) -> None:
+        if self.asked_at is not None:
+            self.switch.asked_now = self.asked_at(_opens_at(strategy))
+
+
+def _opens_at(strategy: Any) -> datetime:
+    """The bar's open time; Backtrader keeps it as a float of days, exact to some microseconds."""
+    rough: datetime = strategy.data.datetime.datetime(0)
+    return from_ms(round(rough.replace(tzinfo=UTC).timestamp() * 1000))
 
 
 def replay(
@@ -192,7 +230,6 @@ def replay(
     ledger: MemoryLedger,
     candles: Sequence[Candle],
     begin_after_ms: int | None = None,
-    stop: StopSwitch | None = None,
 ) -> bool:
     """Run a bot over candles until they are used up; what it did is in the ledger.
 
@@ -204,7 +241,6 @@ def replay(
         ledger: where to go on, and where to write.
         candles: those to trade, after those to warm up with.
         begin_after_ms: for a new bot, see `ListedCandles`.
-        stop: one's own switch, e.g. one that asks the bot to enter no more.
 
     Returns:
         Whether the strategy's indicators had candles enough at any bar.
@@ -212,7 +248,7 @@ def replay(
     Raises:
         CheckpointDamaged: the ledger's checkpoint can't be gone on from.
     """
-    clock, stop = StillClock(), stop or StopSwitch()
+    clock, stop = StillClock(), _Switch()
     parts = Collaborators(
         strategy=strategy,
         source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),
@@ -224,7 +260,8 @@ def replay(
         clock=clock,
         on_live=lambda: None,
     )
-    instance = _Watched(bot_id=bot_id, config=config, parts=parts)
+    instance = _Instance(bot_id=bot_id, config=config, parts=parts)
+    instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None
     with _little_garbage():
         instance.run()
     return instance.ever_ready

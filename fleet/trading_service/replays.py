@@ -40,7 +40,7 @@ class InputRow:
     epoch: int
     bar_at: datetime
     version: str | None
-    market: Mapping[str, str] | None
+    market: Mapping[str, Any] | None
     limits: Mapping[str, Any] | None
     warmup: Sequence[Sequence[Any]] | None
     denied: str | None
