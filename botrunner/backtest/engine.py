@@ -276,7 +276,6 @@ def holding(config: BotConfig) -> BotConfig:
 @contextmanager
 def _little_garbage() -> Iterator[None]:
     """Let the collection at each block's end look at the block's own objects, not at all modules again."""
-    gc.collect()
     gc.freeze()
     try:
         yield

@@ -38,6 +38,12 @@ PAIRS = (
 BARS, FEW = 700, 400
 
 
+@pytest.fixture(autouse=True)
+def _keep_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collecting a test session's whole heap at each of some hundred engines would be most of the time."""
+    monkeypatch.setattr("botrunner.strategy_instance.return_free_memory", lambda: None)
+
+
 @pytest.fixture(scope="module")
 def candles(candle_folder: Path) -> list[Candle]:
     return read_candles(candle_folder / "ETH_BTC-5m.csv")[:BARS]
@@ -127,13 +133,12 @@ def test_paper_and_backtest_agree(
     assert replay_of(database, 7).differences == []
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
-def test_restarts_limits_and_waiting_orders_change_nothing(
-    kill: bool, database: psycopg.Connection[Any], database_url: str, candles: list[Candle], candle_file: Path
+def test_kills_limits_and_waiting_orders_change_nothing(
+    database: psycopg.Connection[Any], database_url: str, candles: list[Candle], candle_file: Path
 ) -> None:
     made, rng = config(candle_file, **REALISTIC), random.Random(5)
     new_bot(database, made, 7)
-    while not trade(database, 7, url=database_url, interrupt_at=rng.randint(50, 600), kill=kill):
+    while not trade(database, 7, url=database_url, interrupt_at=rng.randint(50, 600), kill=True):
         pass
     done = backtested(made, candles, 7)
     assert len(done.trades) > 10
@@ -142,6 +147,20 @@ def test_restarts_limits_and_waiting_orders_change_nothing(
     assert len(record.runs) > 3
     assert_equal(record, done)
     assert replay_of(database, 7).differences == []
+
+
+def test_an_entry_that_a_stop_forbade_is_known_to_the_replay(
+    database: psycopg.Connection[Any], database_url: str, candle_file: Path
+) -> None:
+    new_bot(database, config(candle_file), 7)
+    rng = random.Random(1)
+    for _ in range(12):
+        trade(database, 7, url=database_url, interrupt_at=rng.randint(40, 90))
+    record = recorded(database, 7)
+    assert any(row.denied == "stopping" for row in record.inputs)
+    assert replay_of(database, 7).differences == []
+    database.execute("UPDATE trading_inputs SET denied = NULL")
+    assert replay_of(database, 7).differences
 
 
 def test_a_replay_follows_configs_and_limits_as_they_changed(
