@@ -101,7 +101,7 @@ def test_an_account_survives_its_checkpoint_exactly() -> None:
         trade=TRADE,
         best_price=D("0.11"),
         bars_held=3,
-        waiting=(waiting,),
+        orders=(waiting,),
         counters=counters,
         total_pnl=D("-0.000001"),
     )
@@ -126,7 +126,7 @@ def test_another_strategy_keeps_the_position_and_forgets_the_strategys_state() -
 
 def test_another_market_needs_a_closed_position() -> None:
     before = stored(config(), Account(cash=D(9), trade=TRADE, best_price=D("0.1")))
-    with pytest.raises(CheckpointDamaged, match="still holds a position in ETHBTC"):
+    with pytest.raises(CheckpointDamaged, match="still holds a position or an open order in ETHBTC"):
         ledger(config("LTCBTC"))._restore(before)
 
 

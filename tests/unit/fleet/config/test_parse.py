@@ -70,7 +70,7 @@ def test_the_sample_of_the_original_design(sample: dict[str, Any]) -> None:
 
 def test_the_shortest_configuration_has_defaults_for_the_rest(minimal: dict[str, Any]) -> None:
     config = parse_config(minimal)
-    assert (config.initial_cash, config.commission_rate) == (Decimal(10_000), Decimal("0.001"))
+    assert (config.initial_cash, config.maker_rate, config.taker_rate) == (Decimal(10_000), None, None)
     assert (config.slippage, config.fill_price) == (Decimal(0), FillPrice.CLOSE)
     assert (config.position_fraction, config.on_stop, config.allow_short) == (
         Decimal("0.1"),
@@ -159,7 +159,7 @@ REFUSED = [
     ("data.data_source", "bianance", None, "unknown data source", "did you mean binance?"),
     ("data.data_source", "file", "data.file_path", "is required", ""),
     ("trading", [], None, "must be an object, not a list", ""),
-    ("trading.order_type", "limit", None, "must be 'market'", ""),
+    ("trading.order_type", "stop", None, "must be 'market' or 'limit'", ""),
     ("trading.position_size", 1.5, None, "must be at most 1, not 1.5", ""),
     ("trading.on_stop", "sell", None, "must be 'hold', 'flatten' or 'wait_flat'", ""),
     ("risk_management.stop_loss_pct", 100, None, "must be less than 100", ""),
