@@ -264,7 +264,9 @@ class Desk:
         self.trade, self.best_price, self.bars_held = None, None, 0
         for leg in tuple(self.book):
             self.close(leg)
+        # a position opened at this very bar has protective orders of its own
         self.sent = {Leg.STOP_LOSS: 0, Leg.TAKE_PROFIT: 0}
+        self.tried.clear()
         self._exited()
 
     def _fitted(self, order: Order) -> Order:
