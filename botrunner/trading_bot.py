@@ -321,7 +321,6 @@ class BaseTradingBot:
         for order in sorted(reached, key=lambda order: -order.side.sign * (order.price or Decimal(0))):
             if desk.trade is None:
                 return
-            desk.close(Leg.ENTRY)
             desk.execute_resting(order, resting_price(order, desk.candle), at=desk.closes_at)
 
     def _liquidate(self, desk: Desk, *, reached: Decimal, at: datetime) -> None:

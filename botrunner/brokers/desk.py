@@ -244,8 +244,11 @@ class Desk:
             self.best_price, self.bars_held = price, 0
             self.counters = counted_entry(self.counters)
             self._entered(self)
-        elif order.leg is not Leg.ENTRY and self._market.round_quantity(self.trade.size_open) <= 0:
-            self.end_trade(reason=order.reason, at=at)
+        elif order.leg is not Leg.ENTRY:
+            # once it is being left, no more is bought
+            self.close(Leg.ENTRY)
+            if self._market.round_quantity(self.trade.size_open) <= 0:
+                self.end_trade(reason=order.reason, at=at)
         if self.trade is not None:
             self.trades[self.trade.entry_order_id] = self.trade
 

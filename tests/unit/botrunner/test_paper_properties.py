@@ -189,6 +189,14 @@ def test_orders_move_legally_and_never_fill_too_much(bars: list[Any], says: list
     for order in last.values():
         parts = [fill.quantity for fill in world.fills if fill.client_order_id == order.client_order_id]
         assert (sum(parts), len(parts)) == (order.filled_quantity, order.fill_count)
+    left: set[str] = set()
+    for fill in world.fills:
+        order = last[fill.client_order_id]
+        assert not (order.leg is Leg.ENTRY and order.client_order_id in left), "bought more while leaving"
+        if order.leg is Leg.ENTRY:
+            entry = order.client_order_id
+        else:
+            left.add(entry)
     assert len({fill.exchange_trade_id for fill in world.fills}) == len(world.fills)
     assert len({(o.signal_at, o.leg, o.attempt) for o in last.values()}) == len(last)
     assert len({trade.entry_at for trade in world.trades}) == len(world.trades)

@@ -375,6 +375,16 @@ def test_a_stop_hit_while_the_entry_is_still_filling_ends_the_entry() -> None:
     ]
 
 
+def test_a_target_reached_while_the_entry_is_still_filling_ends_the_entry() -> None:
+    made = config({"max_volume_share": 0.1}, risk_management=PROTECTED)
+    configs = {2: config({"max_volume_share": 0.1}, risk_management={"take_profit_pct": 1})}
+    bars = [bar(100, 100, 100, 100, 20), bar(100, 105, 100, 105, 10), bar(105, 105, 105, 105, 10), FLAT]
+    # the target is set behind the price while 2 of 5 are still to be bought: it sells at once, nothing more is bought
+    world = run(bars, [LONG], made, configs=configs)
+    assert [(f.side.value, f.quantity) for f in world.fills] == [("buy", 2), ("buy", 1), ("sell", 1)]
+    assert next(row for row in world.history() if row[0] == "entry")[-2:] == (3, "canceled")
+
+
 def test_partial_fills_by_chance_end_too() -> None:
     made = config({"partial_fill_probability": 1})
     world = run([FLAT] * 200, [LONG, *[None] * 99, EXIT], made)
