@@ -68,6 +68,8 @@ class Bot:
             log.warning("config_notice", notice=notice)
         broker = BrokerManager(settings.exchange_urls).get(config.broker_type)
         market, source = self._market(config, broker)
+        if config.allow_short and not market.can_short:
+            log.warning("config_notice", notice=f"trading.allow_short: {broker.name} sells nothing it doesn't hold")
         self._ledger = Ledger(
             url=settings.database_url,
             run=run,
@@ -147,7 +149,7 @@ _QUOTES = ("USDT", "USDC", "BTC", "ETH", "EUR")
 
 
 def file_market(symbol: str) -> Market:
-    """Rules for candles without an exchange: eight decimals, no minimums."""
+    """Rules for candles without an exchange: eight decimals, no minimums, short positions simulated."""
     step = Decimal("1e-8")
     quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), "QUOTE")
     return Market(
@@ -158,4 +160,5 @@ def file_market(symbol: str) -> Market:
         step=step,
         min_quantity=step,
         min_notional=Decimal(0),
+        can_short=True,
     )

@@ -7,7 +7,7 @@ and its path. No I/O and no Backtrader: the controller validates with exactly th
 from __future__ import annotations
 
 from fleet.config.bot import BotConfig, CustomParameters, LogicSpec, RiskLimits, StopLossGuard, StrategyParameters
-from fleet.config.document import FillPrice, NotificationsSection, OnStop
+from fleet.config.document import FillPrice, NotificationsSection, OnStop, OrderKind, SlippageModel
 from fleet.config.errors import ConfigError, ConfigInvalid
 from fleet.config.hot import HOT_FIELDS, hot_fields, only_hot_fields_differ, with_hot_fields
 from fleet.config.parse import ExtraNames, parse_config, validate_config, validate_strategy
@@ -24,7 +24,9 @@ __all__ = [
     "LogicSpec",
     "NotificationsSection",
     "OnStop",
+    "OrderKind",
     "RiskLimits",
+    "SlippageModel",
     "StopLossGuard",
     "StrategyParameters",
     "hot_fields",

@@ -100,7 +100,8 @@ _ORDER = """
         %(type)s, %(price)s, %(quantity)s, %(state)s, %(exchange_order_id)s, %(filled_quantity)s, %(average_price)s,
         %(reason)s)
     ON CONFLICT (client_order_id) DO UPDATE
-    SET state = EXCLUDED.state, exchange_order_id = EXCLUDED.exchange_order_id,
+    SET state = EXCLUDED.state, price = EXCLUDED.price, quantity = EXCLUDED.quantity, reason = EXCLUDED.reason,
+        exchange_order_id = EXCLUDED.exchange_order_id,
         filled_quantity = EXCLUDED.filled_quantity, average_price = EXCLUDED.average_price, updated_at = now()
 """
 
@@ -127,18 +128,19 @@ _TRADE = """
     INSERT INTO trading_trades (bot_id, position_id, trade_type, strategy_name, symbol, interval, direction,
         entry_order_id, exit_order_id, signal_at, entry_time, exit_time, entry_price, exit_price, entry_value,
         exit_value, size, commission, gross_pnl, net_pnl, pnl_percentage, entry_logic_name, entry_logic_params,
-        exit_logic_name, exit_logic_params, exit_reason, status, quote_currency)
+        exit_logic_name, exit_logic_params, exit_reason, status, quote_currency,
+        extra_metadata)
     VALUES (%(bot_id)s, %(position_id)s, %(trade_type)s, %(strategy_name)s, %(symbol)s, %(interval)s, %(direction)s,
         %(entry_order_id)s, %(exit_order_id)s, %(signal_at)s, %(entry_time)s, %(exit_time)s, %(entry_price)s,
         %(exit_price)s, %(entry_value)s, %(exit_value)s, %(size)s, %(commission)s, %(gross_pnl)s, %(net_pnl)s,
         %(pnl_percentage)s, %(entry_logic_name)s, %(entry_logic_params)s, %(exit_logic_name)s, %(exit_logic_params)s,
-        %(exit_reason)s, %(status)s, %(quote_currency)s)
+        %(exit_reason)s, %(status)s, %(quote_currency)s, %(extra_metadata)s)
     ON CONFLICT (bot_id, entry_order_id) DO UPDATE
     SET exit_order_id = EXCLUDED.exit_order_id, exit_time = EXCLUDED.exit_time, exit_price = EXCLUDED.exit_price,
         entry_price = EXCLUDED.entry_price, entry_value = EXCLUDED.entry_value, exit_value = EXCLUDED.exit_value,
         size = EXCLUDED.size, commission = EXCLUDED.commission, gross_pnl = EXCLUDED.gross_pnl,
         net_pnl = EXCLUDED.net_pnl, pnl_percentage = EXCLUDED.pnl_percentage, exit_reason = EXCLUDED.exit_reason,
-        status = EXCLUDED.status, updated_at = now()
+        status = EXCLUDED.status, extra_metadata = EXCLUDED.extra_metadata, updated_at = now()
 """
 
 _NOTIFY = """
@@ -253,5 +255,5 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
 
 
 def _with_json(trade: Row) -> dict[str, Any]:
-    columns = ("entry_logic_params", "exit_logic_params")
-    return {**trade, **{name: Jsonb(trade[name]) for name in columns}}
+    columns = ("entry_logic_params", "exit_logic_params", "extra_metadata")
+    return {**trade, **{name: None if trade[name] is None else Jsonb(trade[name]) for name in columns}}

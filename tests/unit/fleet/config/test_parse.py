@@ -16,7 +16,9 @@ from fleet.config import (
     FillPrice,
     LogicSpec,
     OnStop,
+    OrderKind,
     RiskLimits,
+    SlippageModel,
     StopLossGuard,
     parse_config,
     validate_config,
@@ -70,7 +72,7 @@ def test_the_sample_of_the_original_design(sample: dict[str, Any]) -> None:
 
 def test_the_shortest_configuration_has_defaults_for_the_rest(minimal: dict[str, Any]) -> None:
     config = parse_config(minimal)
-    assert (config.initial_cash, config.commission_rate) == (Decimal(10_000), Decimal("0.001"))
+    assert (config.initial_cash, config.maker_rate, config.taker_rate) == (Decimal(10_000), None, None)
     assert (config.slippage, config.fill_price) == (Decimal(0), FillPrice.CLOSE)
     assert (config.position_fraction, config.on_stop, config.allow_short) == (
         Decimal("0.1"),
@@ -96,6 +98,62 @@ def test_numbers_are_exact(minimal: dict[str, Any]) -> None:
     assert str(config.commission_rate) == "0.00075"
     assert str(config.slippage) == "0.0005"
     assert config.initial_cash == 1000
+
+
+@pytest.mark.parametrize(
+    ("paper", "path", "message"),
+    [
+        ({"min_latency_ms": 100, "max_latency_ms": 10}, "min_latency_ms", "is 100, above max_latency_ms 10"),
+        ({"slippage_model": "fixed"}, "fixed_slippage", 'is required with slippage_model "fixed"'),
+        (
+            {"slippage_model": "fixed", "fixed_slippage": 0.1, "slippage_ticks": 2},
+            "slippage_ticks",
+            "is another unit for fixed_slippage",
+        ),
+    ],
+)
+def test_paper_settings_that_contradict_each_other(
+    minimal: dict[str, Any], paper: dict[str, Any], path: str, message: str
+) -> None:
+    put(minimal, "broker.paper_trading_config", paper)
+    [error] = validate_config(minimal)
+    assert (error.path, error.message) == (f"broker.paper_trading_config.{path}", message)
+
+
+def test_paper_settings_have_defaults_and_are_in_effect(minimal: dict[str, Any]) -> None:
+    put(
+        minimal,
+        "broker.paper_trading_config",
+        {
+            "min_latency_ms": 10,
+            "max_latency_ms": 100,
+            "partial_fill_probability": 0.1,
+            "reject_probability": 0.01,
+        },
+    )
+    config = parse_config(minimal)
+    assert config.notices == ()
+    paper = config.document.broker.paper_trading_config
+    assert (paper.seed, paper.fee_currency, paper.max_volume_share) == (0, "quote", None)
+    assert (config.slippage_model, config.slippage) == (SlippageModel.PERCENTAGE, 0)
+    assert (config.entry_order, config.exit_order, config.limit_ttl_bars) == (OrderKind.MARKET, OrderKind.MARKET, 3)
+
+
+@pytest.mark.parametrize(
+    ("paper", "rates"),
+    [
+        ({}, (None, None)),
+        ({"commission_rate": 0.002}, ("0.002", "0.002")),
+        ({"commission_rate": 0.002, "maker_commission_rate": 0.0001}, ("0.0001", "0.002")),
+        ({"taker_commission_rate": 0}, (None, "0")),
+    ],
+)
+def test_fees_that_are_not_written_are_the_exchanges(
+    minimal: dict[str, Any], paper: dict[str, Any], rates: tuple[str | None, str | None]
+) -> None:
+    put(minimal, "broker.paper_trading_config", paper)
+    config = parse_config(minimal)
+    assert (config.maker_rate, config.taker_rate) == tuple(None if rate is None else Decimal(rate) for rate in rates)
 
 
 def test_whole_numbers_may_be_written_with_a_point(minimal: dict[str, Any]) -> None:
@@ -159,8 +217,16 @@ REFUSED = [
     ("data.data_source", "bianance", None, "unknown data source", "did you mean binance?"),
     ("data.data_source", "file", "data.file_path", "is required", ""),
     ("trading", [], None, "must be an object, not a list", ""),
-    ("trading.order_type", "limit", None, "must be 'market'", ""),
+    ("trading.order_type", "stop", None, "must be 'market' or 'limit'", ""),
     ("trading.position_size", 1.5, None, "must be at most 1, not 1.5", ""),
+    ("trading.exit_order_type", "stop", None, "must be 'market' or 'limit'", ""),
+    ("trading.limit_ttl_bars", 0, None, "must be at least 1, not 0", ""),
+    ("trading.limit_offset_pct", -1, None, "must be at least 0, not -1", ""),
+    ("broker.paper_trading_config.slippage_model", "linear", None, "must be 'none', 'fixed', 'percentage' or", ""),
+    ("broker.paper_trading_config.max_volume_share", 0, None, "must be greater than 0, not 0", ""),
+    ("broker.paper_trading_config.fee_currency", "BNB", None, "must be 'quote' or 'base'", ""),
+    ("broker.paper_trading_config.seed", -1, None, "must be at least 0, not -1", ""),
+    ("broker.paper_trading_config.seed", 0.5, None, "must be a whole number", ""),
     ("trading.on_stop", "sell", None, "must be 'hold', 'flatten' or 'wait_flat'", ""),
     ("risk_management.stop_loss_pct", 100, None, "must be less than 100", ""),
     ("risk_management.trailing_stop", True, "risk_management.trailing_stop_pct", "is required", ""),
