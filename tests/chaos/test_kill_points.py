@@ -27,7 +27,7 @@ from tests.support import FakeClock
 
 pytestmark = pytest.mark.postgres
 
-BARS = 10
+BARS = 8
 BOT = 7
 
 
