@@ -9,8 +9,9 @@ from __future__ import annotations
 from fleet.config.bot import BotConfig, CustomParameters, LogicSpec, RiskLimits, StrategyParameters
 from fleet.config.document import FillPrice, NotificationsSection, OnStop
 from fleet.config.errors import ConfigError, ConfigInvalid
+from fleet.config.extras import ExtraNames
 from fleet.config.hot import HOT_FIELDS, hot_fields, only_hot_fields_differ, with_hot_fields
-from fleet.config.parse import ExtraNames, parse_config, validate_config, validate_strategy
+from fleet.config.parse import parse_config, validate_config, validate_strategy
 from fleet.config.schema import json_schema
 
 __all__ = [

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from botrunner.strategy_handler import StrategyHandler
+from cli import reference
+from cli.parameters import default_of, example, kind_of, range_of
+
+CATALOGUE = StrategyHandler().catalogue()
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_the_committed_page_is_what_the_code_says(name: str) -> None:
+    assert (reference.DOCS / name).read_text() == reference.PAGES[name](), "run `make docs`"
+
+
+def test_a_page_out_of_date_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(reference, "PAGES", {"configuration.md": lambda: "other"})
+    assert reference.main(["--check"]) == 1
+    assert "docs/configuration.md is out of date: run `make docs`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("offer", CATALOGUE, ids=lambda offer: offer.name)
+def test_every_offer_has_an_example_that_is_valid(offer) -> None:  # type: ignore[no-untyped-def]
+    section = example(offer.name, offer.kind, offer.parameters)
+    assert StrategyHandler().validate_strategy_config(section) == ()
+    assert offer.name in str(section)
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind", "span", "default"),
+    [
+        ({"type": "integer", "minimum": 2, "maximum": 500, "default": 14}, "integer", "2 … 500", "14"),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 20, "default": 2.0}, "number", "above 0, up to 20", "2"),
+        ({"type": "boolean", "default": True}, "boolean", "", "true"),
+        ({"enum": ["SMA", "EMA"], "type": "string", "default": "SMA"}, '"SMA" or "EMA"', "", '"SMA"'),
+        ({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 4}, "list of strings", "1 … 4 items", "required"),
+        ({"anyOf": [{"type": "string"}, {"type": "number"}], "default": None}, "string or number", "", "null"),
+    ],
+)  # fmt: skip
+def test_words(entry: dict[str, object], kind: str, span: str, default: str) -> None:
+    assert (kind_of(entry), range_of(entry), default_of(entry)) == (kind, span, default)
