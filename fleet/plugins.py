@@ -6,7 +6,6 @@ names only: parameters of a strategy that they can't import are judged by the bo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Annotated
 
@@ -27,10 +26,10 @@ class PluginNames(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    strategies: Sequence[Name] = ()
-    entry_mixins: Sequence[Name] = ()
-    exit_mixins: Sequence[Name] = ()
-    brokers: Sequence[Name] = ()
+    strategies: tuple[Name, ...] = ()
+    entry_mixins: tuple[Name, ...] = ()
+    exit_mixins: tuple[Name, ...] = ()
+    brokers: tuple[Name, ...] = ()
 
     @property
     def extra_names(self) -> ExtraNames:
