@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import inspect
+import json
+from typing import Any
+
 import pytest
 
-from botrunner.strategy_handler import StrategyHandler
+from botrunner.strategies.mixins import EntryMixin
+from botrunner.strategy_handler import Offer, StrategyHandler
 from cli import reference
 from cli.parameters import default_of, example, kind_of, range_of
 
@@ -21,7 +26,7 @@ def test_a_page_out_of_date_is_named(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 @pytest.mark.parametrize("offer", CATALOGUE, ids=lambda offer: offer.name)
-def test_every_offer_has_an_example_that_is_valid(offer) -> None:  # type: ignore[no-untyped-def]
+def test_every_offer_has_an_example_that_is_valid(offer: Offer) -> None:
     section = example(offer.name, offer.kind, offer.parameters)
     assert StrategyHandler().validate_strategy_config(section) == ()
     assert offer.name in str(section)
@@ -40,3 +45,19 @@ def test_every_offer_has_an_example_that_is_valid(offer) -> None:  # type: ignor
 )  # fmt: skip
 def test_words(entry: dict[str, object], kind: str, span: str, default: str) -> None:
     assert (kind_of(entry), range_of(entry), default_of(entry)) == (kind, span, default)
+
+
+def test_the_documented_mixin_is_one() -> None:
+    code = (reference.DOCS / "plugins.md").read_text().split("```python\n")[1].split("```")[0]
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    assert issubclass(namespace["GapEntryMixin"], EntryMixin)
+    assert namespace["GapEntryMixin"].params_model().gap == 0.01
+    assert not inspect.isabstract(namespace["GapEntryMixin"])
+
+
+@pytest.mark.parametrize("page", ["strategies.md", "ml.md", "strategies-reference.md"])
+def test_the_documented_section_is_valid(page: str) -> None:
+    text = (reference.DOCS / page).read_text().split("```json\n")[1].split("```")[0]
+    section = json.loads(f"{{{text}}}")["strategy"]
+    assert StrategyHandler().validate_strategy_config(section) == ()
