@@ -222,13 +222,13 @@ def _foreign(
         made = _section(model, raw, base=base, errors=errors, spelling=spelling)
         if made is not None:
             made.model_dump_json()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         errors.append(_foreign_fault(model, base, error))
         return None
     return made
 
 
-def _foreign_fault(model: type[BaseModel], path: str, error: Exception) -> ConfigError:
+def _foreign_fault(model: type[BaseModel], path: str, error: BaseException) -> ConfigError:
     where = f"{model.__module__}.{model.__qualname__}"
     return ConfigError(
         path,

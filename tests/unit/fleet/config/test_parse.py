@@ -305,6 +305,8 @@ class Nasty(MixinParams):
     def _validated(cls, value: str) -> str:
         if value == "validator":
             raise ZeroDivisionError("division\nby zero")
+        if value == "exit":
+            raise SystemExit(3)
         return value
 
     @field_serializer("fails")
@@ -322,6 +324,7 @@ class Nasty(MixinParams):
     ("fails", "path", "words"),
     [
         ("validator", f"{ENTRY}.params", "Nasty failed: ZeroDivisionError: division?by zero"),
+        ("exit", f"{ENTRY}.params", "Nasty failed: SystemExit: 3"),
         ("json", f"{ENTRY}.params", "Nasty failed: PydanticSerializationError"),
         ("bars", ENTRY, "Nasty failed: KeyError: 'bars'"),
         ("many", "data.lookback_bars", "look back 70 bars"),
