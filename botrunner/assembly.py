@@ -73,6 +73,8 @@ class Bot:
             run=run,
             config=config,
             exchange=f"{config.trading_mode}-{broker.name}",
+            owner=claimed.user_id,
+            quote_currency=market.quote,
             clock=clock,
             waiting=progress.made,
         )

@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from botrunner.accounting import Trade
-from botrunner.risk import Counters, Denial
+from botrunner.risk import TENANT_LIMITS, Counters, Denial
 from fleet.events import Event, EventKind
-
-BREACHES = (Denial.MAX_DAILY_LOSS, Denial.MAX_DAILY_TRADES, Denial.MAX_DRAWDOWN)
-"""Denials that mean a limit was reached, not that one entry didn't fit."""
 
 
 def events_of(
-    *, bot_id: int, symbol: str, trades: Sequence[Trade], denial: Denial | None, counters: Counters
+    *,
+    bot_id: int,
+    owner: int,
+    symbol: str,
+    trades: Sequence[Trade],
+    breaches: Sequence[Denial],
+    denial: Denial | None,
+    counters: Counters,
 ) -> Iterator[Event]:
-    """What follows from the trades that a bar changed and from a denied entry."""
+    """What follows from the trades that a bar changed, from limits that came into force and from a denied entry."""
     for trade in trades:
         yield _opened(trade, symbol, bot_id) if trade.is_open else _closed(trade, symbol, bot_id)
-    if denial is not None and denial in BREACHES:
-        yield _breach(bot_id, denial, counters)
+    for breach in breaches:
+        yield _breach(bot_id, breach, counters)
+    if denial in TENANT_LIMITS:
+        yield _tenant_breach(owner, denial, counters)
 
 
 def _opened(trade: Trade, symbol: str, bot_id: int) -> Event:
@@ -43,11 +49,23 @@ def _closed(trade: Trade, symbol: str, bot_id: int) -> Event:
     )
 
 
-def _breach(bot_id: int, denial: Denial, counters: Counters) -> Event:
+def _breach(bot_id: int, limit: Denial, counters: Counters) -> Event:
     return Event(
         kind=EventKind.RISK_BREACH,
-        title=f"No new positions: {denial}",
-        body=f"risk_management.{denial} is reached; open positions are still managed.",
-        facts={"limit": denial, "pnl_today": str(counters.pnl_today)},
-        dedupe_key=f"breach:{bot_id}:{denial}:{counters.day}",
+        title=f"No new positions: {limit}",
+        body=f"risk_management.{limit} is reached; open positions are still managed.",
+        facts={"limit": limit, "pnl_today": str(counters.pnl_today)},
+        dedupe_key=f"breach:{bot_id}:{limit}:{counters.day}",
+    )
+
+
+def _tenant_breach(owner: int, limit: Denial, counters: Counters) -> Event:
+    column = limit.removeprefix("tenant_")
+    return Event(
+        kind=EventKind.RISK_BREACH,
+        title=f"No new positions in any bot: {column} is reached",
+        body=f"tenant_limits.{column} is reached; open positions are still managed.",
+        facts={"limit": limit},
+        # once for all bots of the owner
+        dedupe_key=f"breach:tenant-{owner}:{limit}:{counters.day}",
     )

@@ -19,6 +19,7 @@ from botrunner.accounting import Trade
 from botrunner.brokers.paper import Account, dump, load
 from botrunner.events import events_of
 from botrunner.orders.machine import Fill, Order
+from botrunner.risk import Denial
 from botrunner.trading_bot import BarOutcome, BotState
 from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec
@@ -29,6 +30,7 @@ from fleet.states import TradeStatus
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import BarRecord, Checkpoint, commit_bar, first_checkpoint, load_checkpoint
+from fleet.trading_service.tenants import EntryRequest, reserve_entry
 
 log = get_logger("ledger")
 
@@ -50,17 +52,29 @@ class Ledger:
         run: the claimed run.
         config: for the names in trades.
         exchange: of fills, e.g. `paper-binance`.
+        owner: users.id of the bot's owner. quote_currency: of the market, in which money is counted.
         clock: for waiting between attempts.
         waiting: called before every wait, so that the watchdog sees life.
     """
 
     def __init__(
-        self, *, url: str, run: RunId, config: BotConfig, exchange: str, clock: Clock, waiting: Callable[[], None]
+        self,
+        *,
+        url: str,
+        run: RunId,
+        config: BotConfig,
+        exchange: str,
+        owner: int,
+        quote_currency: str,
+        clock: Clock,
+        waiting: Callable[[], None],
     ) -> None:
         self._url = url
         self._run = run
         self._config = config
         self._exchange = exchange
+        self._owner = owner
+        self._quote_currency = quote_currency
         self._clock = clock
         self._waiting = waiting
         self._connection: psycopg.Connection[Any] | None = None
@@ -112,6 +126,23 @@ class Ledger:
         """
         record = self.record(outcome)
         self._insist(lambda connection: commit_bar(connection, self._run, record))
+
+    def reserve(self, value: Decimal, at: datetime) -> Denial | None:
+        """Take room in the owner's limits for an entry; blocks while the database is away.
+
+        Args:
+            value: of the position, quote currency.
+            at: the decision's time, by the exchange's clock.
+
+        Returns:
+            The limit that forbids it, or None.
+
+        Raises:
+            FencedError: the run is no longer current.
+        """
+        request = EntryRequest(trade_type=self._config.trading_mode, currency=self._quote_currency, value=value, at=at)
+        reached = self._insist(lambda connection: reserve_entry(connection, self._run, request))
+        return None if reached is None else Denial(f"tenant_{reached}")
 
     def record(self, outcome: BarOutcome) -> BarRecord:
         """The rows of a bar."""
@@ -248,6 +279,7 @@ class Ledger:
             "exit_logic_params": logic_params(leave),
             "exit_reason": trade.exit_reason if closed else None,
             "status": TradeStatus.CLOSED if closed else TradeStatus.OPEN,
+            "quote_currency": self._quote_currency,
         }
 
     def _notifications(self, outcome: BarOutcome) -> list[dict[str, Any]]:
@@ -255,7 +287,9 @@ class Ledger:
             bot_id=self._run.bot_id,
             symbol=self._config.symbol,
             trades=outcome.trades,
+            breaches=outcome.breaches,
             denial=outcome.denial,
+            owner=self._owner,
             counters=outcome.account.counters,
         )
         return [self._notification_row(event) for event in (*follows, *outcome.events)]

@@ -5,10 +5,12 @@ Every denial has a stable code, so that logs, events and docs speak of the same 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from enum import StrEnum
+from typing import Any
 
 from botrunner.orders.machine import Side
 from fleet.config.bot import RiskLimits
@@ -27,12 +29,29 @@ class Denial(StrEnum):
     """risk_management.max_daily_loss (quote) was lost this UTC day."""
     MAX_DRAWDOWN = "max_drawdown"
     """Equity is further below its peak than the drawdown limit allows."""
+    STOP_LOSS_GUARD = "stop_loss_guard"
+    """Too many losing stops within the guard's window: a pause follows the last one."""
     COOLDOWN = "cooldown"
     """Fewer than the cooldown's closed bars have passed since the last exit."""
+    TENANT_MAX_OPEN_POSITIONS = "tenant_max_open_positions"
+    """The owner's bots hold as many positions as tenant_limits.max_open_positions allows."""
+    TENANT_MAX_EXPOSURE = "tenant_max_exposure"
+    """With this entry the owner's open positions would be worth more than tenant_limits.max_exposure (quote)."""
+    TENANT_MAX_DAILY_LOSS = "tenant_max_daily_loss"
+    """The owner's bots lost tenant_limits.max_daily_loss (quote) this UTC day."""
     SHORT_NOT_ALLOWED = "short_not_allowed"
     """The strategy wants to sell short, trading.allow_short is off or the broker can't."""
     STOPPING = "stopping"
     """The bot was asked to stop."""
+
+
+BREACHES = (Denial.MAX_DAILY_TRADES, Denial.MAX_DAILY_LOSS, Denial.MAX_DRAWDOWN, Denial.STOP_LOSS_GUARD)
+"""Limits of the bot that stay in force for a while once reached, in the order in which they are named to people."""
+
+TENANT_LIMITS = (Denial.TENANT_MAX_OPEN_POSITIONS, Denial.TENANT_MAX_EXPOSURE, Denial.TENANT_MAX_DAILY_LOSS)
+"""Limits of the bot's owner, over all bots."""
+
+_DAILY = (Denial.MAX_DAILY_TRADES, Denial.MAX_DAILY_LOSS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +79,10 @@ class Market:
         return (price / self.tick).to_integral_value(ROUND_CEILING if up else ROUND_FLOOR) * self.tick
 
 
+STOPS_KEPT = 50
+"""Newest losing stops that the counters remember; a guard can't ask for more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
     """What the limits count; part of the checkpoint, so restarts don't forget.
@@ -69,6 +92,8 @@ class Counters:
         trades_today: entries. pnl_today: realised, net, quote currency.
         peak_equity: highest so far, at closes.
         bars_since_exit: closed bars since the last exit's bar; None before the first exit.
+        stops: when the newest positions were closed with a loss by a stop, oldest first.
+        breached: limits in force at the last bar, so that each breach is told once.
     """
 
     day: date | None = None
@@ -76,6 +101,8 @@ class Counters:
     pnl_today: Decimal = Decimal(0)
     peak_equity: Decimal = Decimal(0)
     bars_since_exit: int | None = None
+    stops: tuple[datetime, ...] = ()
+    breached: tuple[Denial, ...] = ()
 
 
 def counters_at(counters: Counters, *, now: datetime, equity: Decimal) -> Counters:
@@ -84,22 +111,106 @@ def counters_at(counters: Counters, *, now: datetime, equity: Decimal) -> Counte
     counters = replace(counters, peak_equity=max(counters.peak_equity, equity), bars_since_exit=since_exit)
     if counters.day == now.date():
         return counters
-    return replace(counters, day=now.date(), trades_today=0, pnl_today=Decimal(0))
+    lasting = tuple(denial for denial in counters.breached if denial not in _DAILY)
+    return replace(counters, day=now.date(), trades_today=0, pnl_today=Decimal(0), breached=lasting)
 
 
-def entry_denial(limits: RiskLimits, counters: Counters, *, equity: Decimal) -> Denial | None:
-    """The first limit that forbids a new position, or None."""
-    if limits.max_daily_trades is not None and counters.trades_today >= limits.max_daily_trades:
-        return Denial.MAX_DAILY_TRADES
-    if limits.max_daily_loss is not None and -counters.pnl_today >= limits.max_daily_loss:
-        return Denial.MAX_DAILY_LOSS
-    if limits.max_drawdown_pct is not None and counters.peak_equity > 0:
-        drawdown_pct = (counters.peak_equity - equity) / counters.peak_equity * 100
-        if drawdown_pct >= limits.max_drawdown_pct:
-            return Denial.MAX_DRAWDOWN
-    if counters.bars_since_exit is not None and counters.bars_since_exit <= limits.cooldown_bars:
-        return Denial.COOLDOWN if limits.cooldown_bars else None
-    return None
+def counted_entry(counters: Counters) -> Counters:
+    """The counters after a position was opened."""
+    return replace(counters, trades_today=counters.trades_today + 1)
+
+
+def counted_exit(counters: Counters, *, net_pnl: Decimal, reason: str, at: datetime) -> Counters:
+    """The counters after a position was closed.
+
+    Args:
+        counters: before.
+        net_pnl: of the whole trade, quote currency.
+        reason: of the closing order; a loss whose reason speaks of a stop counts for the stop-loss guard, whether
+            the stop was the risk management's or the exit mixin's.
+        at: when it was closed.
+    """
+    stopped_out = net_pnl < 0 and "stop" in reason
+    return replace(
+        counters,
+        pnl_today=counters.pnl_today + net_pnl,
+        bars_since_exit=0,
+        stops=(*counters.stops, at)[-STOPS_KEPT:] if stopped_out else counters.stops,
+    )
+
+
+def dump_counters(counters: Counters) -> dict[str, Any]:
+    """The counters as JSON, for the checkpoint."""
+    return {
+        "day": counters.day.isoformat() if counters.day else None,
+        "trades_today": counters.trades_today,
+        "pnl_today": str(counters.pnl_today),
+        "peak_equity": str(counters.peak_equity),
+        "bars_since_exit": counters.bars_since_exit,
+        "stops": [at.isoformat() for at in counters.stops],
+        "breached": list(counters.breached),
+    }
+
+
+def load_counters(state: Mapping[str, Any]) -> Counters:
+    """The counters of `dump_counters`; what an earlier version didn't count starts from nothing.
+
+    Raises:
+        KeyError, ValueError, TypeError, decimal.InvalidOperation: the checkpoint was damaged.
+    """
+    return Counters(
+        day=datetime.fromisoformat(state["day"]).date() if state["day"] else None,
+        trades_today=int(state["trades_today"]),
+        pnl_today=Decimal(state["pnl_today"]),
+        peak_equity=Decimal(state["peak_equity"]),
+        bars_since_exit=state["bars_since_exit"],
+        stops=tuple(datetime.fromisoformat(at) for at in state.get("stops", ())),
+        breached=tuple(Denial(name) for name in state.get("breached", ())),
+    )
+
+
+def in_force(
+    limits: RiskLimits, counters: Counters, *, equity: Decimal, now: datetime, interval: timedelta
+) -> tuple[Denial, ...]:
+    """The limits that have been reached and forbid new positions for the time being.
+
+    Args:
+        limits: of the config, as they are now.
+        counters: at this bar's close.
+        equity: at this bar's close, quote currency.
+        now: the bar's close. interval: a bar's length, the unit of the guard's window.
+    """
+    reached = {
+        Denial.MAX_DAILY_TRADES: limits.max_daily_trades is not None
+        and counters.trades_today >= limits.max_daily_trades,
+        Denial.MAX_DAILY_LOSS: limits.max_daily_loss is not None and -counters.pnl_today >= limits.max_daily_loss,
+        Denial.MAX_DRAWDOWN: _drawdown_reached(limits, counters, equity),
+        Denial.STOP_LOSS_GUARD: _guarded(limits, counters, now, interval),
+    }
+    return tuple(denial for denial in BREACHES if reached[denial])
+
+
+def _drawdown_reached(limits: RiskLimits, counters: Counters, equity: Decimal) -> bool:
+    if limits.max_drawdown_pct is None or counters.peak_equity <= 0:
+        return False
+    return (counters.peak_equity - equity) / counters.peak_equity * 100 >= limits.max_drawdown_pct
+
+
+def _guarded(limits: RiskLimits, counters: Counters, now: datetime, interval: timedelta) -> bool:
+    """Whether the newest `max_stops` stops lie within the window, and the pause after the last isn't over."""
+    guard = limits.stop_loss_guard
+    if guard is None or len(counters.stops) < guard.max_stops:
+        return False
+    first, last = counters.stops[-guard.max_stops], counters.stops[-1]
+    return last - first <= guard.within_bars * interval and now - last < guard.pause_bars * interval
+
+
+def entry_denial(limits: RiskLimits, counters: Counters, *, reached: Sequence[Denial]) -> Denial | None:
+    """The first reason that forbids a new position at this bar, or None. `reached`: what is `in_force`."""
+    if reached:
+        return reached[0]
+    cooling = counters.bars_since_exit is not None and counters.bars_since_exit <= limits.cooldown_bars
+    return Denial.COOLDOWN if cooling and limits.cooldown_bars else None
 
 
 def entry_quantity(
@@ -116,7 +227,8 @@ def entry_quantity(
 
     Args:
         market: rounding and minimums.
-        limits: caps the position's value.
+        limits: caps of the position's value: max_position_size, max_exposure (a fraction of the equity), and
+            max_portfolio_risk_pct (what may be lost at the stop loss, in percent of the equity).
         price: expected fill price, slippage included.
         equity: of the account, quote. cash: free quote currency, which must also pay the fee.
         fraction: of equity to put in, 0 to 1.
@@ -125,6 +237,12 @@ def entry_quantity(
     budget = min(equity * fraction, cash / (1 + fee_rate))
     if limits.max_position_size is not None:
         budget = min(budget, limits.max_position_size)
+    if limits.max_exposure is not None:
+        budget = min(budget, equity * limits.max_exposure)
+    if limits.max_portfolio_risk_pct is not None and limits.stop_loss_pct is not None:
+        # what a position of this value loses at its stop, both fees included
+        loss_rate = limits.stop_loss_pct / 100 + fee_rate * (2 - limits.stop_loss_pct / 100)
+        budget = min(budget, equity * limits.max_portfolio_risk_pct / 100 / loss_rate)
     quantity = market.round_quantity(max(budget, Decimal(0)) / price)
     if quantity <= 0 or quantity < market.min_quantity:
         return Denial.BELOW_MIN_QUANTITY

@@ -10,6 +10,8 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Protocol
 
 import backtrader as bt
@@ -21,7 +23,7 @@ from botrunner.feeds.candles import Candle, anchor_ms, block_end_ms
 from botrunner.feeds.source import CandleSource
 from botrunner.fence import Fence, Progress, StopSwitch
 from botrunner.memory import return_free_memory
-from botrunner.risk import Market
+from botrunner.risk import Denial, Market
 from botrunner.strategies.base import StrategyHost
 from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
 from fleet.clock import Clock
@@ -52,6 +54,9 @@ class BarLedger(Protocol):
 
     def commit(self, outcome: BarOutcome) -> None:
         """Make a bar durable."""
+
+    def reserve(self, value: Decimal, at: datetime) -> Denial | None:
+        """Take room in the owner's limits for an entry, or say which one forbids it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +130,7 @@ class StrategyInstance(StrategyHost):
             state=state,
             commit=self._commit,
             may_enter=lambda: not self._parts.stop.asked,
+            reserve=self._parts.ledger.reserve,
         )
         if self._config.on_stop is OnStop.WAIT_FLAT:
             self._parts.stop.be_patient_while(lambda: self._bot.in_market)

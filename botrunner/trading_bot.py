@@ -22,7 +22,7 @@ from botrunner.brokers.paper import Account, Executed, acknowledged, execute
 from botrunner.feeds.candles import Candle
 from botrunner.orders.ids import Leg, client_order_id
 from botrunner.orders.machine import Fill, Order, OrderType, Side, moved
-from botrunner.risk import Denial, Market, counters_at, entry_denial, entry_quantity, protection
+from botrunner.risk import Denial, Market, counters_at, entry_denial, entry_quantity, in_force, protection
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from fleet.config import BotConfig, FillPrice
 from fleet.events import Event
@@ -54,6 +54,7 @@ class BarOutcome:
         bar_at: this bar's open time; equal to `follows` for what happens between bars (flatten on stop).
         trades: trades that changed, open or closed, oldest first.
         denial: why a wanted entry wasn't made.
+        breaches: limits that came into force at this bar.
         candle: this bar's; None for what happens between bars.
         events: what a person may be told, beyond what follows from trades and denial.
     """
@@ -69,6 +70,7 @@ class BarOutcome:
     trades: tuple[Trade, ...] = ()
     signal: Signal | None = None
     denial: Denial | None = None
+    breaches: tuple[Denial, ...] = ()
     candle: Candle | None = None
     events: tuple[Event, ...] = ()
 
@@ -119,6 +121,8 @@ class BaseTradingBot:
         state: where to go on.
         commit: makes an outcome durable; returns only when it is. Raises FencedError to end the run.
         may_enter: False once no new position may be opened (stopping).
+        reserve: takes room in the owner's limits for an entry of this value (quote) decided at this time, or says
+            which limit forbids it; asked last, when nothing else does.
     """
 
     def __init__(
@@ -130,6 +134,7 @@ class BaseTradingBot:
         state: BotState,
         commit: Callable[[BarOutcome], None],
         may_enter: Callable[[], bool] = lambda: True,
+        reserve: Callable[[Decimal, datetime], Denial | None] = lambda _value, _at: None,
     ) -> None:
         self.state = state
         self._bot_id = bot_id
@@ -137,6 +142,7 @@ class BaseTradingBot:
         self._market = market
         self._commit = commit
         self._may_enter = may_enter
+        self._reserve = reserve
         self._interval = timedelta(seconds=config.interval_s)
         self._rules = PaperRules(
             fee_rate=config.commission_rate, slippage=config.slippage, fill_price=config.fill_price
@@ -168,6 +174,7 @@ class BaseTradingBot:
         bar.account = _aged(bar.account, candle, closes_at=candle.open_at + self._interval)
         signal = strategy.decide(position_of(bar.account)) if ready else None
         denial = self._follow(bar, candle, signal, strategy) if signal else None
+        breaches = self._note_breaches(bar, candle)
         outcome = BarOutcome(
             follows=self.state.last_bar_at,
             bar_at=candle.open_at,
@@ -181,6 +188,7 @@ class BaseTradingBot:
             signal=signal,
             denial=denial,
             candle=candle,
+            breaches=breaches,
         )
         self._conclude(outcome)
         return outcome
@@ -270,18 +278,39 @@ class BaseTradingBot:
         if side is Side.SELL and not self._config.allow_short:
             return Denial.SHORT_NOT_ALLOWED
         equity = bar.account.equity(candle.close)
-        denial = entry_denial(self._config.risk, bar.account.counters, equity=equity)
+        denial = entry_denial(self._config.risk, bar.account.counters, reached=self._in_force(bar, candle))
         if denial:
             return denial
-        return entry_quantity(
+        price = market_price(candle.close, side=side, rules=self._rules, market=self._market)
+        quantity = entry_quantity(
             market=self._market,
             limits=self._config.risk,
-            price=market_price(candle.close, side=side, rules=self._rules, market=self._market),
+            price=price,
             equity=equity,
             cash=bar.account.cash,
             fraction=self._config.position_fraction,
             fee_rate=self._rules.fee_rate,
         )
+        if isinstance(quantity, Denial):
+            return quantity
+        return self._reserve(quantity * price, candle.open_at + self._interval) or quantity
+
+    def _in_force(self, bar: _Bar, candle: Candle) -> tuple[Denial, ...]:
+        return in_force(
+            self._config.risk,
+            bar.account.counters,
+            equity=bar.account.equity(candle.close),
+            now=candle.open_at + self._interval,
+            interval=self._interval,
+        )
+
+    def _note_breaches(self, bar: _Bar, candle: Candle) -> tuple[Denial, ...]:
+        """The limits that weren't in force at the bar before; a limit is told about when it is reached, not when it
+        first gets in the way."""
+        before, reached = bar.account.counters.breached, self._in_force(bar, candle)
+        if reached != before:
+            bar.account = replace(bar.account, counters=replace(bar.account.counters, breached=reached))
+        return tuple(denial for denial in reached if denial not in before)
 
     def _send(self, bar: _Bar, order: Order, candle: Candle, strategy: DecidesOnBars) -> None:
         if self._rules.fill_price is FillPrice.NEXT_OPEN:

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import bots, config, db, strategies
+from cli import bots, config, db, limits, strategies
 from fleet import __version__
 from fleet.errors import BotfleetError
 from fleet.log import configure_logging
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(bots.app, name="bots")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
+app.add_typer(limits.app, name="limits")
 app.add_typer(strategies.app, name="strategies")
 
 

@@ -251,11 +251,13 @@ trading_trades = Table(
     Column("extra_metadata", JSONB),
     _now(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("quote_currency", Text),
     UniqueConstraint("bot_id", "entry_order_id"),
     CheckConstraint(_in("status", TradeStatus), name="status"),
     CheckConstraint("direction IN ('long', 'short')", name="direction"),
     CheckConstraint("trade_type IN ('paper', 'live')", name="trade_type"),
     Index(None, "bot_id", "entry_time"),
+    Index(None, "bot_id", "exit_time"),
     comment="Round trips, derived from fills and reproducible from them",
 )
 
@@ -316,6 +318,32 @@ trading_notifications = Table(
     Index(None, "bot_id", "created_at"),
     Index("trading_notifications_pending_idx", "next_attempt_at", postgresql_where=text("state = 'pending'")),
     comment="Outbox and history of everything a person may be told",
+)
+
+tenant_limits = Table(
+    "tenant_limits",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False, primary_key=True),
+    Column("trade_type", Text, nullable=False, primary_key=True),
+    Column("currency", Text, nullable=False, primary_key=True),
+    Column("max_exposure", MONEY),
+    Column("max_open_positions", Integer),
+    Column("max_daily_loss", MONEY),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("trade_type IN ('paper', 'live')", name="trade_type"),
+    CheckConstraint("max_exposure > 0 AND max_open_positions >= 0 AND max_daily_loss > 0", name="sense"),
+    comment="What all bots of an owner together may do, by kind of money; changed by hand, read at each entry",
+)
+
+tenant_reservations = Table(
+    "tenant_reservations",
+    metadata,
+    _bot_id(primary_key=True),
+    Column("trade_type", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount", MONEY, nullable=False),
+    _moment("reserved_at", nullable=False),
+    comment="Room in the tenant's limits that an entry has taken and that is no position yet",
 )
 
 broker_accounts = Table(

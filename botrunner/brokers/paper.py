@@ -16,7 +16,7 @@ from botrunner.accounting import Trade, apply_fill, cash_flow
 from botrunner.brokers.matching import PaperRules, fee
 from botrunner.orders.ids import Leg
 from botrunner.orders.machine import Fill, Order, OrderType, Side, filled, moved
-from botrunner.risk import Counters, Market
+from botrunner.risk import Counters, Market, counted_entry, counted_exit, dump_counters, load_counters
 from fleet.states import OrderState
 
 
@@ -92,10 +92,10 @@ def execute(
 
 def _counted(counters: Counters, trade: Trade, *, opened: bool) -> Counters:
     if opened:
-        return replace(counters, trades_today=counters.trades_today + 1)
-    if trade.is_open:
+        return counted_entry(counters)
+    if trade.is_open or trade.exit_at is None:
         return counters
-    return replace(counters, pnl_today=counters.pnl_today + trade.net_pnl, bars_since_exit=0)
+    return counted_exit(counters, net_pnl=trade.net_pnl, reason=trade.exit_reason or "", at=trade.exit_at)
 
 
 def acknowledged(order: Order) -> Order:
@@ -108,20 +108,13 @@ def acknowledged(order: Order) -> Order:
 
 def dump(account: Account) -> dict[str, Any]:
     """The account as JSON: Decimals as strings, times as ISO 8601, so that `load` gives an equal value."""
-    counters = account.counters
     return {
         "cash": str(account.cash),
         "trade": _dump_trade(account.trade) if account.trade else None,
         "best_price": _text(account.best_price),
         "bars_held": account.bars_held,
         "waiting": [_dump_order(order) for order in account.waiting],
-        "counters": {
-            "day": counters.day.isoformat() if counters.day else None,
-            "trades_today": counters.trades_today,
-            "pnl_today": str(counters.pnl_today),
-            "peak_equity": str(counters.peak_equity),
-            "bars_since_exit": counters.bars_since_exit,
-        },
+        "counters": dump_counters(account.counters),
         "total_pnl": str(account.total_pnl),
     }
 
@@ -132,20 +125,13 @@ def load(state: Mapping[str, Any]) -> Account:
     Raises:
         KeyError, ValueError, TypeError, decimal.InvalidOperation: the checkpoint was damaged.
     """
-    counters = state["counters"]
     return Account(
         cash=Decimal(state["cash"]),
         trade=_load_trade(state["trade"]) if state["trade"] else None,
         best_price=_decimal(state["best_price"]),
         bars_held=int(state["bars_held"]),
         waiting=tuple(_load_order(order) for order in state["waiting"]),
-        counters=Counters(
-            day=datetime.fromisoformat(counters["day"]).date() if counters["day"] else None,
-            trades_today=int(counters["trades_today"]),
-            pnl_today=Decimal(counters["pnl_today"]),
-            peak_equity=Decimal(counters["peak_equity"]),
-            bars_since_exit=counters["bars_since_exit"],
-        ),
+        counters=load_counters(state["counters"]),
         total_pnl=Decimal(state["total_pnl"]),
     )
 

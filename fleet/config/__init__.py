@@ -6,7 +6,7 @@ and its path. No I/O and no Backtrader: the controller validates with exactly th
 
 from __future__ import annotations
 
-from fleet.config.bot import BotConfig, CustomParameters, LogicSpec, RiskLimits, StrategyParameters
+from fleet.config.bot import BotConfig, CustomParameters, LogicSpec, RiskLimits, StopLossGuard, StrategyParameters
 from fleet.config.document import FillPrice, NotificationsSection, OnStop
 from fleet.config.errors import ConfigError, ConfigInvalid
 from fleet.config.extras import NO_EXTRAS, ExtraNames
@@ -27,6 +27,7 @@ __all__ = [
     "NotificationsSection",
     "OnStop",
     "RiskLimits",
+    "StopLossGuard",
     "StrategyParameters",
     "hot_fields",
     "json_schema",

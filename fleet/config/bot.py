@@ -40,6 +40,18 @@ class CustomParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class StopLossGuard:
+    """A pause after a series of losing stops."""
+
+    max_stops: int
+    """Positions closed with a loss by a stop ..."""
+    within_bars: int
+    """... from the first to the last of them at most so many bars apart ..."""
+    pause_bars: int
+    """... forbid new positions for so many bars after the last one."""
+
+
+@dataclass(frozen=True, slots=True)
 class RiskLimits:
     """Limits enforced outside the strategy; None is no limit. Percentages as written: 3 is 3 %."""
 
@@ -57,6 +69,11 @@ class RiskLimits:
     """Percent below the highest equity, after which there are no entries."""
     cooldown_bars: int = 0
     """Closed bars after an exit without an entry."""
+    max_exposure: Decimal | None = None
+    """Largest value of a position as a fraction of the equity."""
+    max_portfolio_risk_pct: Decimal | None = None
+    """Percent of the equity that a position may lose at its stop loss."""
+    stop_loss_guard: StopLossGuard | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,9 +152,21 @@ class TradingSection(Section):
     order_type: Literal["market"] = Field("market", description="This version sends market orders.")
     allow_short: bool = Field(False, description="Whether short signals may be followed.")
     max_drawdown_pct: LossPercent | None = Field(None, description="Other place for risk_management.max_drawdown_pct.")
-    max_exposure: Fraction | None = Field(None, description="Not enforced yet: fraction of the equity.")
+    max_exposure: Fraction | None = Field(None, description="Other place for risk_management.max_exposure.")
     on_stop: Literal["hold", "flatten", "wait_flat"] = Field(
         "hold", description="What a stop does with an open position."
+    )
+
+
+class StopLossGuardSection(Section):
+    """`risk_management.stop_loss_guard`: a pause after a series of losing stops."""
+
+    max_stops: Annotated[Whole, Field(ge=1, le=50)] = Field(3, description="Losing stops that set the pause off.")
+    within_bars: Annotated[Whole, Field(ge=1, le=100_000)] = Field(
+        48, description="Bars between the first and the last of them, at most."
+    )
+    pause_bars: Annotated[Whole, Field(ge=1, le=100_000)] = Field(
+        24, description="Bars after the last one without a new position."
     )
 
 
@@ -173,7 +185,11 @@ class RiskSection(Section):
     max_drawdown_pct: LossPercent | None = Field(
         None, description="Percent below the highest equity, after which no new position is opened."
     )
-    max_portfolio_risk: GainPercent | None = Field(None, description="Not enforced yet: percent of equity.")
+    max_exposure: Fraction | None = Field(None, description="Largest position as a fraction of the equity.")
+    max_portfolio_risk: LossPercent | None = Field(
+        None, description="Percent of the equity that a position may lose at its stop loss; needs stop_loss_pct."
+    )
+    stop_loss_guard: StopLossGuardSection | None = Field(None, description="Pause after a series of losing stops.")
     cooldown_bars: Annotated[Whole, Field(ge=0, le=10_000)] = Field(
         0, description="Closed bars after an exit without a new entry."
     )
@@ -221,8 +237,6 @@ NOT_IN_EFFECT: Mapping[str, str] = {
     "broker.paper_trading_config.max_latency_ms": "isn't simulated yet",
     "broker.paper_trading_config.partial_fill_probability": "isn't simulated yet",
     "broker.paper_trading_config.reject_probability": "isn't simulated yet",
-    "trading.max_exposure": "isn't enforced yet",
-    "risk_management.max_portfolio_risk": "isn't enforced yet",
     "strategy.parameters.entry_logic.indicators": "is ignored: mixins bring their own indicators",
     "strategy.parameters.exit_logic.indicators": "is ignored: mixins bring their own indicators",
 }

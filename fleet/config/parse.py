@@ -23,6 +23,7 @@ from fleet.config.bot import (
     CustomParameters,
     LogicSpec,
     RiskLimits,
+    StopLossGuard,
     StrategyParameters,
 )
 from fleet.config.document import (
@@ -30,6 +31,7 @@ from fleet.config.document import (
     ConfigDocument,
     CustomSection,
     PositionSize,
+    StopLossGuardSection,
     StrategySection,
 )
 from fleet.config.errors import MAX_REPORTED, ConfigError, ConfigInvalid
@@ -124,9 +126,16 @@ def _assembled(tree: Tree, document: ConfigDocument, parameters: Parameters) -> 
             max_daily_trades=risk.max_daily_trades,
             max_drawdown_pct=risk.max_drawdown_pct or document.trading.max_drawdown_pct,
             cooldown_bars=risk.cooldown_bars,
+            max_exposure=risk.max_exposure or document.trading.max_exposure,
+            max_portfolio_risk_pct=risk.max_portfolio_risk,
+            stop_loss_guard=_guard(risk.stop_loss_guard),
         ),
         notices=tuple(f"{path} {why}" for path, why in NOT_IN_EFFECT.items() if value_at(tree, path) is not None),
     )
+
+
+def _guard(section: StopLossGuardSection | None) -> StopLossGuard | None:
+    return None if section is None else StopLossGuard(**section.model_dump())
 
 
 def _position_fraction(tree: Tree, document: ConfigDocument) -> Decimal:

@@ -24,6 +24,7 @@ SAME_VALUE = (
     ("broker.cash", "broker.initial_balance"),
     ("broker.paper_trading_config.commission_rate", "broker.commission"),
     ("risk_management.max_drawdown_pct", "trading.max_drawdown_pct"),
+    ("risk_management.max_exposure", "trading.max_exposure"),
     ("id", "bot_id"),
 )
 """Two places for one value. The first is the one to use; both with different values is an error."""
@@ -52,6 +53,12 @@ def cross_errors(tree: Tree, *, brokers: frozenset[str], bars_needed: int) -> It
     risk = value_at(tree, "risk_management")
     if isinstance(risk, dict) and risk.get("trailing_stop") is True and risk.get("trailing_stop_pct") is None:
         yield ConfigError("risk_management.trailing_stop_pct", "is required with trailing_stop")
+    if isinstance(risk, dict) and risk.get("max_portfolio_risk") is not None and risk.get("stop_loss_pct") is None:
+        yield ConfigError(
+            "risk_management.stop_loss_pct",
+            "is required with max_portfolio_risk",
+            "the risk of a position is what it loses at its stop",
+        )
 
 
 def _live(tree: Tree) -> Iterator[ConfigError]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -109,8 +109,11 @@ def _keys_at(model: type[BaseModel], loc: Sequence[str | int], spelling: Mapping
     current = model
     for part in loc:
         field = current.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+        # an optional section is a union with None
+        inner = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        models = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if len(models) != 1:
             return []
-        current = field.annotation
+        [current] = models
     names = list(current.model_fields)
     return [spelling.get(name, name) for name in names] if not loc else names

@@ -127,12 +127,12 @@ _TRADE = """
     INSERT INTO trading_trades (bot_id, position_id, trade_type, strategy_name, symbol, interval, direction,
         entry_order_id, exit_order_id, signal_at, entry_time, exit_time, entry_price, exit_price, entry_value,
         exit_value, size, commission, gross_pnl, net_pnl, pnl_percentage, entry_logic_name, entry_logic_params,
-        exit_logic_name, exit_logic_params, exit_reason, status)
+        exit_logic_name, exit_logic_params, exit_reason, status, quote_currency)
     VALUES (%(bot_id)s, %(position_id)s, %(trade_type)s, %(strategy_name)s, %(symbol)s, %(interval)s, %(direction)s,
         %(entry_order_id)s, %(exit_order_id)s, %(signal_at)s, %(entry_time)s, %(exit_time)s, %(entry_price)s,
         %(exit_price)s, %(entry_value)s, %(exit_value)s, %(size)s, %(commission)s, %(gross_pnl)s, %(net_pnl)s,
         %(pnl_percentage)s, %(entry_logic_name)s, %(entry_logic_params)s, %(exit_logic_name)s, %(exit_logic_params)s,
-        %(exit_reason)s, %(status)s)
+        %(exit_reason)s, %(status)s, %(quote_currency)s)
     ON CONFLICT (bot_id, entry_order_id) DO UPDATE
     SET exit_order_id = EXCLUDED.exit_order_id, exit_time = EXCLUDED.exit_time, exit_price = EXCLUDED.exit_price,
         entry_price = EXCLUDED.entry_price, entry_value = EXCLUDED.entry_value, exit_value = EXCLUDED.exit_value,
@@ -147,6 +147,13 @@ _NOTIFY = """
         %(state)s
     FROM trading_bots b WHERE b.id = %(bot_id)s
     ON CONFLICT (dedupe_key) DO NOTHING
+"""
+
+
+_SETTLE = """
+    DELETE FROM tenant_reservations WHERE bot_id = %(bot_id)s AND NOT EXISTS (
+        SELECT FROM trading_orders WHERE bot_id = %(bot_id)s AND leg = 'entry'
+        AND state NOT IN ('filled', 'canceled', 'rejected', 'expired'))
 """
 
 
@@ -167,7 +174,7 @@ def first_checkpoint(connection: psycopg.Connection[Any], run: RunId, checkpoint
         FencedError: the run isn't current. DatabaseAway: no answer.
     """
     with database_errors(), connection.transaction():
-        _require_current(connection, run)
+        require_current(connection, run)
         connection.execute(_FIRST, _checkpoint_values(run, checkpoint))
     stored = load_checkpoint(connection, run.bot_id)
     assert stored is not None
@@ -183,7 +190,7 @@ def commit_bar(connection: psycopg.Connection[Any], run: RunId, record: BarRecor
         DatabaseAway: no answer; whether it was committed is unknown.
     """
     with database_errors(), connection.transaction():
-        _require_current(connection, run)
+        require_current(connection, run)
         values = {**_checkpoint_values(run, record.checkpoint), "expected": record.expected_last_bar_at}
         if _committed_before(connection, run, record):
             return
@@ -194,7 +201,12 @@ def commit_bar(connection: psycopg.Connection[Any], run: RunId, record: BarRecor
         _write_rows(connection, run, record)
 
 
-def _require_current(connection: psycopg.Connection[Any], run: RunId) -> None:
+def require_current(connection: psycopg.Connection[Any], run: RunId) -> None:
+    """Lock the run's row until the transaction ends.
+
+    Raises:
+        FencedError: it isn't this process's any more.
+    """
     key = {"bot_id": run.bot_id, "epoch": run.epoch, "token": run.token}
     if connection.execute(_LOCK_RUN, key).rowcount != 1:
         raise FencedError(f"run {run.epoch} of bot {run.bot_id} is no longer current")
@@ -233,6 +245,9 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
         written = connection.execute(_POSITION, {**position, **key}).fetchone()
         assert written is not None
         connection.execute(_TRADE, {**_with_json(position["trade"]), **key, "position_id": written[0]})
+    if record.orders:
+        # what the entry has become counts from here on, in the same transaction
+        connection.execute(_SETTLE, key)
     for notification in record.notifications:
         connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
 

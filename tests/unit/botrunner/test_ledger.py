@@ -53,7 +53,14 @@ def config(symbol: str = "ETHBTC", leave: str = "TimeBasedExitMixin", **sections
 
 def ledger(made: BotConfig) -> Ledger:
     return Ledger(
-        url="", run=RunId(7, 1, "t"), config=made, exchange="paper-binance", clock=FakeClock(), waiting=lambda: None
+        url="",
+        run=RunId(7, 1, "t"),
+        config=made,
+        exchange="paper-binance",
+        owner=1,
+        quote_currency="BTC",
+        clock=FakeClock(),
+        waiting=lambda: None,
     )
 
 
@@ -144,9 +151,10 @@ def test_a_damaged_checkpoint_says_so(broken: dict[str, Any]) -> None:
         ({"trades": (CLOSED,)}, {}, ["position_closed"]),
         ({"trades": (CLOSED,)}, {"position_closed": False}, []),
         ({"trades": (CLOSED, TRADE)}, {}, ["position_closed", "position_opened"]),
-        ({"denial": Denial.MAX_DAILY_LOSS}, {}, ["risk_breach"]),
-        ({"denial": Denial.MAX_DAILY_LOSS}, {"risk_alerts": False}, []),
+        ({"breaches": (Denial.MAX_DAILY_LOSS,)}, {}, ["risk_breach"]),
+        ({"breaches": (Denial.MAX_DAILY_LOSS,)}, {"risk_alerts": False}, []),
         ({"denial": Denial.BELOW_MIN_NOTIONAL}, {}, []),
+        ({"denial": Denial.TENANT_MAX_EXPOSURE}, {}, ["risk_breach"]),
     ],
 )
 def test_notifications(changes: dict[str, Any], switches: dict[str, bool], kinds: list[str]) -> None:

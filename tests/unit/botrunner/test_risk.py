@@ -1,4 +1,5 @@
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -6,8 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from botrunner.orders.machine import Side
-from botrunner.risk import Counters, Denial, Market, counters_at, entry_denial, entry_quantity, protection
-from fleet.config import RiskLimits
+from botrunner.risk import (
+    Counters,
+    Denial,
+    Market,
+    counted_exit,
+    counters_at,
+    dump_counters,
+    entry_denial,
+    entry_quantity,
+    in_force,
+    load_counters,
+    protection,
+)
+from fleet.config import RiskLimits, StopLossGuard
 
 D = Decimal
 MARKET = Market(
@@ -15,6 +28,7 @@ MARKET = Market(
     min_notional=D("0.0001"),
 )  # fmt: skip
 NOW = datetime(2018, 1, 10, 12, tzinfo=UTC)
+FIVE_MINUTES = timedelta(minutes=5)
 
 
 def quantity(**changes: object) -> Decimal | Denial:
@@ -32,6 +46,12 @@ def quantity(**changes: object) -> Decimal | Denial:
         pytest.param({"limits": RiskLimits(max_position_size=D("0.5"))}, D(5), id="capped by value"),
         pytest.param({"fraction": D(1)}, D("99.9000"), id="the fee must be paid too: 10 / 1.001 / 0.1, rounded down"),
         pytest.param({"cash": D("0.2")}, D("1.9980"), id="only free cash"),
+        pytest.param({"limits": RiskLimits(max_exposure=D("0.05"))}, D(5), id="a twentieth of the equity"),
+        pytest.param(
+            {"limits": RiskLimits(max_portfolio_risk_pct=D(1), stop_loss_pct=D(20)), "fee_rate": D(0)},
+            D(5),
+            id="a fifth of 0.5 BTC is a hundredth of 10 BTC",
+        ),
         pytest.param({"equity": D("0.0005")}, Denial.BELOW_MIN_NOTIONAL, id="too small a value"),
         pytest.param({"equity": D("0.00000001")}, Denial.BELOW_MIN_QUANTITY, id="rounds to nothing"),
         pytest.param({"cash": D(-1)}, Denial.BELOW_MIN_QUANTITY, id="no cash at all"),
@@ -74,7 +94,78 @@ def test_an_entry_is_always_affordable_and_on_the_step(price: Decimal, cash: Dec
     ],
 )
 def test_entry_denial(limits: RiskLimits, counters: Counters, expected: Denial | None) -> None:
-    assert entry_denial(limits, counters, equity=D(100)) is expected
+    reached = in_force(limits, counters, equity=D(100), now=NOW, interval=FIVE_MINUTES)
+    assert entry_denial(limits, counters, reached=reached) is expected
+
+
+def ago(*bars: int) -> tuple[datetime, ...]:
+    return tuple(NOW - back * FIVE_MINUTES for back in bars)
+
+
+@pytest.mark.parametrize(
+    ("stops", "guarded"),
+    [
+        pytest.param((), False, id="no stops"),
+        pytest.param(ago(9, 1), False, id="one too few"),
+        pytest.param(ago(11, 5, 1), True, id="three within ten bars"),
+        pytest.param(ago(12, 5, 1), False, id="three within eleven bars"),
+        pytest.param(ago(50, 11, 5, 1), True, id="older ones don't matter"),
+        pytest.param(ago(13, 7, 5), True, id="the last bar of the pause"),
+        pytest.param(ago(14, 7, 6), False, id="the pause is over"),
+    ],
+)
+def test_stop_loss_guard(stops: tuple[datetime, ...], guarded: bool) -> None:
+    limits = RiskLimits(stop_loss_guard=StopLossGuard(max_stops=3, within_bars=10, pause_bars=6))
+    found = in_force(limits, Counters(stops=stops), equity=D(1), now=NOW, interval=FIVE_MINUTES)
+    assert found == ((Denial.STOP_LOSS_GUARD,) if guarded else ())
+
+
+@pytest.mark.parametrize(
+    ("net_pnl", "reason", "counts"),
+    [(-1, "stop_loss", True), (-1, "atr_stop", True), (1, "trailing_stop", False), (-1, "time", False)],
+)
+def test_only_losing_stops_count_for_the_guard(net_pnl: int, reason: str, counts: bool) -> None:
+    after = counted_exit(Counters(pnl_today=D(5)), net_pnl=D(net_pnl), reason=reason, at=NOW)
+    assert after.stops == ((NOW,) if counts else ())
+    assert (after.pnl_today, after.bars_since_exit) == (5 + net_pnl, 0)
+
+
+def test_counters_remember_a_bounded_number_of_stops() -> None:
+    counters = Counters()
+    for number in range(60):
+        counters = counted_exit(counters, net_pnl=D(-1), reason="stop_loss", at=NOW + number * FIVE_MINUTES)
+    assert len(counters.stops) == 50
+    assert counters.stops[-1] == NOW + 59 * FIVE_MINUTES
+
+
+def test_counters_survive_the_checkpoint() -> None:
+    counters = Counters(
+        day=NOW.date(), trades_today=3, pnl_today=D("-7.1"), peak_equity=D("50.00000001"), bars_since_exit=1,
+        stops=ago(2, 1), breached=(Denial.MAX_DRAWDOWN,),
+    )  # fmt: skip
+    assert load_counters(json.loads(json.dumps(dump_counters(counters)))) == counters
+    assert load_counters(json.loads(json.dumps(dump_counters(Counters())))) == Counters()
+
+
+def test_counters_of_an_earlier_version_can_be_read() -> None:
+    old = dump_counters(Counters(trades_today=2))
+    del old["stops"], old["breached"]
+    assert load_counters(old) == Counters(trades_today=2)
+
+
+@given(
+    st.decimals("0.1", "50", places=1), st.decimals("0.1", "90", places=1), st.decimals("0", "0.01", places=4),
+    st.decimals("10", "10000", places=2),
+)  # fmt: skip
+def test_a_position_loses_at_its_stop_no_more_than_the_portfolio_risk(
+    risk: Decimal, stop: Decimal, fee: Decimal, equity: Decimal
+) -> None:
+    limits = RiskLimits(max_portfolio_risk_pct=risk, stop_loss_pct=stop)
+    size = quantity(limits=limits, equity=equity, cash=equity, fraction=D(1), fee_rate=fee)
+    if isinstance(size, Decimal):
+        entry = size * D("0.1")
+        leave = entry * (1 - stop / 100)
+        assert entry - leave + fee * (entry + leave) <= equity * risk / 100
 
 
 def test_daily_counters_follow_the_utc_day_and_the_peak_stays() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -155,6 +155,9 @@ class MemoryLedger:
     def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
         self.store.checkpoint = (dump(state.account), state.last_bar_at, state.last_close, 0, strategy_state)
         return state, strategy_state
+
+    def reserve(self, value: Decimal, at: datetime) -> None:
+        """No limits of the owner."""
 
     def commit(self, outcome: BarOutcome) -> None:
         self.commits += 1

@@ -17,6 +17,7 @@ from fleet.config import (
     LogicSpec,
     OnStop,
     RiskLimits,
+    StopLossGuard,
     parse_config,
     validate_config,
     validate_strategy,
@@ -261,8 +262,24 @@ def test_errors_are_counted_beyond_fifty(minimal: dict[str, Any]) -> None:
 
 
 def test_keys_without_effect_are_named(minimal: dict[str, Any]) -> None:
-    config = parse_config(put(minimal, "risk_management.max_portfolio_risk", 5))
-    assert config.notices == ("risk_management.max_portfolio_risk isn't enforced yet",)
+    config = parse_config(put(minimal, "broker.paper_trading_config.mode", "realistic"))
+    assert config.notices == ("broker.paper_trading_config.mode has no meaning here",)
+
+
+def test_portfolio_risk_needs_a_stop(minimal: dict[str, Any]) -> None:
+    put(minimal, "risk_management.max_portfolio_risk", 5)
+    [error] = validate_config(minimal)
+    assert (error.path, error.message) == ("risk_management.stop_loss_pct", "is required with max_portfolio_risk")
+    put(minimal, "risk_management.stop_loss_pct", 3)
+    assert parse_config(minimal).risk.max_portfolio_risk_pct == 5
+
+
+def test_stop_loss_guard(minimal: dict[str, Any]) -> None:
+    put(minimal, "risk_management.stop_loss_guard", {"max_stops": 2})
+    assert parse_config(minimal).risk.stop_loss_guard == StopLossGuard(max_stops=2, within_bars=48, pause_bars=24)
+    put(minimal, "risk_management.stop_loss_guard", {"max_stop": 2})
+    [error] = validate_config(minimal)
+    assert (error.path, error.hint) == ("risk_management.stop_loss_guard.max_stop", "did you mean max_stops?")
 
 
 class Knobs(BaseModel):
