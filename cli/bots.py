@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.database import database
+from cli.names import extra_names
 from cli.output import Output, Row, age, number, plain, show
 from fleet.config import ConfigInvalid, parse_config
 from fleet.errors import PermanentError
@@ -188,6 +189,6 @@ def _problems(source: str, document: Any) -> Iterator[str]:
     if not isinstance(document.get("enabled", False), bool):
         yield f"{source}: enabled must be true or false"
     try:
-        parse_config(document.get("config"))
+        parse_config(document.get("config"), extra_names=extra_names())
     except ConfigInvalid as error:
         yield f"{source}: config: {error}"

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cli.names import extra_names
 from cli.output import Output
 from fleet.config import json_schema, validate_config
 from fleet.errors import PermanentError
@@ -30,9 +31,7 @@ def validate(
         raise PermanentError(f"{file} can't be read: {error}") from error
     if isinstance(document, dict) and "config" in document and "strategy" not in document:
         document = document["config"]
-    from botrunner.strategy_handler import StrategyHandler
-
-    errors = validate_config(document, extra_names=StrategyHandler().extra_names())
+    errors = validate_config(document, extra_names=extra_names())
     if output in (Output.JSON, Output.YAML):
         facts = [{"path": e.path, "message": e.message, "hint": e.hint} for e in errors]
         print(json.dumps({"valid": not errors, "errors": facts}, indent=2))
