@@ -166,6 +166,13 @@ def test_while_a_limit_exit_waits_the_stop_still_watches() -> None:
     ]
 
 
+def test_of_two_limits_the_nearer_one_comes_first() -> None:
+    made = config(trading={"exit_order_type": "limit", "limit_offset_pct": 1}, risk_management={"take_profit_pct": 6})
+    world = run([FLAT, FLAT, bar(100, 107, 100, 107)], [LONG, EXIT], made)
+    assert (world.trades[0].exit_reason, world.trades[0].exit_price) == ("out", 101)
+    assert {row[0]: row[-1] for row in world.history()}["take_profit"] == "canceled"
+
+
 # --- protective orders ---------------------------------------------------------------------------------------------
 
 PROTECTED = {"stop_loss_pct": 3, "take_profit_pct": 6}
@@ -394,6 +401,13 @@ def test_partial_fills_by_chance_end_too() -> None:
     assert world.account.cash == 1000
 
 
+def test_an_entry_is_sized_for_the_price_that_its_own_size_causes() -> None:
+    made = config({"slippage_model": "volume_share"}, trading={"position_size": 1})
+    # 10 at 100 would be half of the volume and cost 102.50; 1,000 buys 9.75 at that
+    [fill] = run([bar(100, 100, 100, 100, 20)], [LONG], made).fills
+    assert (fill.quantity, fill.price) == (D("9.75"), D("102.38"))  # 100 × (1 + 0.1 × 0.4875²) = 102.3766
+
+
 # --- latency -------------------------------------------------------------------------------------------------------
 
 
@@ -601,6 +615,13 @@ def test_a_short_position_is_liquidated_before_the_account_is_empty(second: Any,
     assert 0 <= world.account.cash < 1000
     [event] = world.outcomes[1].events
     assert (event.kind, event.urgency) == (EventKind.RISK_BREACH, Severity.CRITICAL)
+
+
+def test_liquidation_at_the_open_comes_before_an_exit_that_waits_for_it() -> None:
+    made = config(NEXT_OPEN, trading={"allow_short": True})
+    world = run([FLAT, FLAT, bar(290, 290, 290, 290)], [SHORT, EXIT], made)
+    assert (world.trades[0].exit_reason, world.trades[0].exit_at) == ("liquidation", opens(2))
+    assert [row[-1] for row in world.history() if row[0] == "exit"] == ["canceled"]
 
 
 # --- chance, stopping, checkpoints ---------------------------------------------------------------------------------
