@@ -131,10 +131,11 @@ class Engine:
         account: Any = None,
         *,
         strategy: type[Any] = CustomStrategy,
+        minutes: int = 5,
     ) -> Any:
         account = account or Account()
         cerebro = bt.Cerebro(stdstats=False, exactbars=1, quicknotify=True)
-        cerebro.adddata(cls.feed(bars))
+        cerebro.adddata(cls.feed(bars, minutes))
         cerebro.addstrategy(strategy, bot=account, parameters=parameters)
         cerebro.run()
         return account
