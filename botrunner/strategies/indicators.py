@@ -38,7 +38,8 @@ class WilderRSI(_Indicator):
     """Wilder's relative strength index of the data, 0 to 100.
 
     Averages of gains and of losses start as plain means of the first `period` changes and continue as
-    (previous × (period - 1) + new) / period. Without any change so far it is 50. Needs period + 1 bars.
+    (previous × (period - 1) + new) / period. Without any change so far it is 50. A bar without a change leaves it
+    as it is, to the last bit: rounding makes no RSI rise or fall. Needs period + 1 bars.
     """
 
     lines: Any = ("rsi", "gain", "loss")
@@ -65,6 +66,8 @@ class WilderRSI(_Indicator):
             gain=(self.lines.gain[-1] * (period - 1) + max(change, 0.0)) / period,
             loss=(self.lines.loss[-1] * (period - 1) + max(-change, 0.0)) / period,
         )
+        if change == 0.0:
+            self.lines.rsi[0] = self.lines.rsi[-1]
 
     def _set(self, *, gain: float, loss: float) -> None:
         self.lines.gain[0] = gain

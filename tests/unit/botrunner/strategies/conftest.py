@@ -107,6 +107,7 @@ class Engine:
     """What the tests of strategies need; the fixture `engine`."""
 
     custom = staticmethod(custom)
+    account = Account
 
     @staticmethod
     def bar(number: int, open_: float, high: float, low: float, close: float, volume: float = 1.0) -> Bar:

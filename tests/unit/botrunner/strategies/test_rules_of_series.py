@@ -53,7 +53,8 @@ def pullback(bars: Columns, threshold: float, oversold: float) -> Entry:
         bars.bars[bar].low <= below[bar] * (1 + threshold)
         and bars.close[bar] > opens[bar]
         and crossing(eom, bar)
-        and rsi[bar - 1] < rsi[bar] < oversold
+        and bars.close[bar] > bars.close[bar - 1]  # which is when RSI rises
+        and rsi[bar] < oversold
         and atr[bar] > 0.9 * mean_atr[bar]
     )
 
@@ -99,7 +100,8 @@ def rejection(bars: Columns, threshold: float, overbought: float) -> Exit:
             bars.high[bar] >= above[bar] * threshold
             and bars.close[bar] < opens[bar]
             and crossing(-eom, bar)
-            and rsi[bar - 1] > rsi[bar] > overbought
+            and bars.close[bar] < bars.close[bar - 1]  # which is when RSI falls
+            and rsi[bar] > overbought
         )
         return "eom_rejection" if met else None
 
