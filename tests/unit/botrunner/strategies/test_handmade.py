@@ -514,3 +514,25 @@ def test_stops_and_peaks_belong_to_one_trade(engine: Any, mixin: str, params: Ma
     later = [(bar, kind) for bar, kind, _ in account.signals if bar > peaked]
     assert later == [(peaked + 1, "enter")]
     assert account.state["exit"]["state"]["best"] < 115.0
+
+
+class TestAtDefaults:
+    """Two entries ask for a low RSI within an uptrend and are silent on the real files: they can fire nevertheless."""
+
+    def test_rsi_volume_supertrend(self, engine: Any) -> None:
+        """Closes creep down, so RSI is 0, in bars so wide that SuperTrend's band is 30 away; the volume doubles."""
+        rows = [(100.0 - n / 10, 105.0 - n / 10, 95.0 - n / 10, 100.1 - n / 10, 10.0) for n in range(30)]
+        bars = changed(bars_of(engine, *rows), (29, {"volume": 20.0}))
+        said = entries(engine, "RSIVolumeSupertrendEntryMixin", {}, bars)
+        assert [reason for reason in said if reason] == ["rsi_volume_supertrend"]
+        assert said[-1] == "rsi_volume_supertrend"
+
+    def test_ichimoku(self, engine: Any) -> None:
+        """A cloud at 60, drawn from wicks; closes creep down to 91.1 with RSI 0, then rise half a point through
+        the conversion line at 91.5: RSI is 26."""
+        closes = [100.0 - n / 10 for n in range(90)]
+        rows = [(close, close, 20.0 if n < 70 else close, close) for n, close in enumerate(closes)]
+        bars = bars_of(engine, *rows, (91.6, 91.6, 91.6, 91.6))
+        said = entries(engine, "RSIIchimokuEntryMixin", {}, bars)
+        assert [reason for reason in said if reason] == ["rsi_ichimoku"]
+        assert said[-1] == "rsi_ichimoku"
