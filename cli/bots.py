@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli import performance
 from cli.database import database
 from cli.output import Output, Row, age, number, plain, show
 from fleet.config import ConfigInvalid, parse_config
@@ -16,6 +17,8 @@ from fleet.errors import PermanentError
 from fleet.trading_service import admin
 
 app = typer.Typer(help="List, apply, start and stop bots.", no_args_is_help=True)
+app.command()(performance.performance)
+app.command()(performance.equity)
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to print.")]
 BotArgument = Annotated[str, typer.Argument(help="A bot's name or id.")]
