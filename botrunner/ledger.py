@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ import psycopg
 from botrunner.accounting import Trade
 from botrunner.brokers.paper import Account, dump, load
 from botrunner.events import events_of
+from botrunner.feeds.candles import Candle
 from botrunner.orders.machine import Fill, Order
 from botrunner.risk import Denial
 from botrunner.trading_bot import BarOutcome, BotState
@@ -27,6 +28,7 @@ from fleet.errors import ConfigUnusable, DatabaseAway
 from fleet.events import Event, wanted
 from fleet.log import get_logger
 from fleet.states import TradeStatus
+from fleet.times import day_of_close
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import BarRecord, Checkpoint, commit_bar, first_checkpoint, load_checkpoint
@@ -79,6 +81,7 @@ class Ledger:
         self._waiting = waiting
         self._connection: psycopg.Connection[Any] | None = None
         self._stored: Checkpoint | None = None
+        self._opening: Decimal | None = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -113,6 +116,7 @@ class Ledger:
         if self._stored is None:
             return self._restore(self._insist(lambda connection: first_checkpoint(connection, self._run, first)))
         # a flat bot that moved to another market goes on from where that market is now
+        self._opening = state.account.cash
         move = BarRecord(expected_last_bar_at=self._stored.last_bar_at, checkpoint=first)
         self._insist(lambda connection: commit_bar(connection, self._run, move))
         return state, strategy_state
@@ -126,6 +130,8 @@ class Ledger:
         """
         record = self.record(outcome)
         self._insist(lambda connection: commit_bar(connection, self._run, record))
+        if record.opening is not None:
+            self._opening = None
 
     def reserve(self, value: Decimal, at: datetime) -> Denial | None:
         """Take room in the owner's limits for an entry; blocks while the database is away.
@@ -159,6 +165,8 @@ class Ledger:
             fills=[self._fill_row(fill) for fill in outcome.fills],
             positions=[self._position_row(trade) for trade in outcome.trades],
             notifications=self._notifications(outcome),
+            bar=None if outcome.candle is None else self._bar_row(outcome, outcome.candle),
+            opening=None if outcome.candle is None else self._opening_row(outcome.candle),
         )
 
     # --- rows ------------------------------------------------------------------------------------------------------
@@ -204,6 +212,7 @@ class Ledger:
                 )
             # dust is counted in the market's base currency
             last_bar_at, close, account = None, None, replace(account, dust=Decimal(0))
+        self._opening = account.cash if close is None else None
         state = BotState(
             account=account,
             last_bar_at=last_bar_at,
@@ -283,6 +292,34 @@ class Ledger:
             "status": TradeStatus.CLOSED if closed else TradeStatus.OPEN,
             "quote_currency": self._quote_currency,
             "extra_metadata": _extras(trade),
+        }
+
+    def _bar_row(self, outcome: BarOutcome, candle: Candle) -> dict[str, Any]:
+        trade = outcome.account.trade
+        return {
+            "bar_at": candle.open_at,
+            "symbol": self._config.symbol,
+            "interval": self._config.interval,
+            "open": candle.open,
+            "high": candle.high,
+            "low": candle.low,
+            "close": candle.close,
+            "volume": candle.volume,
+            "equity": outcome.balance,
+            "position": Decimal(0) if trade is None else trade.side.sign * trade.size_open,
+        }
+
+    def _opening_row(self, candle: Candle) -> dict[str, Any] | None:
+        """What a market was begun with: no bar shows it, as the first one may trade already."""
+        if self._opening is None:
+            return None
+        closes_at = candle.open_at + timedelta(seconds=self._config.interval_s)
+        return {
+            "symbol": self._config.symbol,
+            "interval": self._config.interval,
+            "day": day_of_close(closes_at),
+            "equity": self._opening,
+            "at": candle.open_at,
         }
 
     def _notifications(self, outcome: BarOutcome) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli import performance
 from cli.database import database
 from cli.names import extra_names
 from cli.output import Output, Row, age, number, plain, show
@@ -17,6 +18,8 @@ from fleet.errors import PermanentError
 from fleet.trading_service import admin
 
 app = typer.Typer(help="List, apply, start and stop bots.", no_args_is_help=True)
+app.command()(performance.performance)
+app.command()(performance.equity)
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to print.")]
 BotArgument = Annotated[str, typer.Argument(help="A bot's name or id.")]

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -261,6 +262,55 @@ trading_trades = Table(
     comment="Round trips, derived from fills and reproducible from them",
 )
 
+trading_bars = Table(
+    "trading_bars",
+    metadata,
+    # no foreign key: a check per bar would lock the bot's row, which people and heartbeats write; the run's row, which
+    # every commit locks, is proof enough
+    Column("bot_id", BigInteger, nullable=False),
+    _moment("bar_at", nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    Column("open", MONEY, nullable=False),
+    Column("high", MONEY, nullable=False),
+    Column("low", MONEY, nullable=False),
+    Column("close", MONEY, nullable=False),
+    Column("volume", MONEY, nullable=False),
+    Column("equity", MONEY, nullable=False),
+    Column("position", MONEY, nullable=False),
+    # a bot that moved to another market may see bars of the same times again
+    PrimaryKeyConstraint("bot_id", "bar_at", "symbol", "interval"),
+    comment="What a bot saw and was worth at each committed bar; kept for some weeks",
+)
+
+trading_equity = Table(
+    "trading_equity",
+    metadata,
+    _bot_id(),
+    Column("symbol", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("open", MONEY, nullable=False),
+    _moment("open_at", nullable=False),
+    Column("high", MONEY, nullable=False),
+    _moment("high_at", nullable=False),
+    Column("low", MONEY, nullable=False),
+    _moment("low_at", nullable=False),
+    Column("close", MONEY, nullable=False),
+    _moment("close_at", nullable=False),
+    # the day's deepest fall, between two of its own bars
+    Column("fall_peak", MONEY),
+    _moment("fall_peak_at"),
+    Column("fall_trough", MONEY),
+    _moment("fall_trough_at"),
+    Column("bars", Integer, nullable=False, server_default=text("0")),
+    Column("bars_in_position", Integer, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("bot_id", "symbol", "interval", "day"),
+    CheckConstraint("low <= high", name="range"),
+    CheckConstraint("bars_in_position BETWEEN 0 AND bars", name="exposure"),
+    comment="The equity curve by UTC day, for ever; summarised from trading_bars",
+)
+
 trading_performance_metrics = Table(
     "trading_performance_metrics",
     metadata,
@@ -269,11 +319,14 @@ trading_performance_metrics = Table(
     Column("symbol", Text, nullable=False),
     Column("interval", Text, nullable=False),
     Column("period", Text, nullable=False),
+    Column("period_start", Date, nullable=False),
     Column("metrics", JSONB, nullable=False),
     _moment("calculated_at", nullable=False),
+    _moment("source_at"),
     _now(),
-    UniqueConstraint("bot_id", "symbol", "interval", "period"),
+    UniqueConstraint("bot_id", "symbol", "interval", "period", "period_start", name="trading_performance_metrics_key"),
     CheckConstraint("period IN ('day', 'week', 'month', 'all')", name="period"),
+    comment="What a bot achieved, per market and period (UTC); `source_at` is the checkpoint's time it was made of",
 )
 
 trading_checkpoints = Table(

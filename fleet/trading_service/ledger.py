@@ -56,6 +56,8 @@ class BarRecord:
         expected_last_bar_at: the checkpoint this bar follows; must still be the stored one.
         checkpoint: the new one.
         positions: each with a key `trade`: the row of trading_trades that belongs to it.
+        bar: the row of trading_bars; None for what happens between bars.
+        opening: the row of trading_equity that says with how much a market was begun; with its first bar only.
     """
 
     expected_last_bar_at: datetime | None
@@ -64,6 +66,8 @@ class BarRecord:
     fills: Sequence[Row] = field(default=())
     positions: Sequence[Row] = field(default=())
     notifications: Sequence[Row] = field(default=())
+    bar: Row | None = None
+    opening: Row | None = None
 
 
 _LOCK_RUN = """
@@ -149,6 +153,22 @@ _NOTIFY = """
         %(state)s
     FROM trading_bots b WHERE b.id = %(bot_id)s
     ON CONFLICT (dedupe_key) DO NOTHING
+"""
+
+# without a conflict target these need no right to read
+_BAR = """
+    INSERT INTO trading_bars (bot_id, bar_at, symbol, interval, open, high, low, close, volume, equity, position)
+    VALUES (%(bot_id)s, %(bar_at)s, %(symbol)s, %(interval)s, %(open)s, %(high)s, %(low)s, %(close)s, %(volume)s,
+        %(equity)s, %(position)s)
+    ON CONFLICT DO NOTHING
+"""
+
+_OPENING = """
+    INSERT INTO trading_equity (bot_id, symbol, interval, day, open, open_at, high, high_at, low, low_at, close,
+        close_at)
+    VALUES (%(bot_id)s, %(symbol)s, %(interval)s, %(day)s, %(equity)s, %(at)s, %(equity)s, %(at)s, %(equity)s, %(at)s,
+        %(equity)s, %(at)s)
+    ON CONFLICT DO NOTHING
 """
 
 
@@ -252,6 +272,10 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
         connection.execute(_SETTLE, key)
     for notification in record.notifications:
         connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+    if record.bar is not None:
+        connection.execute(_BAR, {**record.bar, **key})
+    if record.opening is not None:
+        connection.execute(_OPENING, {**record.opening, **key})
 
 
 def _with_json(trade: Row) -> dict[str, Any]:

@@ -276,12 +276,26 @@ def record(follows: datetime | None, bar_at: datetime, bars: int, **rows: Any) -
     return BarRecord(expected_last_bar_at=follows, checkpoint=checkpoint(bar_at, bars), **rows)
 
 
+SEEN = {
+    "bar_at": BAR,
+    "symbol": "ETHBTC",
+    "interval": "5m",
+    **dict.fromkeys(("open", "high", "low", "close"), Decimal("0.1")),
+    "volume": Decimal(7),
+    "equity": Decimal(10),
+    "position": Decimal(0),
+}
+OPENING = {"symbol": "ETHBTC", "interval": "5m", "day": BAR.date(), "equity": Decimal(10), "at": BAR}
+
+
 def test_a_bar_is_written_whole_and_once(database: Connection) -> None:
     claim(database, run())
     first_checkpoint(database, run(), checkpoint(None, 0))
-    bar = record(None, BAR, 1, orders=[ORDER], fills=[FILL])
+    bar = record(None, BAR, 1, orders=[ORDER], fills=[FILL], bar=SEEN, opening=OPENING)
     commit_bar(database, run(), bar)
     commit_bar(database, run(), bar)  # the answer to the first got lost
+    assert one(database, "SELECT count(*), sum(close), max(symbol) FROM trading_bars") == (1, Decimal("0.1"), "ETHBTC")
+    assert one(database, "SELECT day, open, bars FROM trading_equity") == (BAR.date(), 10, 0)
     assert one(database, "SELECT count(*), sum(quantity) FROM trading_fills") == (1, Decimal("1.5"))
     stored = load_checkpoint(database, 1)
     assert stored is not None
@@ -362,6 +376,12 @@ def test_the_version_moves_with_config_and_enabled_only(database: Connection) ->
         ("botfleet_bot", "UPDATE trading_bots SET config = '{}'", False),
         ("botfleet_bot", "UPDATE trading_runs SET epoch = 9", False),
         ("botfleet_bot", "DELETE FROM trading_trades", False),
+        ("botfleet_bot", "DELETE FROM trading_bars", False),
+        ("botfleet_bot", "UPDATE trading_equity SET close = 1", False),
+        ("botfleet_user", "SELECT * FROM trading_bars, trading_equity", True),
+        ("botfleet_worker", "DELETE FROM trading_bars", True),
+        ("botfleet_worker", "UPDATE trading_bars SET close = 1", False),
+        ("botfleet_worker", "SELECT config FROM trading_bots", False),
     ],
 )
 def test_roles_write_their_own_columns(database: Connection, role: str, statement: str, allowed: bool) -> None:
@@ -389,7 +409,8 @@ def test_the_bots_role_can_do_all_that_a_bot_does(database: Connection) -> None:
         "dedupe_key": "d",
         "state": "pending",
     }
-    commit_bar(database, run(), record(None, BAR, 1, orders=[ORDER], fills=[FILL], notifications=[note]))
+    rows = {"orders": [ORDER], "fills": [FILL], "notifications": [note], "bar": SEEN, "opening": OPENING}
+    commit_bar(database, run(), record(None, BAR, 1, **rows))
     assert release(database, run(), exit_code=0, reason=ExitReason.RELEASED)
 
 

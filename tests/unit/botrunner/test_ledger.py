@@ -11,6 +11,7 @@ import pytest
 
 from botrunner.accounting import Trade
 from botrunner.brokers.paper import Account, CheckpointNewer, dump, load
+from botrunner.feeds.candles import Candle
 from botrunner.ledger import CheckpointDamaged, Ledger, identity
 from botrunner.orders.ids import Leg
 from botrunner.orders.machine import Order, OrderType, Side
@@ -165,6 +166,51 @@ def test_notifications(changes: dict[str, Any], switches: dict[str, bool], kinds
 def test_a_silenced_event_stays_in_the_history() -> None:
     [row] = ledger(config(notifications={"position_opened": False})).record(outcome(trades=(TRADE,))).notifications
     assert (row["kind"], row["state"]) == ("position_opened", "suppressed")
+
+
+CANDLE = Candle(1515560400000, D("0.10"), D("0.12"), D("0.09"), D("0.11"), D("7.5"))
+
+
+def test_a_bar_is_written_with_what_the_bot_saw_and_is_worth() -> None:
+    account = Account(cash=D("9.85"), trade=TRADE, best_price=D("0.11"))
+    bar = ledger(config()).record(outcome(account=account, close=CANDLE.close, candle=CANDLE)).bar
+    assert bar == {
+        "bar_at": BAR,
+        "symbol": "ETHBTC",
+        "interval": "5m",
+        "open": D("0.10"),
+        "high": D("0.12"),
+        "low": D("0.09"),
+        "close": D("0.11"),
+        "volume": D("7.5"),
+        "equity": D("10.015"),
+        "position": D("1.5"),
+    }
+
+
+def test_a_short_position_is_negative_and_none_is_zero() -> None:
+    short = replace(TRADE, side=Side.SELL)
+    bars = [
+        ledger(config()).record(outcome(account=Account(cash=D(10), trade=t), candle=CANDLE)) for t in (short, None)
+    ]
+    assert [record.bar["position"] for record in bars if record.bar] == [D("-1.5"), 0]
+
+
+def test_what_happens_between_bars_is_no_bar() -> None:
+    record = ledger(config()).record(outcome())
+    assert (record.bar, record.opening) == (None, None)
+
+
+def test_the_first_bar_of_a_market_says_what_it_was_begun_with() -> None:
+    begun = ledger(config())
+    begun._restore(
+        stored(config(), Account(cash=D(10)), broker_state={"account": dump(Account(cash=D(10))), "last_close": None})
+    )
+    opening = begun.record(outcome(account=Account(cash=D("9.9")), candle=CANDLE)).opening
+    assert opening == {"symbol": "ETHBTC", "interval": "5m", "day": BAR.date(), "equity": 10, "at": BAR}
+    resumed = ledger(config())
+    resumed._restore(stored(config(), Account(cash=D(10))))
+    assert resumed.record(outcome(candle=CANDLE)).opening is None
 
 
 def test_rows_of_a_closed_trade() -> None:
