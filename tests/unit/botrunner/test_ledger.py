@@ -132,8 +132,12 @@ def test_another_market_needs_a_closed_position() -> None:
 
 
 def test_a_flat_bot_takes_its_cash_to_another_market() -> None:
-    state, _ = ledger(config("LTCBTC"))._restore(stored(config(), Account(cash=D(9))))
+    moved = ledger(config("LTCBTC"))
+    state, _ = moved._restore(stored(config(), Account(cash=D(9))))
     assert (state.account.cash, state.last_bar_at) == (9, None)
+    opening = moved.record(outcome(candle=CANDLE)).opening
+    assert opening is not None
+    assert (opening["symbol"], opening["equity"]) == ("LTCBTC", 9)
 
 
 @pytest.mark.parametrize("broken", [{}, {"account": {}, "last_close": None}, {"account": None, "last_close": "x"}])
