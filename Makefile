@@ -1,6 +1,6 @@
 # Everything a developer types. Each target is a script in hack/ that can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-fast e2e lint format kind-up images chart-lint
+.PHONY: help up down test test-fast e2e lint docs format kind-up images chart-lint
 MAKEFLAGS += --no-print-directory
 
 # settings of these targets, handed on to the scripts
@@ -37,6 +37,10 @@ e2e: ## the tests with real pods, on a cluster of their own
 
 lint: ## ruff, mypy, import-linter, shellcheck, helm lint
 	@hack/test.sh lint
+
+docs: ## the reference pages in docs/ that are made from the code
+	@hack/python.sh sync
+	@.venv/bin/python -m cli.reference
 
 format: ## put the code into the one form
 	@hack/python.sh sync

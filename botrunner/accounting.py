@@ -25,9 +25,11 @@ class Trade:
     Attributes:
         side: of the entry: BUY is a long trade.
         signal_at: open time of the candle that caused the entry.
-        size: everything bought on entry (base currency). size_open: what is left of it.
+        size: everything bought on entry (base currency). size_open: what is held of it.
         entry_value, exit_value: sums of price × quantity (quote currency).
-        commission: sum of all fees in quote currency.
+        commission: sum of all fees in quote currency; one taken in the base currency at its fill's price.
+        base_fee: what the exchange kept of the bought quantity. base_fee_value: its part of the commission.
+        dust: what couldn't be sold and was written off when the trade closed, base currency.
         exit_reason: of the order that closed it.
     """
 
@@ -43,6 +45,9 @@ class Trade:
     exit_order_id: str | None = None
     exit_at: datetime | None = None
     exit_reason: str | None = None
+    base_fee: Decimal = Decimal(0)
+    base_fee_value: Decimal = Decimal(0)
+    dust: Decimal = Decimal(0)
 
     @property
     def direction(self) -> str:
@@ -61,14 +66,24 @@ class Trade:
 
     @property
     def exit_price(self) -> Decimal | None:
-        """Average price of what was closed so far."""
-        closed = self.size - self.size_open
-        return self.exit_value / closed if closed else None
+        """Average price of what was sold so far; 0 when all of it was written off."""
+        sold = self.sold
+        if sold:
+            return self.exit_value / sold
+        return None if self.is_open else Decimal(0)
+
+    @property
+    def sold(self) -> Decimal:
+        """What exits have closed so far, base currency: neither held, nor kept as a fee, nor written off."""
+        return self.size - self.base_fee - self.dust - self.size_open
 
     @property
     def gross_pnl(self) -> Decimal:
-        """Profit of the closed part before fees, quote currency."""
-        return self.side.sign * (self.exit_value - self.entry_price * (self.size - self.size_open))
+        """Profit of the closed part before fees, quote currency; dust is worth nothing."""
+        cost = self.entry_value - self.base_fee_value
+        if self.is_open:
+            cost = cost * self.sold / (self.size - self.base_fee)
+        return self.side.sign * (self.exit_value - cost)
 
     @property
     def net_pnl(self) -> Decimal:
@@ -81,7 +96,15 @@ class Trade:
         return self.net_pnl / self.entry_value * 100
 
 
-def apply_fill(trade: Trade | None, fill: Fill, *, signal_at: datetime, reason: str, fee_quote: Decimal) -> Trade:
+def apply_fill(
+    trade: Trade | None,
+    fill: Fill,
+    *,
+    signal_at: datetime,
+    reason: str,
+    fee_quote: Decimal,
+    fee_base: Decimal = Decimal(0),
+) -> Trade:
     """The trade after one more fill.
 
     Args:
@@ -89,6 +112,7 @@ def apply_fill(trade: Trade | None, fill: Fill, *, signal_at: datetime, reason: 
         fill: the execution.
         signal_at: of the order that was filled. reason: why that order was sent.
         fee_quote: the fill's fee converted to quote currency.
+        fee_base: the same fee where a buy pays it in what it bought; 0 otherwise.
 
     Raises:
         BookError: the fill is larger than the position it reduces.
@@ -101,17 +125,21 @@ def apply_fill(trade: Trade | None, fill: Fill, *, signal_at: datetime, reason: 
             signal_at=signal_at,
             entry_at=fill.filled_at,
             size=fill.quantity,
-            size_open=fill.quantity,
+            size_open=fill.quantity - fee_base,
             entry_value=value,
             commission=fee_quote,
+            base_fee=fee_base,
+            base_fee_value=fee_quote if fee_base else Decimal(0),
         )
     if fill.side is trade.side:
         return replace(
             trade,
             size=trade.size + fill.quantity,
-            size_open=trade.size_open + fill.quantity,
+            size_open=trade.size_open + fill.quantity - fee_base,
             entry_value=trade.entry_value + value,
             commission=trade.commission + fee_quote,
+            base_fee=trade.base_fee + fee_base,
+            base_fee_value=trade.base_fee_value + (fee_quote if fee_base else Decimal(0)),
         )
     if fill.quantity > trade.size_open:
         raise BookError(
@@ -129,6 +157,22 @@ def apply_fill(trade: Trade | None, fill: Fill, *, signal_at: datetime, reason: 
     )
 
 
+def written_off(trade: Trade, *, reason: str, at: datetime) -> Trade:
+    """The trade closed with what is left of it as dust: too little for the exchange to take.
+
+    Args:
+        trade: open.
+        reason: why it was being closed. at: when that was given up; an earlier exit's own time and reason stay.
+    """
+    return replace(
+        trade,
+        size_open=Decimal(0),
+        dust=trade.dust + trade.size_open,
+        exit_at=trade.exit_at or at,
+        exit_reason=trade.exit_reason or reason,
+    )
+
+
 def cash_flow(fill: Fill, *, fee_quote: Decimal) -> Decimal:
-    """What a fill adds to the quote balance (negative for a buy)."""
+    """What a fill adds to the quote balance (negative for a buy). `fee_quote`: 0 when it is paid in base currency."""
     return -fill.side.sign * fill.price * fill.quantity - fee_quote

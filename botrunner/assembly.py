@@ -70,6 +70,8 @@ class Bot:
         broker = BrokerManager(settings.exchange_urls).get(config.broker_type)
         market, source = self._market(config, broker)
         witness = Witness(market)
+        if config.allow_short and not market.can_short:
+            log.warning("config_notice", notice=f"trading.allow_short: {broker.name} sells nothing it doesn't hold")
         self._ledger = Ledger(
             url=settings.database_url,
             run=run,
@@ -150,7 +152,7 @@ _QUOTES = ("USDT", "USDC", "BTC", "ETH", "EUR")
 
 
 def file_market(symbol: str) -> Market:
-    """Rules for candles without an exchange: eight decimals, no minimums."""
+    """Rules for candles without an exchange: eight decimals, no minimums, short positions simulated."""
     step = Decimal("1e-8")
     quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), "QUOTE")
     return Market(
@@ -161,4 +163,5 @@ def file_market(symbol: str) -> Market:
         step=step,
         min_quantity=step,
         min_notional=Decimal(0),
+        can_short=True,
     )

@@ -8,7 +8,7 @@ at). What a person may be told is written in the same transaction as the event (
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -213,12 +213,14 @@ class Ledger:
             ) from error
         last_bar_at = stored.last_bar_at
         if (stored.symbol, stored.interval) != (self._config.symbol, self._config.interval):
-            if account.trade is not None or account.waiting:
+            if account.is_busy:
                 raise CheckpointDamaged(
-                    f"bot {self._run.bot_id} still holds a position in {stored.symbol} ({stored.interval}): set symbol "
-                    "and data.interval back and let it close the position before changing them"
+                    f"bot {self._run.bot_id} still holds a position or an open order in {stored.symbol} "
+                    f"({stored.interval}): set symbol and data.interval back and let it close the position "
+                    "before changing them"
                 )
-            last_bar_at, close = None, None
+            # dust is counted in the market's base currency
+            last_bar_at, close, account = None, None, replace(account, dust=Decimal(0))
         self._opening = account.cash if close is None else None
         state = BotState(
             account=account,
@@ -249,7 +251,7 @@ class Ledger:
             "exchange_order_id": order.exchange_order_id,
             "filled_quantity": order.filled_quantity,
             "average_price": order.average_price,
-            "reason": order.reason,
+            "reason": order.reason if order.rejection is None else f"{order.reason}; rejected: {order.rejection}",
         }
 
     def _fill_row(self, fill: Fill) -> dict[str, Any]:
@@ -302,6 +304,7 @@ class Ledger:
             "exit_reason": trade.exit_reason if closed else None,
             "status": TradeStatus.CLOSED if closed else TradeStatus.OPEN,
             "quote_currency": self._quote_currency,
+            "extra_metadata": _extras(trade),
         }
 
     def _bar_row(self, outcome: BarOutcome, candle: Candle) -> dict[str, Any]:
@@ -371,6 +374,17 @@ class Ledger:
                 self._waiting()
                 self._clock.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
                 attempt += 1
+
+
+def _extras(trade: Trade) -> dict[str, str] | None:
+    """What of a trade has no column of its own: fees taken in the base currency, and dust that was written off."""
+    extras: dict[str, str] = {}
+    if trade.base_fee:
+        extras |= {"base_fee": f"{trade.base_fee:f}", "base_fee_value": f"{trade.base_fee_value:f}"}
+    if trade.dust:
+        price = trade.exit_price or trade.entry_price
+        extras |= {"dust": f"{trade.dust:f}", "dust_value": f"{trade.dust * price:f}"}
+    return extras or None
 
 
 def identity(config: BotConfig) -> list[str]:

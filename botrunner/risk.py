@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from botrunner.orders.machine import Side
@@ -54,12 +55,18 @@ TENANT_LIMITS = (Denial.TENANT_MAX_OPEN_POSITIONS, Denial.TENANT_MAX_EXPOSURE, D
 _DAILY = (Denial.MAX_DAILY_TRADES, Denial.MAX_DAILY_LOSS)
 
 
+SPOT_FEE = Decimal("0.001")
+"""0.1 %, Binance's for makers and takers without a discount: the default where a broker names none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
     """An exchange's rules for one symbol.
 
     Attributes:
         tick: price step (quote). step: quantity step (base). min_quantity: base. min_notional: quote.
+        maker_fee, taker_fee: the exchange's own, as fractions of a fill's value.
+        can_short: whether a position may be opened by selling.
     """
 
     symbol: str
@@ -69,6 +76,9 @@ class Market:
     step: Decimal
     min_quantity: Decimal
     min_notional: Decimal
+    maker_fee: Decimal = SPOT_FEE
+    taker_fee: Decimal = SPOT_FEE
+    can_short: bool = False
 
     def round_quantity(self, quantity: Decimal) -> Decimal:
         """Down to the step: never more than asked."""
@@ -139,6 +149,12 @@ def counted_exit(counters: Counters, *, net_pnl: Decimal, reason: str, at: datet
     )
 
 
+@lru_cache(maxsize=2)
+def _written(stops: tuple[datetime, ...]) -> tuple[str, ...]:
+    """The times as texts. Remembered: they are written at every bar and change seldom."""
+    return tuple(at.isoformat() for at in stops)
+
+
 def dump_counters(counters: Counters) -> dict[str, Any]:
     """The counters as JSON, for the checkpoint."""
     return {
@@ -147,7 +163,7 @@ def dump_counters(counters: Counters) -> dict[str, Any]:
         "pnl_today": str(counters.pnl_today),
         "peak_equity": str(counters.peak_equity),
         "bars_since_exit": counters.bars_since_exit,
-        "stops": [at.isoformat() for at in counters.stops],
+        "stops": list(_written(counters.stops)),
         "breached": list(counters.breached),
     }
 

@@ -6,6 +6,7 @@ runs CustomStrategy, as the original design has it; the caller is told, to warn 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,12 @@ from pydantic import BaseModel
 
 from botrunner.strategies.base import BaseStrategy
 from botrunner.strategies.custom import CustomStrategy
-from botrunner.strategies.registry import CUSTOM_STRATEGY, entry_mixins, exit_mixins, plugins
+from botrunner.strategies.ml import OnnxStrategy
+from botrunner.strategies.registry import GROUPS, broken, entry_mixins, exit_mixins, plugins
 from fleet.config import ConfigError, ExtraNames, validate_strategy
+from fleet.config.parse import CUSTOM_STRATEGY
 from fleet.config.schema import parameter_table
+from fleet.plugins import BROKERS, ENTRY_MIXINS, EXIT_MIXINS, STRATEGIES, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,19 @@ class ResolvedStrategy:
     cls: type[BaseStrategy]
     fell_back: bool
     """Nobody knows the type; CustomStrategy stands in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A strategy or mixin as people choose it."""
+
+    name: str
+    kind: str
+    """`strategy`, `entry` or `exit`."""
+    text: str
+    """What it does: its docstring."""
+    parameters: Mapping[str, Mapping[str, Any]]
+    """See `fleet.config.schema.parameter_table`."""
 
 
 class StrategyHandler:
@@ -43,9 +60,11 @@ class StrategyHandler:
     def extra_names(self) -> ExtraNames:
         """The names from packages with their parameters' models, for `fleet.config.parse_config`."""
         return ExtraNames(
-            strategies=_models(plugins("botfleet.strategies")),
-            entries=_models(plugins("botfleet.entry_mixins")),
-            exits=_models(plugins("botfleet.exit_mixins")),
+            strategies=_models(plugins(STRATEGIES)),
+            entries=_models(plugins(ENTRY_MIXINS)),
+            exits=_models(plugins(EXIT_MIXINS)),
+            brokers=frozenset(names(BROKERS)),
+            broken={name: why for group in GROUPS for name, why in broken(group).items()},
         )
 
     def list(self) -> list[dict[str, Any]]:
@@ -53,16 +72,20 @@ class StrategyHandler:
 
         Each parameter has its `type`, `default`, `minimum` and `maximum`, as far as it has them.
         """
+        return [{"name": entry.name, "kind": entry.kind, "parameters": entry.parameters} for entry in self.catalogue()]
+
+    def catalogue(self) -> tuple[Offer, ...]:
+        """Strategies, entry and exit mixins in this order, each kind by name."""
         kinds = (("strategy", _strategies()), ("entry", entry_mixins()), ("exit", exit_mixins()))
-        return [
-            {"name": name, "kind": kind, "parameters": _parameters(cls)}
+        return tuple(
+            Offer(name=name, kind=kind, text=inspect.getdoc(cls) or "", parameters=_parameters(cls))
             for kind, classes in kinds
             for name, cls in sorted(classes.items())
-        ]
+        )
 
 
 def _strategies() -> Mapping[str, type[Any]]:
-    return {CUSTOM_STRATEGY: CustomStrategy, **plugins("botfleet.strategies")}
+    return {CUSTOM_STRATEGY: CustomStrategy, "OnnxStrategy": OnnxStrategy, **plugins(STRATEGIES)}
 
 
 def _models(classes: Mapping[str, type[Any]]) -> dict[str, type[BaseModel] | None]:

@@ -312,7 +312,9 @@ class StrategyInstance(StrategyHost):
         self._next_poll_at = self._parts.clock.monotonic() + wait
 
     def _report(self, outcome: BarOutcome) -> None:
-        for order, fill in zip(outcome.orders, outcome.fills, strict=False):
+        orders = {order.client_order_id: order for order in outcome.orders}
+        for fill in outcome.fills:
+            order = orders[fill.client_order_id]
             log.info(
                 "filled",
                 client_order_id=order.client_order_id,

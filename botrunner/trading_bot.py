@@ -1,9 +1,10 @@
 """BaseTradingBot: what one closed candle does to a bot — fills, decision, order, trade, checkpoint — as one record.
 
 Guarantees: a bar's record holds everything it caused and is committed before the next bar is looked at; the
-strategy sees a position only after its fill; limits are checked here, outside the strategy. The order of events in a
-bar is fixed (waiting orders, protective exits, decision, fills at the close), so a backtest, a paper run and a run
-that was killed and restarted give the same trades. Feeds, threads and the database are others' work.
+strategy sees a position only after its fill; limits are checked here, outside the strategy; an open position has a
+stop in the book wherever the config asks for one, or an order that closes it. The order of events in a bar is fixed
+(open, range, decision, close: docs/paper-trading.md), so a backtest, a paper run and a run that was killed and
+restarted give the same trades. Feeds, threads and the database are others' work.
 """
 
 from __future__ import annotations
@@ -17,16 +18,36 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from botrunner.accounting import Trade
-from botrunner.brokers.matching import PaperRules, market_price, triggered
-from botrunner.brokers.paper import Account, Executed, acknowledged, execute
+from botrunner.brokers.desk import Desk
+from botrunner.brokers.matching import (
+    base_fee,
+    limit_price,
+    liquidation_price,
+    market_price,
+    marketable,
+    paper_rules,
+    resting_price,
+    sellable,
+    stop_quote,
+    touched,
+    triggered,
+)
+from botrunner.brokers.paper import Account
 from botrunner.feeds.candles import Candle
 from botrunner.orders.ids import Leg, client_order_id
-from botrunner.orders.machine import Fill, Order, OrderType, Side, moved
+from botrunner.orders.machine import Fill, Order, OrderType, Side
 from botrunner.risk import Denial, Market, counters_at, entry_denial, entry_quantity, in_force, protection
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
-from fleet.config import BotConfig, FillPrice
-from fleet.events import Event
+from fleet.config import BotConfig, FillPrice, OrderKind, RiskLimits, SlippageModel
+from fleet.events import Event, EventKind, Severity
 from fleet.states import OrderState
+from fleet.times import to_ms
+
+WITHIN = timedelta(milliseconds=1)
+"""An entry that filled somewhere within a bar is stamped so much before its close, when the bar's own orders come."""
+
+DUST = "dust"
+"""Reason of a position that is too small to be sold."""
 
 
 class DecidesOnBars(Protocol):
@@ -97,22 +118,6 @@ class BotState:
     bars: int = 0
 
 
-class _Bar:
-    """The bar being worked on: collects what happens."""
-
-    def __init__(self, account: Account) -> None:
-        self.account = account
-        self.orders: dict[str, Order] = {}
-        self.fills: list[Fill] = []
-        self.trades: dict[str, Trade] = {}
-
-    def note(self, done: Executed) -> None:
-        self.account = done.account
-        self.orders[done.order.client_order_id] = done.order
-        self.fills.append(done.fill)
-        self.trades[done.trade.entry_order_id] = done.trade
-
-
 class BaseTradingBot:
     """Signals → orders → fills → trades of one bot.
 
@@ -146,17 +151,18 @@ class BaseTradingBot:
         self._may_enter = may_enter
         self._reserve = reserve
         self._interval = timedelta(seconds=config.interval_s)
-        self._rules = PaperRules(
-            fee_rate=config.commission_rate, slippage=config.slippage, fill_price=config.fill_price
-        )
+        self._rules = paper_rules(config, market)
+        self._at_closes = self._rules.fill_price is FillPrice.CLOSE
+        self._guarded: tuple[Trade, Decimal | None, RiskLimits] | None = None
+        self._last_volume = Decimal(0)
 
     @property
     def in_market(self) -> bool:
         """Whether a position is open, or an order waits that would open or close one."""
-        return self.state.account.trade is not None or bool(self.state.account.waiting)
+        return self.state.account.is_busy
 
     def replace_config(self, config: BotConfig) -> None:
-        """Take over changed limits from the next bar on."""
+        """Take over changed limits from the next bar on; they amend the protective orders at its open."""
         self._config = config
 
     def on_bar(self, strategy: DecidesOnBars, candle: Candle, *, ready: bool) -> BarOutcome:
@@ -170,176 +176,376 @@ class BaseTradingBot:
         Raises:
             FencedError: the run is no longer current; nothing of this bar happened.
         """
-        bar = _Bar(self.state.account)
-        self._fill_waiting(bar, candle, strategy)
-        self._protect(bar, candle, strategy)
-        bar.account = _aged(bar.account, candle, closes_at=candle.open_at + self._interval)
-        signal = strategy.decide(position_of(bar.account)) if ready else None
-        denial = self._follow(bar, candle, signal, strategy) if signal else None
-        breaches = self._note_breaches(bar, candle)
-        outcome = BarOutcome(
-            follows=self.state.last_bar_at,
-            bar_at=candle.open_at,
-            bars=self.state.bars + 1,
-            close=candle.close,
-            account=bar.account,
-            strategy_state=strategy.export_state(),
-            orders=tuple(bar.orders.values()),
-            fills=tuple(bar.fills),
-            trades=tuple(bar.trades.values()),
-            signal=signal,
-            denial=denial,
-            candle=candle,
-            breaches=breaches,
-            config=self._config,
+        desk = self._desk(candle, strategy)
+        if desk.busy:
+            self._at_open(desk)
+            self._within(desk)
+            self._give_up(desk)
+        _age(desk)
+        signal = strategy.decide(position_of(desk)) if ready else None
+        denial = self._follow(desk, signal) if signal else None
+        if desk.busy:
+            self._at_close(desk)
+            self._guard(desk, now=candle.close)
+        breaches = self._note_breaches(desk)
+        return self._conclude(
+            BarOutcome(
+                follows=self.state.last_bar_at,
+                bar_at=desk.opens_at,
+                bars=self.state.bars + 1,
+                close=candle.close,
+                account=desk.account(),
+                strategy_state=strategy.export_state(),
+                orders=tuple(desk.orders.values()),
+                fills=tuple(desk.fills),
+                trades=tuple(desk.trades.values()),
+                signal=signal,
+                denial=denial,
+                breaches=breaches,
+                candle=candle,
+                events=self._events(desk),
+                config=self._config,
+            )
         )
-        self._conclude(outcome)
-        return outcome
 
     def flatten(self, strategy: DecidesOnBars) -> BarOutcome | None:
-        """Close the open position at the last close, between bars; None while flat.
+        """Close the open position at the last close, between bars, and cancel all orders; None when there is neither.
+
+        Never refused, late or filled in part, whatever is simulated: the bot ends here and couldn't try again.
 
         Raises:
             FencedError: the run is no longer current; nothing happened.
         """
         state = self.state
-        if state.account.trade is None or state.last_bar_at is None or state.last_close is None:
+        if not state.account.is_busy or state.last_bar_at is None or state.last_close is None:
             return None
-        bar = _Bar(replace(state.account, waiting=()))
-        for order in state.account.waiting:
-            bar.orders[order.client_order_id] = moved(order, OrderState.CANCELED)
-        order = self._exit_order(state.account.trade, state.last_bar_at, Leg.FLATTEN, reason="flatten_on_stop")
-        price = market_price(state.last_close, side=order.side, rules=self._rules, market=self._market)
-        self._execute(bar, order, price, state.last_bar_at + self._interval, strategy)
-        outcome = BarOutcome(
-            follows=state.last_bar_at,
-            bar_at=state.last_bar_at,
-            bars=state.bars,
-            close=state.last_close,
-            account=bar.account,
-            strategy_state=strategy.export_state(),
-            orders=tuple(bar.orders.values()),
-            fills=tuple(bar.fills),
-            trades=tuple(bar.trades.values()),
+        close = state.last_close
+        desk = self._desk(Candle(to_ms(state.last_bar_at), close, close, close, close, self._last_volume), strategy)
+        for leg in tuple(desk.book):
+            desk.close(leg)
+        if desk.trade is not None:
+            self._close_at_once(desk, Leg.FLATTEN, reason="flatten_on_stop", quote=close, at=desk.closes_at)
+        return self._conclude(
+            BarOutcome(
+                follows=state.last_bar_at,
+                bar_at=state.last_bar_at,
+                bars=state.bars,
+                close=close,
+                account=desk.account(),
+                strategy_state=strategy.export_state(),
+                orders=tuple(desk.orders.values()),
+                fills=tuple(desk.fills),
+                trades=tuple(desk.trades.values()),
+            )
         )
-        self._conclude(outcome)
-        return outcome
 
-    # --- the steps of a bar ----------------------------------------------------------------------------------------
+    def _desk(self, candle: Candle, strategy: DecidesOnBars) -> Desk:
+        def entered(desk: Desk) -> None:
+            position = position_of(desk)
+            assert position is not None
+            strategy.on_entered(position)
 
-    def _fill_waiting(self, bar: _Bar, candle: Candle, strategy: DecidesOnBars) -> None:
-        waiting, bar.account = bar.account.waiting, replace(bar.account, waiting=())
-        for order in waiting:
-            price = market_price(candle.open, side=order.side, rules=self._rules, market=self._market)
-            if (
-                order.leg is Leg.ENTRY
-                and order.side is Side.BUY
-                and not _affordable(bar.account, order, price, self._rules)
-            ):
-                # the market opened higher than the decision's close: an exchange would refuse for lack of funds
-                bar.orders[order.client_order_id] = moved(order, OrderState.EXPIRED)
+        opens_at = candle.open_at
+        return Desk(
+            self.state.account,
+            candle=candle,
+            opens_at=opens_at,
+            closes_at=opens_at + self._interval,
+            rules=self._rules,
+            market=self._market,
+            entered=entered,
+            exited=strategy.on_exited,
+        )
+
+    # --- at the open -----------------------------------------------------------------------------------------------
+
+    def _at_open(self, desk: Desk) -> None:
+        """What was refused is sent again; what has arrived by now executes at the open."""
+        self._liquidate(desk, reached=desk.candle.open, at=desk.opens_at)
+        self._repeat_exit(desk)
+        self._guard(desk, now=desk.candle.open)
+        for leg in (Leg.EXIT, Leg.STOP_LOSS, Leg.TAKE_PROFIT, Leg.ENTRY):
+            order = desk.open_order(leg)
+            if order is not None:
+                self._work_at_open(desk, order)
+        self._guard(desk, now=desk.candle.open)
+
+    def _work_at_open(self, desk: Desk, order: Order) -> None:
+        if order.type is OrderType.STOP:
+            if order.working:
+                desk.execute_market(order, desk.candle.open, at=desk.opens_at)
+        elif not order.working:
+            if order.arrives_at is None or order.arrives_at < desk.closes_at:
+                _arrive(desk, order, quote=desk.candle.open, at=desk.opens_at)
+        elif order.type is OrderType.MARKET:
+            desk.execute_market(order, desk.candle.open, at=_later(order.arrives_at, desk.opens_at))
+
+    def _repeat_exit(self, desk: Desk) -> None:
+        refused = desk.book.get(Leg.EXIT)
+        if refused is not None and refused.state is OrderState.REJECTED:
+            self._leave(desk, refused, price=desk.candle.open, at=desk.opens_at)
+
+    # --- within the range ------------------------------------------------------------------------------------------
+
+    def _within(self, desk: Desk) -> None:
+        """Limits and stops that the candle reached. A stop is taken to come before a target, an entry before its stop,
+        and a target only after the bar of an entry within it: a candle doesn't tell, the cautious answer costs only
+        optimism."""
+        self._enter_within(desk)
+        stop = desk.open_order(Leg.STOP_LOSS)
+        if stop is not None and not stop.working and triggered(stop, desk.candle):
+            for leg in (Leg.ENTRY, Leg.EXIT, Leg.TAKE_PROFIT):
+                desk.close(leg)
+            desk.execute_market(desk.start(stop), stop_quote(stop, desk.candle), at=desk.closes_at)
+        if not desk.entered_within:
+            self._leave_within(desk)
+        self._liquidate(desk, reached=desk.candle.high, at=desk.closes_at)
+
+    def _enter_within(self, desk: Desk) -> None:
+        order = desk.open_order(Leg.ENTRY)
+        if order is None or order.type is not OrderType.LIMIT or not order.working or not touched(order, desk.candle):
+            return
+        at_open = marketable(order, desk.candle.open)
+        fills = len(desk.fills)
+        price = resting_price(order, desk.candle)
+        desk.execute_resting(order, price, at=desk.opens_at if at_open else desk.closes_at - WITHIN)
+        if len(desk.fills) > fills:
+            desk.entered_within = not at_open
+            self._guard(desk, now=price)
+
+    def _leave_within(self, desk: Desk) -> None:
+        orders = (desk.open_order(Leg.EXIT), desk.open_order(Leg.TAKE_PROFIT))
+        reached = [
+            order
+            for order in orders
+            if order is not None and order.type is OrderType.LIMIT and order.working and touched(order, desk.candle)
+        ]
+        # on its way the price came to the nearer one first
+        for order in sorted(reached, key=lambda order: -order.side.sign * (order.price or Decimal(0))):
+            if desk.trade is None:
+                return
+            desk.execute_resting(order, resting_price(order, desk.candle), at=desk.closes_at)
+
+    def _liquidate(self, desk: Desk, *, reached: Decimal, at: datetime) -> None:
+        """Take a short position away when its loss has eaten up the account's margin."""
+        trade = desk.trade
+        if trade is None or trade.side is Side.BUY:
+            return
+        limit = liquidation_price(cash=desk.cash, size=trade.size_open)
+        if reached >= limit:
+            for leg in tuple(desk.book):
+                desk.close(leg)
+            quote = max(desk.candle.open, limit)
+            self._close_at_once(desk, Leg.LIQUIDATION, reason=Leg.LIQUIDATION.value, quote=quote, at=at)
+
+    def _close_at_once(self, desk: Desk, leg: Leg, *, reason: str, quote: Decimal, at: datetime) -> None:
+        trade = desk.trade
+        assert trade is not None
+        quantity = self._market.round_quantity(trade.size_open)
+        if quantity <= 0:
+            desk.end_trade(reason=reason, at=at)
+            return
+        order = self._order(desk.opens_at, leg, _other(trade.side), quantity, reason)
+        desk.execute_market(desk.start(desk.send(order, at=at)), quote, at=at)
+
+    # --- at the close ----------------------------------------------------------------------------------------------
+
+    def _give_up(self, desk: Desk) -> None:
+        """Limits whose time is over: an entry is lost, an exit becomes a market order."""
+        entry, leave = desk.open_order(Leg.ENTRY), desk.open_order(Leg.EXIT)
+        if entry is not None and entry.expires_at is not None and entry.expires_at <= desk.closes_at:
+            desk.close(Leg.ENTRY, OrderState.EXPIRED)
+        elif entry is not None and not self._may_enter():
+            desk.close(Leg.ENTRY)
+        if leave is not None and leave.expires_at is not None and leave.expires_at <= desk.closes_at:
+            desk.close(Leg.EXIT, OrderState.EXPIRED)
+            self._leave(desk, leave, price=desk.candle.close, at=desk.closes_at)
+
+    def _at_close(self, desk: Desk) -> None:
+        """With fills at the close: what arrives before the next close executes at this one, the last price it knew."""
+        if not self._at_closes:
+            return
+        for leg in (Leg.EXIT, Leg.ENTRY):
+            order = desk.open_order(leg)
+            if order is None or order.working:
                 continue
-            self._execute(bar, order, price, candle.open_at, strategy)
+            if order.arrives_at is None or order.arrives_at < desk.closes_at + self._interval:
+                _arrive(desk, order, quote=desk.candle.close, at=desk.closes_at)
 
-    def _protect(self, bar: _Bar, candle: Candle, strategy: DecidesOnBars) -> None:
-        trade, best = bar.account.trade, bar.account.best_price
+    def _guard(self, desk: Desk, *, now: Decimal) -> None:
+        """Bring the protective orders into line with position, best price and limits. `now`: the price, to tell
+        whether a new target is beyond it already."""
+        trade, best, risk = desk.trade, desk.best_price, self._config.risk
         if trade is None or best is None:
             return
-        guard = protection(
-            self._config.risk, market=self._market, side=trade.side, entry_price=trade.entry_price, best_price=best
-        )
-        hit = triggered(guard, candle, entry_side=trade.side, rules=self._rules, market=self._market)
-        if hit is None:
+        if self._guarded == (trade, best, risk):
             return
-        order = replace(
-            self._exit_order(trade, candle.open_at, hit.leg, reason=hit.leg.value),
-            type=OrderType.STOP if hit.leg is Leg.STOP_LOSS else OrderType.LIMIT,
-            price=hit.trigger,
-        )
-        self._execute(bar, order, hit.price, candle.open_at + self._interval, strategy)
+        stop = desk.open_order(Leg.STOP_LOSS)
+        if stop is not None and stop.working:
+            return  # it is closing the position
+        remaining = self._market.round_quantity(trade.size_open)
+        if remaining <= 0:
+            if desk.open_order(Leg.ENTRY) is None:
+                desk.end_trade(reason=DUST, at=desk.closes_at)
+            return
+        wanted = protection(risk, market=self._market, side=trade.side, entry_price=trade.entry_price, best_price=best)
+        done = [
+            self._protect(desk, trade, Leg.STOP_LOSS, wanted.stop, remaining, now),
+            self._protect(desk, trade, Leg.TAKE_PROFIT, wanted.target, remaining, now),
+        ]
+        self._guarded = (trade, best, risk) if all(done) else None
 
-    def _follow(self, bar: _Bar, candle: Candle, signal: Signal, strategy: DecidesOnBars) -> Denial | None:
-        if bar.account.waiting:
-            return None
+    def _protect(
+        self, desk: Desk, trade: Trade, leg: Leg, price: Decimal | None, remaining: Decimal, now: Decimal
+    ) -> bool:
+        """Place, amend or cancel one protective order; False when it has to be tried again at the next bar."""
+        order = desk.book.get(leg)
+        if price is None:
+            desk.close(leg)
+            return True
+        if order is None or order.state is OrderState.REJECTED:
+            if leg in desk.tried:
+                return False
+            desk.tried.add(leg)
+            made = replace(
+                self._order(trade.signal_at, leg, _other(trade.side), remaining, leg.value, attempt=desk.sent[leg]),
+                type=OrderType.STOP if leg is Leg.STOP_LOSS else OrderType.LIMIT,
+                price=price,
+            )
+            desk.sent[leg] += 1
+            # as an exchange does with orders attached to an entry: accepted with its fill
+            placed = desk.send(made, at=desk.opens_at, instant=True)
+            if placed.state is OrderState.REJECTED:
+                return False
+        else:
+            placed = desk.amend(order, price=price, remaining=remaining)
+            if order.price == price:
+                return True
+        rests = leg is Leg.TAKE_PROFIT and not marketable(placed, now)
+        if placed.working != rests:
+            desk.note(replace(placed, working=rests))
+        return True
+
+    # --- the decision ----------------------------------------------------------------------------------------------
+
+    def _follow(self, desk: Desk, signal: Signal) -> Denial | None:
         if signal.kind is SignalKind.EXIT:
-            if bar.account.trade is not None:
-                order = self._exit_order(bar.account.trade, candle.open_at, Leg.EXIT, reason=signal.reason)
-                self._send(bar, order, candle, strategy)
+            self._follow_exit(desk, signal)
             return None
-        if bar.account.trade is not None:
+        if desk.busy:
             return None
         side = Side.BUY if signal.direction is Direction.LONG else Side.SELL
-        quantity = self._allowed(bar, candle, side)
+        close, limited = desk.candle.close, self._config.entry_order is OrderKind.LIMIT
+        price = self._limit(close, side) if limited else None
+        quantity = self._allowed(desk, side, price)
         if isinstance(quantity, Denial):
             return quantity
-        self._send(bar, self._order(candle.open_at, Leg.ENTRY, side, quantity, signal.reason), candle, strategy)
+        order = self._order(desk.opens_at, Leg.ENTRY, side, quantity, signal.reason)
+        desk.send(self._limited(order, price, desk) if price is not None else order, at=desk.closes_at)
         return None
 
-    def _allowed(self, bar: _Bar, candle: Candle, side: Side) -> Decimal | Denial:
+    def _follow_exit(self, desk: Desk, signal: Signal) -> None:
+        desk.close(Leg.ENTRY)
+        trade, stop = desk.trade, desk.open_order(Leg.STOP_LOSS)
+        if trade is None or Leg.EXIT in desk.book or (stop is not None and stop.working):
+            return
+        quantity = self._sellable(trade, desk.candle.close)
+        if quantity <= 0:
+            desk.end_trade(reason=signal.reason, at=desk.closes_at)
+            return
+        order = self._order(desk.opens_at, Leg.EXIT, _other(trade.side), quantity, signal.reason)
+        if self._config.exit_order is OrderKind.LIMIT:
+            order = self._limited(order, self._limit(desk.candle.close, order.side), desk)
+        desk.send(order, at=desk.closes_at)
+
+    def _leave(self, desk: Desk, failed: Order, *, price: Decimal, at: datetime) -> None:
+        """After an exit that failed: the next attempt, at market."""
+        trade = desk.trade
+        if trade is None:
+            desk.close(Leg.EXIT)
+            return
+        quantity = self._sellable(trade, price)
+        if quantity <= 0:
+            desk.end_trade(reason=failed.reason, at=at)
+            return
+        attempt = failed.attempt + 1
+        desk.send(self._order(failed.signal_at, Leg.EXIT, failed.side, quantity, failed.reason, attempt=attempt), at=at)
+
+    def _sellable(self, trade: Trade, price: Decimal) -> Decimal:
+        """What the exchange would take; a debt has to be bought back whatever its size."""
+        if trade.side is Side.SELL:
+            return trade.size_open
+        return sellable(trade.size_open, price=price, market=self._market)
+
+    def _allowed(self, desk: Desk, side: Side, limit: Decimal | None) -> Decimal | Denial:
         if not self._may_enter():
             return Denial.STOPPING
-        if side is Side.SELL and not self._config.allow_short:
+        if side is Side.SELL and not (self._config.allow_short and self._market.can_short):
             return Denial.SHORT_NOT_ALLOWED
-        equity = bar.account.equity(candle.close)
-        denial = entry_denial(self._config.risk, bar.account.counters, reached=self._in_force(bar, candle))
+        denial = entry_denial(self._config.risk, desk.counters, reached=self._in_force(desk))
         if denial:
             return denial
-        price = market_price(candle.close, side=side, rules=self._rules, market=self._market)
-        quantity = entry_quantity(
+        price = limit
+        if price is None:
+            price = self._expected_price(desk, side)
+        quantity = self._quantity(desk, price)
+        if isinstance(quantity, Denial):
+            return quantity
+        if self._rules.fee_in_base and side is Side.BUY:
+            held = quantity - base_fee(quantity=quantity, maker=False, rules=self._rules)
+            if not sellable(held, price=price, market=self._market):
+                return Denial.BELOW_MIN_QUANTITY
+        return self._reserve(quantity * price, desk.closes_at) or quantity
+
+    def _expected_price(self, desk: Desk, side: Side) -> Decimal:
+        """What a market order would pay now; where it depends on the quantity, what the most that could be bought
+        would pay."""
+        close, quantity = desk.candle.close, Decimal(0)
+        if self._rules.slippage_model is SlippageModel.VOLUME_SHARE:
+            most = self._quantity(desk, close)
+            quantity = quantity if isinstance(most, Denial) else most
+        return market_price(
+            close, side=side, quantity=quantity, volume=desk.candle.volume, rules=self._rules, market=self._market
+        )
+
+    def _quantity(self, desk: Desk, price: Decimal) -> Decimal | Denial:
+        return entry_quantity(
             market=self._market,
             limits=self._config.risk,
             price=price,
-            equity=equity,
-            cash=bar.account.cash,
+            equity=desk.equity(desk.candle.close),
+            cash=desk.cash,
             fraction=self._config.position_fraction,
-            fee_rate=self._rules.fee_rate,
+            fee_rate=self._rules.highest_fee,
         )
-        if isinstance(quantity, Denial):
-            return quantity
-        return self._reserve(quantity * price, candle.open_at + self._interval) or quantity
 
-    def _in_force(self, bar: _Bar, candle: Candle) -> tuple[Denial, ...]:
+    def _in_force(self, desk: Desk) -> tuple[Denial, ...]:
         return in_force(
             self._config.risk,
-            bar.account.counters,
-            equity=bar.account.equity(candle.close),
-            now=candle.open_at + self._interval,
+            desk.counters,
+            equity=desk.equity(desk.candle.close),
+            now=desk.closes_at,
             interval=self._interval,
         )
 
-    def _note_breaches(self, bar: _Bar, candle: Candle) -> tuple[Denial, ...]:
+    def _note_breaches(self, desk: Desk) -> tuple[Denial, ...]:
         """The limits that weren't in force at the bar before; a limit is told about when it is reached, not when it
         first gets in the way."""
-        before, reached = bar.account.counters.breached, self._in_force(bar, candle)
+        before, reached = desk.counters.breached, self._in_force(desk)
         if reached != before:
-            bar.account = replace(bar.account, counters=replace(bar.account.counters, breached=reached))
+            desk.counters = replace(desk.counters, breached=reached)
         return tuple(denial for denial in reached if denial not in before)
 
-    def _send(self, bar: _Bar, order: Order, candle: Candle, strategy: DecidesOnBars) -> None:
-        if self._rules.fill_price is FillPrice.NEXT_OPEN:
-            waiting = acknowledged(order)
-            bar.orders[order.client_order_id] = waiting
-            bar.account = replace(bar.account, waiting=(*bar.account.waiting, waiting))
-            return
-        price = market_price(candle.close, side=order.side, rules=self._rules, market=self._market)
-        self._execute(bar, order, price, candle.open_at + self._interval, strategy)
+    # --- orders and records ----------------------------------------------------------------------------------------
 
-    def _execute(self, bar: _Bar, order: Order, price: Decimal, at: datetime, strategy: DecidesOnBars) -> None:
-        order = acknowledged(order) if order.state is OrderState.INTENT else order
-        was_flat = bar.account.trade is None
-        bar.note(execute(bar.account, order, price=price, filled_at=at, rules=self._rules, market=self._market))
-        position = position_of(bar.account)
-        if position is None:
-            strategy.on_exited()
-        elif was_flat:
-            strategy.on_entered(position)
-
-    def _order(self, signal_at: datetime, leg: Leg, side: Side, quantity: Decimal, reason: str) -> Order:
+    def _order(
+        self, signal_at: datetime, leg: Leg, side: Side, quantity: Decimal, reason: str, *, attempt: int = 0
+    ) -> Order:
         return Order(
-            client_order_id=client_order_id(bot_id=self._bot_id, signal_at=signal_at, leg=leg),
+            client_order_id=client_order_id(bot_id=self._bot_id, signal_at=signal_at, leg=leg, attempt=attempt),
             signal_at=signal_at,
             leg=leg,
-            attempt=0,
+            attempt=attempt,
             side=side,
             type=OrderType.MARKET,
             quantity=quantity,
@@ -347,34 +553,66 @@ class BaseTradingBot:
             reason=reason,
         )
 
-    def _exit_order(self, trade: Trade, signal_at: datetime, leg: Leg, *, reason: str) -> Order:
-        side = Side.SELL if trade.side is Side.BUY else Side.BUY
-        return self._order(signal_at, leg, side, trade.size_open, reason)
+    def _limit(self, close: Decimal, side: Side) -> Decimal:
+        return limit_price(close, side=side, offset_pct=self._config.limit_offset_pct, market=self._market)
 
-    def _conclude(self, outcome: BarOutcome) -> None:
+    def _limited(self, order: Order, price: Decimal, desk: Desk) -> Order:
+        expires_at = desk.closes_at + self._config.limit_ttl_bars * self._interval
+        return replace(order, type=OrderType.LIMIT, price=price, expires_at=expires_at)
+
+    def _events(self, desk: Desk) -> tuple[Event, ...]:
+        if not desk.orders:
+            return ()
+        refused = [_rejection_event(order, self._config.symbol) for order in desk.rejections]
+        taken = [
+            _liquidation_event(order, self._config.symbol)
+            for order in desk.orders.values()
+            if order.leg is Leg.LIQUIDATION
+        ]
+        return (*refused, *taken)
+
+    def _conclude(self, outcome: BarOutcome) -> BarOutcome:
         self._commit(outcome)
         self.state = BotState(
             account=outcome.account, last_bar_at=outcome.bar_at, last_close=outcome.close, bars=outcome.bars
         )
+        if outcome.candle is not None:
+            self._last_volume = outcome.candle.volume
+        return outcome
 
 
-def _affordable(account: Account, order: Order, price: Decimal, rules: PaperRules) -> bool:
-    return price * order.quantity * (1 + rules.fee_rate) <= account.cash
+def _arrive(desk: Desk, order: Order, *, quote: Decimal, at: datetime) -> None:
+    """An order reaches the exchange: it executes at the quote, or rests in the book."""
+    order = desk.start(order)
+    if order.type is OrderType.MARKET or marketable(order, quote):
+        desk.execute_market(order, quote, at=_later(order.arrives_at, at))
 
 
-def _aged(account: Account, candle: Candle, *, closes_at: datetime) -> Account:
-    """The account at a bar's close: the position is a bar older, its best price and the counters are up to date."""
-    counters = counters_at(account.counters, now=closes_at, equity=account.equity(candle.close))
-    if account.trade is None or account.best_price is None:
-        return replace(account, counters=counters)
-    long = account.trade.side is Side.BUY
-    best = max(account.best_price, candle.high) if long else min(account.best_price, candle.low)
-    return replace(account, counters=counters, best_price=best, bars_held=account.bars_held + 1)
+def _later(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else max(one, other)
 
 
-def position_of(account: Account) -> OpenPosition | None:
-    """The account's position as a strategy sees it."""
-    trade = account.trade
+def _other(side: Side) -> Side:
+    return Side.SELL if side is Side.BUY else Side.BUY
+
+
+def _age(desk: Desk) -> None:
+    """At the bar's close the position is a bar older, its best price and the counters are up to date."""
+    candle = desk.candle
+    desk.counters = counters_at(desk.counters, now=desk.closes_at, equity=desk.equity(candle.close))
+    if desk.trade is None or desk.best_price is None:
+        return
+    desk.bars_held += 1
+    if desk.entered_within:
+        high = low = candle.close  # the extremes may have come before the entry
+    else:
+        high, low = candle.high, candle.low
+    desk.best_price = max(desk.best_price, high) if desk.trade.side is Side.BUY else min(desk.best_price, low)
+
+
+def position_of(holding: Account | Desk) -> OpenPosition | None:
+    """An account's position as a strategy sees it."""
+    trade = holding.trade
     if trade is None:
         return None
     return OpenPosition(
@@ -382,5 +620,27 @@ def position_of(account: Account) -> OpenPosition | None:
         size=trade.size_open,
         entry_price=trade.entry_price,
         entry_at=trade.entry_at,
-        bars_held=account.bars_held,
+        bars_held=holding.bars_held,
+    )
+
+
+def _rejection_event(order: Order, symbol: str) -> Event:
+    then = "The signal is lost." if order.leg is Leg.ENTRY else "It is sent again at the next bar."
+    return Event(
+        kind=EventKind.ORDER_REJECTED,
+        title=f"Rejected: {order.side} {order.quantity:f} {symbol} ({order.leg})",
+        body=f"The exchange refused the order: {order.rejection}. {then}",
+        facts={"client_order_id": order.client_order_id, "leg": order.leg, "attempt": order.attempt},
+        dedupe_key=f"rejected:{order.client_order_id}",
+    )
+
+
+def _liquidation_event(order: Order, symbol: str) -> Event:
+    return Event(
+        kind=EventKind.RISK_BREACH,
+        title=f"Liquidated: short {order.quantity:f} {symbol} @ {order.average_price:f}",
+        body="The loss of the short position had eaten up the account's margin; the exchange bought it back.",
+        facts={"client_order_id": order.client_order_id, "price": str(order.average_price)},
+        dedupe_key=f"liquidated:{order.client_order_id}",
+        severity=Severity.CRITICAL,
     )

@@ -9,13 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
+from cli import performance
 from cli.database import database
+from cli.names import extra_names
 from cli.output import Output, Row, age, number, plain, show
 from fleet.config import ConfigInvalid, parse_config
 from fleet.errors import PermanentError
 from fleet.trading_service import admin
 
 app = typer.Typer(help="List, apply, start and stop bots.", no_args_is_help=True)
+app.command()(performance.performance)
+app.command()(performance.equity)
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to print.")]
 BotArgument = Annotated[str, typer.Argument(help="A bot's name or id.")]
@@ -188,6 +192,6 @@ def _problems(source: str, document: Any) -> Iterator[str]:
     if not isinstance(document.get("enabled", False), bool):
         yield f"{source}: enabled must be true or false"
     try:
-        parse_config(document.get("config"))
+        parse_config(document.get("config"), extra_names=extra_names())
     except ConfigInvalid as error:
         yield f"{source}: config: {error}"

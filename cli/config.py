@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.names import extra_names
 from cli.output import Output
 from fleet.config import json_schema, validate_config
 from fleet.errors import PermanentError
@@ -22,10 +23,7 @@ def validate(
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print.")] = Output.TABLE,
 ) -> None:
     """Check a config; exit code 1 when it is invalid."""
-    document = read_config(file)
-    from botrunner.strategy_handler import StrategyHandler
-
-    errors = validate_config(document, extra_names=StrategyHandler().extra_names())
+    errors = validate_config(read_config(file), extra_names=extra_names())
     if output in (Output.JSON, Output.YAML):
         facts = [{"path": e.path, "message": e.message, "hint": e.hint} for e in errors]
         print(json.dumps({"valid": not errors, "errors": facts}, indent=2))

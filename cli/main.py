@@ -12,6 +12,7 @@ import typer
 from cli import backtest, bots, config, db, limits, parity, strategies
 from fleet import __version__
 from fleet.errors import BotfleetError
+from fleet.log import configure_logging
 
 app = typer.Typer(
     name="botfleet",
@@ -36,6 +37,7 @@ def version() -> None:
 
 def main() -> None:
     """Entry point; turns expected errors into one line and exit code 1."""
+    configure_logging(level="WARNING", form="console")
     try:
         app()
     except BotfleetError as error:

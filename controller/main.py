@@ -22,6 +22,7 @@ from controller.settings import Settings, SettingsInvalid, load_settings
 from controller.shards import ShardKeeper
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
+from fleet import plugins
 from fleet.log import configure_logging, get_logger
 
 EXIT_USAGE = 2
@@ -72,6 +73,7 @@ async def run(settings: Settings) -> int:
         metrics=metrics,
         may_act=lambda: keeper.held,
         acted=lambda bot_id: metrics.acted(bot_id, time.monotonic()),
+        extra_names=settings.plugins.extra_names.with_names(plugins.installed().extra_names),
     )
     runner = TradingRunner(
         url=settings.database_url,

@@ -36,7 +36,15 @@ from controller.podspec import PodRequest, pod_name
 from controller.runtime import CreateRefused, Runtime
 from controller.shards import LeaseLost
 from controller.store import Store
-from fleet.config import ConfigInvalid, OnStop, hot_fields, only_hot_fields_differ, parse_config
+from fleet.config import (
+    NO_EXTRAS,
+    ConfigInvalid,
+    ExtraNames,
+    OnStop,
+    hot_fields,
+    only_hot_fields_differ,
+    parse_config,
+)
 from fleet.errors import TransientError
 from fleet.log import get_logger
 from fleet.states import ExitReason
@@ -91,6 +99,7 @@ class StrategyManager:
         metrics: counts what is done.
         may_act: whether the controller's own lease is valid at this moment.
         acted: called with a bot's id after each action that changes more than what people read.
+        extra_names: strategies, mixins and brokers that packages add to the bots; the bot judges their parameters.
     """
 
     CACHE = 25_000
@@ -105,6 +114,7 @@ class StrategyManager:
         metrics: Metrics,
         may_act: Callable[[], bool],
         acted: Callable[[int], None] = lambda _: None,
+        extra_names: ExtraNames = NO_EXTRAS,
     ) -> None:
         self._store = store
         self._runtime = runtime
@@ -112,6 +122,7 @@ class StrategyManager:
         self._metrics = metrics
         self._may_act = may_act
         self._acted = acted
+        self._extra_names = extra_names
         self._configs: OrderedDict[tuple[int, int], KnownConfig] = OrderedDict()
         self.contact = Contact(policy.contact_gap_s)
         self.suspicious = False
@@ -309,7 +320,7 @@ class StrategyManager:
             raw = await self._store.load_config(record.id, record.config_version)
             if raw is None:
                 return None
-            known = self._remember(record.id, record.config_version, examine(raw))
+            known = self._remember(record.id, record.config_version, examine(raw, self._extra_names))
         return BotFacts(
             bot_id=record.id,
             wanted=record.wanted,
@@ -352,7 +363,7 @@ class StrategyManager:
     async def _config_of_run(self, record: BotRecord, version: int, epoch: int) -> KnownConfig:
         known = self._remembered(record.id, version)
         if known is None:
-            known = examine(await self._store.load_run_config(record.id, epoch))
+            known = examine(await self._store.load_run_config(record.id, epoch), self._extra_names)
             self._remember(record.id, version, known)
         return known
 
@@ -369,10 +380,10 @@ class StrategyManager:
         return known
 
 
-def examine(raw: object) -> KnownConfig:
+def examine(raw: object, extra_names: ExtraNames = NO_EXTRAS) -> KnownConfig:
     """Validate a config and keep what the controller needs of it."""
     try:
-        config = parse_config(raw)
+        config = parse_config(raw, extra_names=extra_names)
     except ConfigInvalid as error:
         return KnownConfig(invalid=str(error))
     return KnownConfig(None, config.trading_mode, config.on_stop is OnStop.WAIT_FLAT)

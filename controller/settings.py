@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from controller.facts import Policy
 from controller.podspec import PodTemplate, bot_environment
 from fleet.errors import PermanentError
+from fleet.plugins import PluginNames
 
 PREFIX = "BOTFLEET_"
 
@@ -70,6 +71,10 @@ class Settings(BaseSettings):
 
     exchange_urls: dict[str, str] = Field(
         default_factory=dict, description="JSON: exchange id to the base URL that bots use instead."
+    )
+    plugins: PluginNames = Field(
+        default_factory=PluginNames,
+        description="JSON: names that packages in the bots' image add: strategies, entry_mixins, exit_mixins, brokers.",
     )
     bot_database_url: str = Field("", description="process: libpq URL of the bots; default: the controller's.")
     state_dir: Path = Field(Path(".botfleet/state"), description="process: logs and records of processes.")

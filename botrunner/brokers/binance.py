@@ -105,6 +105,8 @@ def _market(symbol: str, parsed: dict[str, Any]) -> Market:
         step=_exact(precision["amount"]),
         min_quantity=_exact(limits["amount"]["min"] or 0),
         min_notional=_exact(limits["cost"]["min"] or 0),
+        maker_fee=_exact(parsed["maker"]),
+        taker_fee=_exact(parsed["taker"]),
     )
 
 

@@ -1,23 +1,31 @@
-"""The paper broker: an account of one bot whose orders fill against closed candles.
+"""The paper account of one bot: a frozen value that goes into the checkpoint whole.
 
-Its whole state is a frozen value that goes into the checkpoint, so that a restarted bot has the same cash, position
-and waiting orders to the last digit. It decides nothing itself: `botrunner.trading_bot` asks it to execute.
+A restarted bot thereby has the same cash, position and open orders to the last digit. `brokers.desk` changes it,
+`trading_bot` decides what to change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from botrunner.accounting import Trade, apply_fill, cash_flow
-from botrunner.brokers.matching import PaperRules, fee
+from botrunner.accounting import Trade
 from botrunner.orders.ids import Leg
-from botrunner.orders.machine import Fill, Order, OrderType, Side, filled, moved
-from botrunner.risk import Counters, Market, counted_entry, counted_exit, dump_counters, load_counters
+from botrunner.orders.machine import Order, OrderType, Side
+from botrunner.risk import Counters, dump_counters, load_counters
+from fleet.errors import ConfigUnusable
 from fleet.states import OrderState
+
+VERSION = 2
+"""Of the account in a checkpoint. Version 1, without the key, is read as well: it had no orders but those that wait for
+the next open, and no dust."""
+
+
+class CheckpointNewer(ConfigUnusable):
+    """A newer version of the program wrote this checkpoint; reading half of it would lose the other half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,21 +33,27 @@ class Account:
     """Everything a paper account remembers.
 
     Attributes:
-        cash: free quote currency.
+        cash: quote currency, the proceeds of a short sale included.
         trade: the open round trip; None while flat.
         best_price: most favourable price since the entry, of closed bars; for trailing stops.
         bars_held: closed bars since the entry's bar.
-        waiting: orders that fill at the next open.
+        orders: open ones, at most one per leg; and of the exit and the protective legs a rejected one, which is sent
+            again at the next bar.
+        stops_sent, targets_sent: protective orders of this trade so far; the next one's attempt.
         counters: of the risk limits. total_pnl: realised by closed trades, net of fees.
+        dust: held but too little to be sold, base currency; worth nothing here.
     """
 
     cash: Decimal
     trade: Trade | None = None
     best_price: Decimal | None = None
     bars_held: int = 0
-    waiting: tuple[Order, ...] = ()
+    orders: tuple[Order, ...] = ()
+    stops_sent: int = 0
+    targets_sent: int = 0
     counters: Counters = field(default_factory=Counters)
     total_pnl: Decimal = Decimal(0)
+    dust: Decimal = Decimal(0)
 
     def equity(self, price: Decimal) -> Decimal:
         """Cash plus the position at a price, quote currency."""
@@ -47,60 +61,10 @@ class Account:
             return self.cash
         return self.cash + self.trade.side.sign * self.trade.size_open * price
 
-
-@dataclass(frozen=True, slots=True)
-class Executed:
-    """The account after an order filled whole, with the rows to write."""
-
-    account: Account
-    order: Order
-    fill: Fill
-    trade: Trade
-
-
-def execute(
-    account: Account, order: Order, *, price: Decimal, filled_at: datetime, rules: PaperRules, market: Market
-) -> Executed:
-    """Fill an order whole at a price.
-
-    Raises:
-        IllegalTransition: the order can't fill any more. BookError: it doesn't fit the position.
-    """
-    fill = Fill(
-        client_order_id=order.client_order_id,
-        exchange_trade_id=f"{order.client_order_id}-1",
-        side=order.side,
-        price=price,
-        quantity=order.leaves_quantity,
-        fee=fee(price=price, quantity=order.leaves_quantity, rules=rules),
-        fee_currency=market.quote,
-        filled_at=filled_at,
-    )
-    trade = apply_fill(account.trade, fill, signal_at=order.signal_at, reason=order.reason, fee_quote=fill.fee)
-    opened = account.trade is None
-    after = replace(
-        account,
-        cash=account.cash + cash_flow(fill, fee_quote=fill.fee),
-        trade=trade if trade.is_open else None,
-        best_price=(price if opened else account.best_price) if trade.is_open else None,
-        bars_held=account.bars_held if trade.is_open and not opened else 0,
-        counters=_counted(account.counters, trade, opened=opened),
-        total_pnl=account.total_pnl + (Decimal(0) if trade.is_open else trade.net_pnl),
-    )
-    return Executed(after, filled(order, fill), fill, trade)
-
-
-def _counted(counters: Counters, trade: Trade, *, opened: bool) -> Counters:
-    if opened:
-        return counted_entry(counters)
-    if trade.is_open or trade.exit_at is None:
-        return counters
-    return counted_exit(counters, net_pnl=trade.net_pnl, reason=trade.exit_reason or "", at=trade.exit_at)
-
-
-def acknowledged(order: Order) -> Order:
-    """An order that the paper exchange accepted and that waits for its fill."""
-    return moved(moved(order, OrderState.SENT), OrderState.ACKED, exchange_order_id=f"paper-{order.client_order_id}")
+    @property
+    def is_busy(self) -> bool:
+        """Whether a position is open, or an order that would open or close one."""
+        return self.trade is not None or bool(self.orders)
 
 
 # --- checkpoint ----------------------------------------------------------------------------------------------------
@@ -108,31 +72,51 @@ def acknowledged(order: Order) -> Order:
 
 def dump(account: Account) -> dict[str, Any]:
     """The account as JSON: Decimals as strings, times as ISO 8601, so that `load` gives an equal value."""
-    return {
+    state: dict[str, Any] = {
+        "version": VERSION,
         "cash": str(account.cash),
-        "trade": _dump_trade(account.trade) if account.trade else None,
-        "best_price": _text(account.best_price),
-        "bars_held": account.bars_held,
-        "waiting": [_dump_order(order) for order in account.waiting],
         "counters": dump_counters(account.counters),
         "total_pnl": str(account.total_pnl),
     }
+    if account.dust:
+        state["dust"] = str(account.dust)
+    if account.orders:
+        state["orders"] = [_dump_order(order) for order in account.orders]
+    if account.trade is not None:
+        state["trade"] = _dump_trade(account.trade)
+        state["best_price"] = _text(account.best_price)
+        state["bars_held"] = account.bars_held
+        state["sent"] = [account.stops_sent, account.targets_sent]
+    return state
 
 
 def load(state: Mapping[str, Any]) -> Account:
-    """The account of `dump`.
+    """The account of `dump`, of this version or an earlier one.
 
     Raises:
+        CheckpointNewer: of a later one.
         KeyError, ValueError, TypeError, decimal.InvalidOperation: the checkpoint was damaged.
     """
+    if not isinstance(state, Mapping):
+        raise TypeError("the account isn't an object")
+    version = int(state.get("version", 1))
+    if version > VERSION:
+        raise CheckpointNewer(
+            f"the checkpoint's account has version {version}, this program reads up to {VERSION}: run the newer program"
+        )
+    trade = _load_trade(state["trade"]) if state.get("trade") else None
+    stops_sent, targets_sent = state.get("sent", (0, 0))
     return Account(
         cash=Decimal(state["cash"]),
-        trade=_load_trade(state["trade"]) if state["trade"] else None,
-        best_price=_decimal(state["best_price"]),
-        bars_held=int(state["bars_held"]),
-        waiting=tuple(_load_order(order) for order in state["waiting"]),
+        trade=trade,
+        best_price=_decimal(state.get("best_price")),
+        bars_held=int(state.get("bars_held", 0)),
+        orders=tuple(_load_order(order) for order in state.get("orders") or state.get("waiting") or ()),
+        stops_sent=int(stops_sent),
+        targets_sent=int(targets_sent),
         counters=load_counters(state["counters"]),
         total_pnl=Decimal(state["total_pnl"]),
+        dust=Decimal(state.get("dust", 0)),
     )
 
 
@@ -149,7 +133,7 @@ def _moment(value: str | None) -> datetime | None:
 
 
 def _dump_trade(trade: Trade) -> dict[str, Any]:
-    return {
+    state: dict[str, Any] = {
         "side": trade.side,
         "entry_order_id": trade.entry_order_id,
         "signal_at": trade.signal_at.isoformat(),
@@ -158,11 +142,17 @@ def _dump_trade(trade: Trade) -> dict[str, Any]:
         "size_open": str(trade.size_open),
         "entry_value": str(trade.entry_value),
         "commission": str(trade.commission),
-        "exit_value": str(trade.exit_value),
-        "exit_order_id": trade.exit_order_id,
-        "exit_at": trade.exit_at.isoformat() if trade.exit_at else None,
-        "exit_reason": trade.exit_reason,
     }
+    if trade.exit_at is not None:
+        state |= {
+            "exit_value": str(trade.exit_value),
+            "exit_order_id": trade.exit_order_id,
+            "exit_at": trade.exit_at.isoformat(),
+            "exit_reason": trade.exit_reason,
+        }
+    if trade.base_fee:
+        state |= {"base_fee": str(trade.base_fee), "base_fee_value": str(trade.base_fee_value)}
+    return state
 
 
 def _load_trade(state: Mapping[str, Any]) -> Trade:
@@ -175,15 +165,17 @@ def _load_trade(state: Mapping[str, Any]) -> Trade:
         size_open=Decimal(state["size_open"]),
         entry_value=Decimal(state["entry_value"]),
         commission=Decimal(state["commission"]),
-        exit_value=Decimal(state["exit_value"]),
-        exit_order_id=state["exit_order_id"],
-        exit_at=_moment(state["exit_at"]),
-        exit_reason=state["exit_reason"],
+        exit_value=Decimal(state.get("exit_value", 0)),
+        exit_order_id=state.get("exit_order_id"),
+        exit_at=_moment(state.get("exit_at")),
+        exit_reason=state.get("exit_reason"),
+        base_fee=Decimal(state.get("base_fee", 0)),
+        base_fee_value=Decimal(state.get("base_fee_value", 0)),
     )
 
 
 def _dump_order(order: Order) -> dict[str, Any]:
-    return {
+    state: dict[str, Any] = {
         "client_order_id": order.client_order_id,
         "signal_at": order.signal_at.isoformat(),
         "leg": order.leg,
@@ -196,6 +188,21 @@ def _dump_order(order: Order) -> dict[str, Any]:
         "state": order.state,
         "exchange_order_id": order.exchange_order_id,
     }
+    if order.fill_count:
+        state |= {
+            "filled_quantity": str(order.filled_quantity),
+            "average_price": _text(order.average_price),
+            "fill_count": order.fill_count,
+        }
+    if order.arrives_at is not None:
+        state["arrives_at"] = order.arrives_at.isoformat()
+    if order.expires_at is not None:
+        state["expires_at"] = order.expires_at.isoformat()
+    if order.working:
+        state["working"] = True
+    if order.rejection is not None:
+        state["rejection"] = order.rejection
+    return state
 
 
 def _load_order(state: Mapping[str, Any]) -> Order:
@@ -211,4 +218,11 @@ def _load_order(state: Mapping[str, Any]) -> Order:
         reason=state["reason"],
         state=OrderState(state["state"]),
         exchange_order_id=state["exchange_order_id"],
+        filled_quantity=Decimal(state.get("filled_quantity", 0)),
+        average_price=_decimal(state.get("average_price")),
+        fill_count=int(state.get("fill_count", 0)),
+        arrives_at=_moment(state.get("arrives_at")),
+        expires_at=_moment(state.get("expires_at")),
+        working=bool(state.get("working", False)),
+        rejection=state.get("rejection"),
     )

@@ -24,6 +24,8 @@ class Leg(StrEnum):
     STOP_LOSS = "stop_loss"
     TAKE_PROFIT = "take_profit"
     FLATTEN = "flatten"
+    LIQUIDATION = "liquidation"
+    """The exchange's own: a short position whose loss eats up the account."""
 
 
 def client_order_id(*, bot_id: int, signal_at: datetime, leg: Leg, attempt: int = 0) -> str:

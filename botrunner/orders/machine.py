@@ -43,11 +43,16 @@ class Order:
     """One order as committed to `trading_orders`.
 
     Attributes:
-        signal_at: open time of the candle that caused it.
+        signal_at: open time of the candle that caused it; for a protective order the one that caused the entry.
         quantity: in the base currency.
         price: the stop's or limit's price, quote per base; None for market orders.
         reason: the strategy's or the risk rule's word for why.
-        average_price: of what is filled so far.
+        average_price: of what is filled so far. fill_count: executions so far.
+        arrives_at: when it reaches the exchange; None for at once.
+        expires_at: when what is left of it is given up; None for never.
+        working: it reached the exchange, and may be executed: a market order that arrived, a limit that rests in
+            the book, a stop that was triggered.
+        rejection: why the exchange refused it.
     """
 
     client_order_id: str
@@ -63,6 +68,11 @@ class Order:
     exchange_order_id: str | None = None
     filled_quantity: Decimal = Decimal(0)
     average_price: Decimal | None = None
+    fill_count: int = 0
+    arrives_at: datetime | None = None
+    expires_at: datetime | None = None
+    working: bool = False
+    rejection: str | None = None
 
     @property
     def leaves_quantity(self) -> Decimal:
@@ -120,4 +130,6 @@ def filled(order: Order, fill: Fill) -> Order:
         )
     paid = (order.average_price or Decimal(0)) * order.filled_quantity + fill.price * fill.quantity
     state = OrderState.FILLED if total == order.quantity else OrderState.PARTIAL
-    return replace(moved(order, state), filled_quantity=total, average_price=paid / total)
+    return replace(
+        moved(order, state), filled_quantity=total, average_price=paid / total, fill_count=order.fill_count + 1
+    )

@@ -38,7 +38,8 @@ class WilderRSI(_Indicator):
     """Wilder's relative strength index of the data, 0 to 100.
 
     Averages of gains and of losses start as plain means of the first `period` changes and continue as
-    (previous × (period - 1) + new) / period. Without any change so far it is 50. Needs period + 1 bars.
+    (previous × (period - 1) + new) / period. Without any change so far it is 50. A bar without a change leaves it
+    as it is, to the last bit: rounding makes no RSI rise or fall. Needs period + 1 bars.
     """
 
     lines: Any = ("rsi", "gain", "loss")
@@ -65,6 +66,8 @@ class WilderRSI(_Indicator):
             gain=(self.lines.gain[-1] * (period - 1) + max(change, 0.0)) / period,
             loss=(self.lines.loss[-1] * (period - 1) + max(-change, 0.0)) / period,
         )
+        if change == 0.0:
+            self.lines.rsi[0] = self.lines.rsi[-1]
 
     def _set(self, *, gain: float, loss: float) -> None:
         self.lines.gain[0] = gain
@@ -94,6 +97,17 @@ class WilderATR(_Indicator):
         """The smoothed mean."""
         period = self.p.period
         self.lines.atr[0] = (self.lines.atr[-1] * (period - 1) + _true_range(self.data, 0)) / period
+
+
+class Mean(_Indicator):
+    """Mean of the last `period` values of the data, the current one included."""
+
+    lines: Any = ("mean",)
+    params: Any = (("period", 20),)
+
+    def next(self) -> None:
+        """The mean of the window."""
+        self.lines.mean[0] = fsum(self.data.get(size=self.p.period)) / self.p.period
 
 
 class BollingerBands(_Indicator):
@@ -194,6 +208,89 @@ class IchimokuCloud(_Indicator):
         highest = max(self.data.high.get(ago=ago, size=period))
         lowest = min(self.data.low.get(ago=ago, size=period))
         return float(highest + lowest) / 2
+
+
+class MACD(_Indicator):
+    """MACD of the data: the fast minus the slow exponential mean (`macd`), its own mean (`signal`), and `hist`.
+
+    Each mean moves by 2 / (period + 1) of the distance. All start as plain means: both of the price at the
+    `slow`-th bar (the fast one of the last `fast` prices), the signal at the bar that has `signal` values of
+    macd; so they depend on the bars since the first alone. `hist` is macd - signal. Needs slow + signal - 1 bars.
+    """
+
+    lines: Any = ("macd", "signal", "hist", "fast", "slow")
+    params: Any = (("fast", 12), ("slow", 26), ("signal", 9))
+
+    def _bars_needed(self) -> int:
+        return int(self.p.slow + self.p.signal) - 1
+
+    def prenext(self) -> None:
+        """The means of the price, before the signal has enough of their differences."""
+        if len(self) >= self.p.slow:
+            self._average_prices()
+
+    def nextstart(self) -> None:
+        """The signal's plain mean."""
+        self._average_prices()
+        self._set(fsum(self.lines.macd.get(size=self.p.signal)) / self.p.signal)
+
+    def next(self) -> None:
+        """All three means."""
+        self._average_prices()
+        self._set(_towards(self.lines.signal[-1], self.lines.macd[0], self.p.signal))
+
+    def _average_prices(self) -> None:
+        for line, period in ((self.lines.fast, self.p.fast), (self.lines.slow, self.p.slow)):
+            if len(self) == self.p.slow:
+                line[0] = fsum(self.data.get(size=period)) / period
+            else:
+                line[0] = _towards(line[-1], self.data[0], period)
+        self.lines.macd[0] = self.lines.fast[0] - self.lines.slow[0]
+
+    def _set(self, signal: float) -> None:
+        self.lines.signal[0] = signal
+        self.lines.hist[0] = self.lines.macd[0] - signal
+
+
+class EaseOfMovement(_Indicator):
+    """Ease of movement: mean over `period` bars of how far the bar's middle moved, for the volume it took.
+
+    Of one bar it is (middle - previous middle) × (high - low) ÷ (volume ÷ 100,000,000), and 0 where the bar is
+    flat or has no volume. Needs period + 1 bars.
+    """
+
+    lines: Any = ("eom", "raw")
+    params: Any = (("period", 14),)
+
+    SCALE = 1e8
+    LIMIT = 1e300
+    """Largest value of one bar: with next to no volume it would be infinite, and the mean of +∞ and -∞ no number."""
+
+    def _bars_needed(self) -> int:
+        return int(self.p.period) + 1
+
+    def prenext(self) -> None:
+        """The single bars' values, before there are enough for a mean."""
+        if len(self) > 1:
+            self.lines.raw[0] = self._of_this_bar()
+
+    def next(self) -> None:
+        """This bar's value and the mean."""
+        self.lines.raw[0] = self._of_this_bar()
+        self.lines.eom[0] = fsum(self.lines.raw.get(size=self.p.period)) / self.p.period
+
+    def _of_this_bar(self) -> float:
+        data = self.data
+        span, volume = data.high[0] - data.low[0], data.volume[0]
+        if span <= 0.0 or volume <= 0.0:
+            return 0.0
+        moved = (data.high[0] + data.low[0]) / 2 - (data.high[-1] + data.low[-1]) / 2
+        return float(max(-self.LIMIT, min(self.LIMIT, moved * span / volume * self.SCALE)))
+
+
+def _towards(mean: float, value: float, period: int) -> float:
+    """The next value of an exponential mean."""
+    return mean + (value - mean) * 2.0 / (period + 1)
 
 
 def _true_range(data: Any, ago: int) -> float:

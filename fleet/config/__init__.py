@@ -7,14 +7,16 @@ and its path. No I/O and no Backtrader: the controller validates with exactly th
 from __future__ import annotations
 
 from fleet.config.bot import BotConfig, CustomParameters, LogicSpec, RiskLimits, StopLossGuard, StrategyParameters
-from fleet.config.document import FillPrice, NotificationsSection, OnStop
+from fleet.config.document import FillPrice, NotificationsSection, OnStop, OrderKind, SlippageModel
 from fleet.config.errors import ConfigError, ConfigInvalid
+from fleet.config.extras import NO_EXTRAS, ExtraNames
 from fleet.config.hot import HOT_FIELDS, hot_fields, only_hot_fields_differ, with_hot_fields
-from fleet.config.parse import ExtraNames, parse_config, validate_config, validate_strategy
+from fleet.config.parse import parse_config, validate_config, validate_strategy
 from fleet.config.schema import json_schema
 
 __all__ = [
     "HOT_FIELDS",
+    "NO_EXTRAS",
     "BotConfig",
     "ConfigError",
     "ConfigInvalid",
@@ -24,7 +26,9 @@ __all__ = [
     "LogicSpec",
     "NotificationsSection",
     "OnStop",
+    "OrderKind",
     "RiskLimits",
+    "SlippageModel",
     "StopLossGuard",
     "StrategyParameters",
     "hot_fields",

@@ -11,12 +11,18 @@ from decimal import Decimal
 
 from pydantic import BaseModel, JsonValue
 
-from fleet.config.document import ConfigDocument, FillPrice, NotificationsSection, OnStop
+from fleet.config.document import (
+    ConfigDocument,
+    FillPrice,
+    NotificationsSection,
+    OnStop,
+    OrderKind,
+    SlippageModel,
+)
 from fleet.config.params import MixinParams
 from fleet.config.values import INTERVAL_SECONDS
 
 DEFAULT_CASH = Decimal(10_000)
-DEFAULT_COMMISSION_RATE = Decimal("0.001")
 DEFAULT_POSITION_FRACTION = Decimal("0.1")
 
 StrategyParameters = MixinParams | BaseModel | Mapping[str, JsonValue]
@@ -137,20 +143,56 @@ class BotConfig:
         return broker.cash or broker.initial_balance or DEFAULT_CASH
 
     @property
-    def commission_rate(self) -> Decimal:
-        """Fee as a fraction of a fill's value."""
+    def commission_rate(self) -> Decimal | None:
+        """Fee of makers and takers as a fraction of a fill's value; None for the exchange's own."""
         broker = self.document.broker
         written = broker.paper_trading_config.commission_rate
-        rate = broker.commission if written is None else written
-        return DEFAULT_COMMISSION_RATE if rate is None else rate
+        return broker.commission if written is None else written
+
+    @property
+    def maker_rate(self) -> Decimal | None:
+        """Fee of limit orders that rested in the book; None for the exchange's own."""
+        own = self.document.broker.paper_trading_config.maker_commission_rate
+        return self.commission_rate if own is None else own
+
+    @property
+    def taker_rate(self) -> Decimal | None:
+        """Fee of all other orders; None for the exchange's own."""
+        own = self.document.broker.paper_trading_config.taker_commission_rate
+        return self.commission_rate if own is None else own
+
+    @property
+    def slippage_model(self) -> SlippageModel:
+        """How market orders and stops are filled worse than quoted."""
+        return SlippageModel(self.document.broker.paper_trading_config.slippage_model)
 
     @property
     def slippage(self) -> Decimal:
-        """Fraction of the price that each fill is worse by."""
+        """With the model `percentage`: fraction of the price that a fill is worse by; otherwise 0."""
         paper = self.document.broker.paper_trading_config
-        if paper.slippage_model == "none" or paper.base_slippage is None:
+        if self.slippage_model is not SlippageModel.PERCENTAGE or paper.base_slippage is None:
             return Decimal(0)
         return paper.base_slippage
+
+    @property
+    def entry_order(self) -> OrderKind:
+        """How an entry signal is followed."""
+        return OrderKind(self.document.trading.order_type)
+
+    @property
+    def exit_order(self) -> OrderKind:
+        """How the strategy's exit signal is followed."""
+        return OrderKind(self.document.trading.exit_order_type)
+
+    @property
+    def limit_offset_pct(self) -> Decimal:
+        """Percent by which a limit is better than the signal bar's close."""
+        return self.document.trading.limit_offset_pct
+
+    @property
+    def limit_ttl_bars(self) -> int:
+        """Bars after the signal's during which a limit may fill."""
+        return self.document.trading.limit_ttl_bars
 
     @property
     def fill_price(self) -> FillPrice:

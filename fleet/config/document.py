@@ -8,6 +8,7 @@ and unit. Pure: no I/O.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -22,6 +23,7 @@ from fleet.config.values import (
     Line,
     LossPercent,
     Milliseconds,
+    Number,
     Probability,
     Rate,
     Seconds,
@@ -46,6 +48,26 @@ class FillPrice(StrEnum):
     """The next bar's open, when that bar has closed."""
 
 
+class SlippageModel(StrEnum):
+    """How much worse than quoted a market order or a triggered stop is filled. docs/paper-trading.md has formulas."""
+
+    NONE = "none"
+    FIXED = "fixed"
+    """By an amount of the price: fixed_slippage in quote currency, or slippage_ticks."""
+    PERCENTAGE = "percentage"
+    """By base_slippage, a fraction of the price."""
+    VOLUME_SHARE = "volume_share"
+    """By price_impact × (the fill's share of the candle's volume)², a fraction of the price."""
+
+
+class OrderKind(StrEnum):
+    """How a signal is followed."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    """limit_offset_pct better than the signal bar's close, or not at all."""
+
+
 class OnStop(StrEnum):
     """What happens to an open position when the bot is asked to stop."""
 
@@ -61,18 +83,47 @@ class PaperSection(Section):
     """`broker.paper_trading_config`: how real the paper broker is."""
 
     mode: Word | None = Field(None, description="Preset of an earlier version; has no effect.")
-    commission_rate: Rate | None = Field(None, description="Fee as a fraction of a fill's value.")
-    slippage_model: Literal["none", "percentage"] = Field(
-        "percentage", description="percentage: fills are worse by base_slippage; none: no slippage."
+    commission_rate: Rate | None = Field(
+        None, description="Fee of makers and takers as a fraction of a fill's value; the exchange's own."
     )
-    base_slippage: Rate | None = Field(None, description="Fraction of the price lost on each fill.")
+    maker_commission_rate: Rate | None = Field(
+        None, description="Fee of limit orders that rested, as a fraction of a fill's value; commission_rate."
+    )
+    taker_commission_rate: Rate | None = Field(
+        None, description="Fee of all other orders, as a fraction of a fill's value; commission_rate."
+    )
+    fee_currency: Literal["quote", "base"] = Field(
+        "quote", description="base: a buy pays its fee in what it bought, so less can be sold."
+    )
+    slippage_model: Literal["none", "fixed", "percentage", "volume_share"] = Field(
+        "percentage", description="How market orders and stops are filled worse than quoted."
+    )
+    base_slippage: Rate | None = Field(None, description="For percentage: fraction of the price; 0.")
+    fixed_slippage: Amount | None = Field(None, description="For fixed: quote currency per unit of base currency.")
+    slippage_ticks: Annotated[Whole, Field(ge=1, le=100_000)] | None = Field(
+        None, description="For fixed, instead of fixed_slippage: steps of the market's price."
+    )
+    price_impact: Annotated[Number, Field(ge=0, le=10)] = Field(
+        Decimal("0.1"),
+        description="For volume_share: fraction of the price that a fill of a whole candle's volume costs.",
+    )
+    max_volume_share: Fraction | None = Field(
+        None, description="Fraction of a candle's volume that one order may take; what is left waits. No limit."
+    )
     fill_price: Literal["close", "next_open"] = Field(
         "close", description="Fill at the signal bar's close, or at the next bar's open."
     )
-    min_latency_ms: Milliseconds | None = Field(None, description="Not simulated yet.")
-    max_latency_ms: Milliseconds | None = Field(None, description="Not simulated yet.")
-    partial_fill_probability: Probability | None = Field(None, description="Not simulated yet.")
-    reject_probability: Probability | None = Field(None, description="Not simulated yet.")
+    min_latency_ms: Milliseconds | None = Field(None, description="Shortest time from the signal to the exchange; 0.")
+    max_latency_ms: Milliseconds | None = Field(None, description="Longest time from the signal to the exchange.")
+    partial_fill_probability: Probability | None = Field(
+        None, description="How probable it is at each bar that only a part of what could fill does; 0."
+    )
+    reject_probability: Probability | None = Field(
+        None, description="How probable it is that the exchange refuses an order; 0."
+    )
+    seed: Annotated[Whole, Field(ge=0, le=2**53)] = Field(
+        0, description="Of everything left to chance: the same seed over the same candles gives the same trades."
+    )
 
 
 class BrokerSection(Section):
@@ -149,7 +200,16 @@ class TradingSection(Section):
     max_positions: Annotated[Whole, Field(ge=1, le=1000)] = Field(
         1, description="Upper limit of positions at a time; a bot of this version holds at most one."
     )
-    order_type: Literal["market"] = Field("market", description="This version sends market orders.")
+    order_type: Literal["market", "limit"] = Field("market", description="Of entries.")
+    exit_order_type: Literal["market", "limit"] = Field(
+        "market", description="Of exits that the strategy asks for; an unfilled limit becomes a market order."
+    )
+    limit_offset_pct: Annotated[Number, Field(ge=0, lt=100)] = Field(
+        Decimal(0), description="For limit orders: percent better than the signal bar's close."
+    )
+    limit_ttl_bars: Annotated[Whole, Field(ge=1, le=10_000)] = Field(
+        3, description="For limit orders: bars after the signal's that they wait for."
+    )
     allow_short: bool = Field(False, description="Whether short signals may be followed.")
     max_drawdown_pct: LossPercent | None = Field(None, description="Other place for risk_management.max_drawdown_pct.")
     max_exposure: Fraction | None = Field(None, description="Other place for risk_management.max_exposure.")
@@ -233,10 +293,6 @@ class ConfigDocument(Section):
 
 NOT_IN_EFFECT: Mapping[str, str] = {
     "broker.paper_trading_config.mode": "has no meaning here",
-    "broker.paper_trading_config.min_latency_ms": "isn't simulated yet",
-    "broker.paper_trading_config.max_latency_ms": "isn't simulated yet",
-    "broker.paper_trading_config.partial_fill_probability": "isn't simulated yet",
-    "broker.paper_trading_config.reject_probability": "isn't simulated yet",
     "strategy.parameters.entry_logic.indicators": "is ignored: mixins bring their own indicators",
     "strategy.parameters.exit_logic.indicators": "is ignored: mixins bring their own indicators",
 }

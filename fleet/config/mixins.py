@@ -16,6 +16,9 @@ from fleet.config.params import MixinParams
 ENTRY_PARAMS: Mapping[str, type[MixinParams]] = MappingProxyType(
     {
         "BBVolumeSuperTrendEntryMixin": entry_params.BBVolumeSuperTrendEntryParams,
+        "EOMBreakoutEntryMixin": entry_params.EOMBreakoutEntryParams,
+        "EOMMAcdBreakoutEntryMixin": entry_params.EOMMAcdBreakoutEntryParams,
+        "EOMPullbackEntryMixin": entry_params.EOMPullbackEntryParams,
         "RSIBBEntryMixin": entry_params.RSIBBEntryParams,
         "RSIBBVolumeEntryMixin": entry_params.RSIBBVolumeEntryParams,
         "RSIIchimokuEntryMixin": entry_params.RSIIchimokuEntryParams,
@@ -28,8 +31,13 @@ ENTRY_PARAMS: Mapping[str, type[MixinParams]] = MappingProxyType(
 EXIT_PARAMS: Mapping[str, type[MixinParams]] = MappingProxyType(
     {
         "ATRExitMixin": exit_params.ATRExitParams,
+        "AdvancedATRExitMixin": exit_params.AdvancedATRExitParams,
+        "EOMBreakdownExitMixin": exit_params.EOMBreakdownExitParams,
+        "EOMMAcdBreakdownExitMixin": exit_params.EOMMAcdBreakdownExitParams,
+        "EOMRejectionExitMixin": exit_params.EOMRejectionExitParams,
         "FixedRatioExitMixin": exit_params.FixedRatioExitParams,
         "MACrossoverExitMixin": exit_params.MACrossoverExitParams,
+        "MultiLevelAtrExitMixin": exit_params.MultiLevelAtrExitParams,
         "RSIBBExitMixin": exit_params.RSIBBExitParams,
         "RSIOrBBExitMixin": exit_params.RSIOrBBExitParams,
         "SimpleATRExitMixin": exit_params.SimpleATRExitParams,

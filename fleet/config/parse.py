@@ -11,7 +11,6 @@ may be used; two different values are an error, so neither ever silently wins.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
@@ -36,32 +35,22 @@ from fleet.config.document import (
     StrategySection,
 )
 from fleet.config.errors import MAX_REPORTED, ConfigError, ConfigInvalid
+from fleet.config.extras import NO_EXTRAS, ExtraNames, Models
 from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
 from fleet.config.params import MixinParams
 from fleet.config.rules import cross_errors, value_at
-from fleet.config.scan import Tree, join, scan, shown
+from fleet.config.scan import Tree, join, one_line, scan, shown
+from fleet.config.strategy_params import STRATEGY_PARAMS
 from fleet.config.translate import nearest, translate
 
 PARAMETERS = "strategy.parameters"
+CUSTOM_STRATEGY = "CustomStrategy"
+_BUILT_IN: frozenset[type[BaseModel]] = frozenset(
+    {*ENTRY_PARAMS.values(), *EXIT_PARAMS.values(), *STRATEGY_PARAMS.values()}
+)
 M = TypeVar("M", bound=BaseModel)
 
 Parameters = CustomParameters | StrategyParameters
-
-Models = Mapping[str, type[BaseModel] | None]
-"""Names with their parameters' model; None accepts any object."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExtraNames:
-    """Names from plugins, known in addition to the built-in ones."""
-
-    strategies: Models = field(default_factory=dict)
-    entries: Models = field(default_factory=dict)
-    exits: Models = field(default_factory=dict)
-    brokers: frozenset[str] = frozenset()
-
-
-NO_EXTRAS = ExtraNames()
 
 
 class Kind(StrEnum):
@@ -88,7 +77,8 @@ def parse_config(raw: object, /, *, extra_names: ExtraNames = NO_EXTRAS) -> BotC
     errors = list(faults)
     document = _section(ConfigDocument, tree, base="", errors=errors)
     parameters = _strategy_parameters(tree, extra_names, errors)
-    errors += cross_errors(tree, brokers=extra_names.brokers, bars_needed=_bars_needed(parameters))
+    bars_needed = _bars_needed(parameters, errors)
+    errors += cross_errors(tree, brokers=extra_names.brokers, bars_needed=bars_needed)
     if errors or document is None or parameters is None:
         raise ConfigInvalid(_bounded(errors))
     return _assembled(tree, document, parameters)
@@ -158,30 +148,41 @@ def _position_fraction(tree: Tree, document: ConfigDocument) -> Decimal:
 def _strategy_parameters(tree: Tree, extra: ExtraNames, errors: list[ConfigError]) -> Parameters | None:
     """The validated parameters, or None with the reasons in `errors`.
 
-    A strategy type that nobody knows runs CustomStrategy, so its parameters are judged as that one's.
+    A strategy type that nobody knows runs CustomStrategy, so its parameters are judged as that one's. Not when
+    they name no mixin either: then the type is a mistake. Nor when a broken package offers the type: another
+    strategy must not trade in its place.
     """
     raw = value_at(tree, PARAMETERS)
     if not isinstance(raw, dict):
         return None  # the section's own check has said so
     kind = value_at(tree, "strategy.type")
-    if isinstance(kind, str) and kind in extra.strategies:
+    strategies: Models = {**extra.strategies, **STRATEGY_PARAMS}
+    if isinstance(kind, str) and kind in strategies:
         own = {key: value for key, value in raw.items() if key != "position_size"}
         _section(PositionSize, {"position_size": raw.get("position_size")}, base=PARAMETERS, errors=errors)
-        return _parameters(extra.strategies[kind], own, base=PARAMETERS, errors=errors)
+        return _parameters(strategies[kind], own, base=PARAMETERS, errors=errors)
+    if isinstance(kind, str) and kind != CUSTOM_STRATEGY:
+        no_mixins = "entry_logic" not in raw and "exit_logic" not in raw
+        if kind in extra.broken or no_mixins:
+            known = [CUSTOM_STRATEGY, *strategies]
+            errors.append(_unknown("strategy.type", "strategy", kind, known, extra.broken))
+            return None
     _section(CustomSection, raw, base=PARAMETERS, errors=errors)
-    entry = _logic(raw, Kind.ENTRY, {**ENTRY_PARAMS, **extra.entries}, errors)
-    exit_ = _logic(raw, Kind.EXIT, {**EXIT_PARAMS, **extra.exits}, errors)
+    entry = _logic(raw, Kind.ENTRY, {**extra.entries, **ENTRY_PARAMS}, extra.broken, errors)
+    exit_ = _logic(raw, Kind.EXIT, {**extra.exits, **EXIT_PARAMS}, extra.broken, errors)
     return CustomParameters(entry=entry, exit=exit_) if entry and exit_ else None
 
 
-def _logic(raw: Tree, kind: Kind, models: Models, errors: list[ConfigError]) -> LogicSpec | None:
+def _logic(
+    raw: Tree, kind: Kind, models: Models, broken: Mapping[str, str], errors: list[ConfigError]
+) -> LogicSpec | None:
     base = f"{PARAMETERS}.{kind}_logic"
     section = raw.get(f"{kind}_logic")
     name = section.get("name") if isinstance(section, dict) else None
     if not isinstance(section, dict) or not isinstance(name, str) or not name:
         return None  # the section's own check has said so
     if name not in models:
-        errors.append(ConfigError(f"{base}.name", f"unknown {kind} mixin {shown(name)}", nearest(name, list(models))))
+        errors.append(_unknown(f"{base}.name", f"{kind} mixin", name, list(models), broken))
         return None
     given = [key for key in ("params", "logic_params") if section.get(key) is not None]
     if len(given) == 2:
@@ -193,6 +194,12 @@ def _logic(raw: Tree, kind: Kind, models: Models, errors: list[ConfigError]) -> 
         return None  # the section's own check has said so
     checked = _parameters(models[name], params, base=f"{base}.{key}", errors=errors, prefix=kind.prefix)
     return None if checked is None else LogicSpec(name, checked)
+
+
+def _unknown(path: str, what: str, name: str, known: list[str], broken: Mapping[str, str]) -> ConfigError:
+    if name in broken:
+        return ConfigError(path, f"{what} {shown(name)} can't be used", one_line(broken[name], 300))
+    return ConfigError(path, f"unknown {what} {shown(name)}", nearest(name, known))
 
 
 def _parameters(
@@ -211,7 +218,32 @@ def _parameters(
             continue
         plain[canonical] = value
         spelling[canonical] = key
-    return _section(model, plain, base=base, errors=errors, spelling=spelling)
+    if model in _BUILT_IN:
+        return _section(model, plain, base=base, errors=errors, spelling=spelling)
+    return _foreign(model, plain, base=base, errors=errors, spelling=spelling)
+
+
+def _foreign(
+    model: type[M], raw: Tree, *, base: str, errors: list[ConfigError], spelling: Mapping[str, str]
+) -> M | None:
+    """`raw` as a package's model, whose own code may fail in any way, or give what a trade's record can't hold."""
+    try:
+        made = _section(model, raw, base=base, errors=errors, spelling=spelling)
+        if made is not None:
+            made.model_dump_json()
+    except (Exception, SystemExit) as error:
+        errors.append(_foreign_fault(model, base, error))
+        return None
+    return made
+
+
+def _foreign_fault(model: type[BaseModel], path: str, error: BaseException) -> ConfigError:
+    where = f"{model.__module__}.{model.__qualname__}"
+    return ConfigError(
+        path,
+        f"{where} failed: {type(error).__name__}: {one_line(str(error), 200)}",
+        "a mistake of the package that it belongs to",
+    )
 
 
 def _section(
@@ -229,11 +261,25 @@ def _section(
     return None
 
 
-def _bars_needed(parameters: Parameters | None) -> int:
-    if not isinstance(parameters, CustomParameters):
-        return 0
-    specs = (parameters.entry, parameters.exit)
-    return max((spec.params.bars_needed for spec in specs if isinstance(spec.params, MixinParams)), default=0)
+def _bars_needed(parameters: Parameters | None, errors: list[ConfigError]) -> int:
+    """What the strategy looks back, 0 if it doesn't say."""
+    pairs: list[tuple[object, str]]
+    if isinstance(parameters, CustomParameters):
+        pairs = [
+            (parameters.entry.params, f"{PARAMETERS}.entry_logic"),
+            (parameters.exit.params, f"{PARAMETERS}.exit_logic"),
+        ]
+    else:
+        pairs = [(parameters, PARAMETERS)]
+    needed = 0
+    for params, path in pairs:
+        if not isinstance(params, MixinParams):
+            continue
+        try:
+            needed = max(needed, int(params.bars_needed))
+        except Exception as error:  # a package's own property
+            errors.append(_foreign_fault(type(params), path, error))
+    return needed
 
 
 def _bounded(errors: list[ConfigError]) -> tuple[ConfigError, ...]:

@@ -49,7 +49,8 @@ def cross_errors(tree: Tree, *, brokers: frozenset[str], bars_needed: int) -> It
     yield from _names(tree, brokers)
     yield from _market(tree, bars_needed)
     if value_at(tree, "broker.trading_mode") == "live":
-        yield ConfigError("broker.trading_mode", "live trading is not part of this version", 'use "paper" instead')
+        yield from _live(tree)
+    yield from _paper(tree)
     risk = value_at(tree, "risk_management")
     if isinstance(risk, dict) and risk.get("trailing_stop") is True and risk.get("trailing_stop_pct") is None:
         yield ConfigError("risk_management.trailing_stop_pct", "is required with trailing_stop")
@@ -59,6 +60,19 @@ def cross_errors(tree: Tree, *, brokers: frozenset[str], bars_needed: int) -> It
             "is required with max_portfolio_risk",
             "the risk of a position is what it loses at its stop",
         )
+
+
+def _live(tree: Tree) -> Iterator[ConfigError]:
+    """Real money needs a second confirmation and two limits, whatever else is right."""
+    yield ConfigError("broker.trading_mode", "live trading is not part of this version", 'use "paper" instead')
+    if value_at(tree, "broker.live_trading_confirmed") is not True:
+        yield ConfigError("broker.live_trading_confirmed", 'must be true with trading_mode "live"')
+    for name, what in (
+        ("max_position_size", "the largest position's value in quote currency"),
+        ("max_daily_loss", "the loss per UTC day, in quote currency, that ends a day's trading"),
+    ):
+        if value_at(tree, f"risk_management.{name}") is None:
+            yield ConfigError(f"risk_management.{name}", 'is required with trading_mode "live"', what)
 
 
 def _two_places(tree: Tree) -> Iterator[ConfigError]:
@@ -84,6 +98,23 @@ def _names(tree: Tree, brokers: frozenset[str]) -> Iterator[ConfigError]:
         name = value_at(tree, path)
         if isinstance(name, str) and name not in known:
             yield ConfigError(path, f"unknown {what} {shown(name)}", nearest(name, known))
+
+
+def _paper(tree: Tree) -> Iterator[ConfigError]:
+    base = "broker.paper_trading_config"
+    paper = value_at(tree, base)
+    if not isinstance(paper, dict):
+        return
+    low, high = paper.get("min_latency_ms"), paper.get("max_latency_ms")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        yield ConfigError(f"{base}.min_latency_ms", f"is {shown(low)}, above max_latency_ms {shown(high)}")
+    if paper.get("slippage_model") != "fixed":
+        return
+    amounts = [key for key in ("fixed_slippage", "slippage_ticks") if paper.get(key) is not None]
+    if not amounts:
+        yield ConfigError(f"{base}.fixed_slippage", 'is required with slippage_model "fixed"', "or slippage_ticks")
+    if len(amounts) == 2:
+        yield ConfigError(f"{base}.slippage_ticks", "is another unit for fixed_slippage", "remove one")
 
 
 def _market(tree: Tree, bars_needed: int) -> Iterator[ConfigError]:

@@ -144,6 +144,10 @@ def _text_fault(text: str) -> str:
 
 
 def _capped(text: str) -> str:
-    """`text` on one line, printable and at most 40 characters."""
-    line = "".join(char if char.isprintable() else "?" for char in text[:41])
-    return line if len(line) <= 40 else f"{line[:40]}…"
+    return one_line(text, 40)
+
+
+def one_line(text: str, most: int) -> str:
+    """`text` on one line, printable and at most `most` characters."""
+    line = "".join(char if char.isprintable() else "?" for char in text[: most + 1])
+    return line if len(line) <= most else f"{line[:most]}…"

@@ -14,9 +14,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from fleet.config.document import ConfigDocument, CustomSection
+from fleet.config.document import ConfigDocument, CustomSection, PositionSize
 from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
 from fleet.config.rules import BROKERS, DATA_SOURCES
+from fleet.config.strategy_params import STRATEGY_PARAMS
 
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
@@ -37,26 +38,54 @@ def json_schema() -> dict[str, Any]:
     logic = definitions.pop("LogicSection")
     for side, models in (("entry", ENTRY_PARAMS), ("exit", EXIT_PARAMS)):
         custom["properties"][f"{side}_logic"] = _one_of(logic, models)
-    definitions["StrategySection"]["properties"]["parameters"] = {"$ref": "#/$defs/CustomSection"}
+    made = {"CustomSection": custom} | {name: _strategy(model) for name, model in STRATEGY_PARAMS.items()}
+    definitions["StrategySection"]["properties"]["parameters"] = {
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in made]
+    }
     definitions["BrokerSection"]["properties"]["type"]["examples"] = list(BROKERS)
     definitions["DataSection"]["properties"]["data_source"]["enum"] = list(DATA_SOURCES)
-    schema["$defs"] = definitions | {"CustomSection": custom}
+    schema["$defs"] = definitions | made
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def parameter_table(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
     """Each parameter of a mixin: `type`, `default`, `minimum`, `maximum`, `description`, as far as it has them.
 
-    Bounds that are themselves excluded are under `exclusiveMinimum` and `exclusiveMaximum`.
+    Bounds that are themselves excluded are under `exclusiveMinimum` and `exclusiveMaximum`. One that must be given
+    has no `default`; one that may be null has the default null or the type and bounds of its other values.
     """
-    properties: dict[str, dict[str, Any]] = _schema(model).get("properties", {})
-    return {name: {key: value for key, value in entry.items() if key != "title"} for name, entry in properties.items()}
+    schema = _schema(model)
+    definitions = schema.get("$defs", {})
+    return {name: _flat(entry, definitions) for name, entry in schema.get("properties", {}).items()}
+
+
+def _flat(entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """A property without references and without the choice of null."""
+    reference = entry.get("$ref", "").rpartition("/")[2]
+    if reference in definitions:
+        return _flat({**definitions[reference], **{key: value for key, value in entry.items() if key != "$ref"}}, {})
+    choices = [choice for choice in entry.get("anyOf", ()) if choice.get("type") != "null"]
+    if len(choices) == 1:
+        rest = {key: value for key, value in entry.items() if key != "anyOf"}
+        return _flat({**choices[0], **rest}, definitions)
+    return {key: value for key, value in entry.items() if key != "title"}
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(schema_generator=_Numbers)
     _name_bounds(schema)
     return schema
+
+
+def _properties(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    properties: dict[str, dict[str, Any]] = _schema(model).get("properties", {})
+    return {name: {key: value for key, value in entry.items() if key != "title"} for name, entry in properties.items()}
+
+
+def _strategy(model: type[BaseModel]) -> dict[str, Any]:
+    """A strategy's parameters with what any strategy may have."""
+    schema = _schema(model)
+    return {**schema, "properties": {**schema["properties"], **_properties(PositionSize)}}
 
 
 def _name_bounds(node: object) -> None:
@@ -80,7 +109,7 @@ def _plain(bound: float | Decimal | str) -> int | float:
 
 def _one_of(logic: dict[str, Any], models: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     """A mixin's section: the parameters follow from the name."""
-    return {"oneOf": [_named(logic, name, parameter_table(model)) for name, model in models.items()]}
+    return {"oneOf": [_named(logic, name, _properties(model)) for name, model in models.items()]}
 
 
 def _named(logic: dict[str, Any], name: str, parameters: dict[str, dict[str, Any]]) -> dict[str, Any]:

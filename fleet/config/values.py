@@ -12,7 +12,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 Interval = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w"]
@@ -76,5 +76,10 @@ Milliseconds = Annotated[Number, Field(ge=0, le=60_000)]
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{3,20}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Line = Annotated[str, StringConstraints(max_length=500)]
-Label = Annotated[str, BeforeValidator(_text), StringConstraints(max_length=100)]
+Label = Annotated[
+    str,
+    BeforeValidator(_text),
+    StringConstraints(max_length=100),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 100}, {"type": "number"}]}),
+]
 """A short text that people also write as a number: an id, a version, a chat id."""

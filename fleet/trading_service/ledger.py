@@ -72,7 +72,7 @@ class BarRecord:
     opening: Row | None = None
 
 
-_LOGIC_PARAMS = ("entry_logic_params", "exit_logic_params")
+_TRADE_JSON = ("entry_logic_params", "exit_logic_params", "extra_metadata")
 
 _LOCK_RUN = """
     SELECT FROM trading_runs
@@ -108,7 +108,8 @@ _ORDER = """
         %(type)s, %(price)s, %(quantity)s, %(state)s, %(exchange_order_id)s, %(filled_quantity)s, %(average_price)s,
         %(reason)s)
     ON CONFLICT (client_order_id) DO UPDATE
-    SET state = EXCLUDED.state, exchange_order_id = EXCLUDED.exchange_order_id,
+    SET state = EXCLUDED.state, price = EXCLUDED.price, quantity = EXCLUDED.quantity, reason = EXCLUDED.reason,
+        exchange_order_id = EXCLUDED.exchange_order_id,
         filled_quantity = EXCLUDED.filled_quantity, average_price = EXCLUDED.average_price, updated_at = now()
 """
 
@@ -135,18 +136,19 @@ _TRADE = """
     INSERT INTO trading_trades (bot_id, position_id, trade_type, strategy_name, symbol, interval, direction,
         entry_order_id, exit_order_id, signal_at, entry_time, exit_time, entry_price, exit_price, entry_value,
         exit_value, size, commission, gross_pnl, net_pnl, pnl_percentage, entry_logic_name, entry_logic_params,
-        exit_logic_name, exit_logic_params, exit_reason, status, quote_currency)
+        exit_logic_name, exit_logic_params, exit_reason, status, quote_currency,
+        extra_metadata)
     VALUES (%(bot_id)s, %(position_id)s, %(trade_type)s, %(strategy_name)s, %(symbol)s, %(interval)s, %(direction)s,
         %(entry_order_id)s, %(exit_order_id)s, %(signal_at)s, %(entry_time)s, %(exit_time)s, %(entry_price)s,
         %(exit_price)s, %(entry_value)s, %(exit_value)s, %(size)s, %(commission)s, %(gross_pnl)s, %(net_pnl)s,
         %(pnl_percentage)s, %(entry_logic_name)s, %(entry_logic_params)s, %(exit_logic_name)s, %(exit_logic_params)s,
-        %(exit_reason)s, %(status)s, %(quote_currency)s)
+        %(exit_reason)s, %(status)s, %(quote_currency)s, %(extra_metadata)s)
     ON CONFLICT (bot_id, entry_order_id) DO UPDATE
     SET exit_order_id = EXCLUDED.exit_order_id, exit_time = EXCLUDED.exit_time, exit_price = EXCLUDED.exit_price,
         entry_price = EXCLUDED.entry_price, entry_value = EXCLUDED.entry_value, exit_value = EXCLUDED.exit_value,
         size = EXCLUDED.size, commission = EXCLUDED.commission, gross_pnl = EXCLUDED.gross_pnl,
         net_pnl = EXCLUDED.net_pnl, pnl_percentage = EXCLUDED.pnl_percentage, exit_reason = EXCLUDED.exit_reason,
-        status = EXCLUDED.status, updated_at = now()
+        status = EXCLUDED.status, extra_metadata = EXCLUDED.extra_metadata, updated_at = now()
 """
 
 _NOTIFY = """
@@ -273,7 +275,7 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
     for position in record.positions:
         written = connection.execute(_POSITION, {**position, **key}).fetchone()
         assert written is not None
-        connection.execute(_TRADE, {**_with_json(position["trade"], _LOGIC_PARAMS), **key, "position_id": written[0]})
+        connection.execute(_TRADE, {**_with_json(position["trade"], _TRADE_JSON), **key, "position_id": written[0]})
     if record.orders:
         # what the entry has become counts from here on, in the same transaction
         connection.execute(_SETTLE, key)

@@ -31,6 +31,8 @@ HISTORY = {
     "trading_trades": "symbol, direction, entry_order_id, exit_order_id, signal_at, entry_time, exit_time, "
     "entry_price, exit_price, size, commission, gross_pnl, net_pnl, pnl_percentage, exit_reason, status",
     "trading_positions": "symbol, direction, opened_at, closed_at, qty_open, avg_price, realized_pnl, status",
+    "trading_bars": "bar_at, symbol, interval, open, high, low, close, volume, equity, position",
+    "trading_equity": "symbol, interval, day, open, close, close_at, bars",
     "trading_checkpoints": "last_bar_at, bars, balance, total_pnl, broker_state, strategy_state",
 }
 """What must be equal: table → columns. When rows were written, and by which epoch, may differ."""

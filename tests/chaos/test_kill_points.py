@@ -27,7 +27,7 @@ from tests.support import FakeClock
 
 pytestmark = pytest.mark.postgres
 
-BARS = 10
+BARS = 8
 BOT = 7
 
 
@@ -118,6 +118,7 @@ def forget(url: str) -> None:
     with psycopg.connect(url) as database:
         for table in (
             "trading_notifications", "trading_fills", "trading_trades", "trading_positions", "trading_orders",
+            "trading_bars", "trading_equity",
             "trading_checkpoints", "tenant_reservations", "trading_runs",
         ):  # fmt: skip
             database.execute(f"DELETE FROM {table}")

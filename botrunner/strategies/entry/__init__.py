@@ -7,6 +7,9 @@ from types import MappingProxyType
 from typing import Any
 
 from botrunner.strategies.entry.bb_volume_supertrend import BBVolumeSuperTrendEntryMixin
+from botrunner.strategies.entry.eom_breakout import EOMBreakoutEntryMixin
+from botrunner.strategies.entry.eom_macd_breakout import EOMMAcdBreakoutEntryMixin
+from botrunner.strategies.entry.eom_pullback import EOMPullbackEntryMixin
 from botrunner.strategies.entry.rsi_bb import RSIBBEntryMixin
 from botrunner.strategies.entry.rsi_bb_volume import RSIBBVolumeEntryMixin
 from botrunner.strategies.entry.rsi_ichimoku import RSIIchimokuEntryMixin
@@ -16,6 +19,9 @@ from botrunner.strategies.mixins import EntryMixin
 
 _ALL: tuple[type[EntryMixin[Any]], ...] = (
     BBVolumeSuperTrendEntryMixin,
+    EOMBreakoutEntryMixin,
+    EOMMAcdBreakoutEntryMixin,
+    EOMPullbackEntryMixin,
     RSIBBEntryMixin,
     RSIBBVolumeEntryMixin,
     RSIIchimokuEntryMixin,

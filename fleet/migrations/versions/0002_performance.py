@@ -1,12 +1,12 @@
 """Bars, daily equity, and performance metrics per period
 
-Revision: 0002_performance, after 0001
+Revision: 0002, after 0001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002_performance"
+revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None

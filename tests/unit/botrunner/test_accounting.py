@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.accounting import BookError, Trade, apply_fill, cash_flow
+from botrunner.accounting import BookError, Trade, apply_fill, cash_flow, written_off
 from botrunner.orders.machine import Fill, Side
 
 START = datetime(2018, 1, 10, tzinfo=UTC)
@@ -53,6 +53,24 @@ def test_adding_and_reducing_average_the_prices() -> None:
 def test_more_than_the_position_is_never_closed() -> None:
     with pytest.raises(BookError, match="larger than the position of 1"):
         book(book(None, fill(Side.BUY, 1, "100")), fill(Side.SELL, 2, "100", number=2))
+
+
+def test_a_fee_taken_from_what_was_bought() -> None:
+    trade = apply_fill(None, fill(Side.BUY, 10, "100"), signal_at=START, reason="r", fee_quote=D(1), fee_base=D("0.01"))
+    assert (trade.size, trade.size_open, trade.entry_price, trade.commission) == (10, D("9.99"), 100, 1)
+    trade = book(trade, fill(Side.SELL, 9, "110", number=2), fee="0.99", reason="out")
+    assert (trade.sold, trade.gross_pnl) == (9, 90)
+    closed = written_off(trade, reason="late", at=START)
+    assert (closed.size_open, closed.dust, closed.exit_reason) == (0, D("0.99"), "out")
+    # the cash: 990 - 0.99 came in, 1,000 went out
+    assert closed.net_pnl == D("-10.99")
+    assert closed.gross_pnl == D("-9")  # before the fees of 1.99; the dust is worth nothing
+    assert closed.exit_price == 110
+
+
+def test_a_position_written_off_whole_was_sold_for_nothing() -> None:
+    closed = written_off(book(None, fill(Side.BUY, 1, "5")), reason="dust", at=START)
+    assert (closed.exit_price, closed.net_pnl, closed.exit_at, closed.exit_reason) == (0, -5, START, "dust")
 
 
 steps = st.lists(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from botrunner.accounting import Trade
-from botrunner.brokers.paper import Account, dump, load
+from botrunner.brokers.paper import Account, CheckpointNewer, dump, load
 from botrunner.feeds.candles import Candle
 from botrunner.ledger import CheckpointDamaged, Ledger, identity
 from botrunner.orders.ids import Leg
@@ -102,7 +102,7 @@ def test_an_account_survives_its_checkpoint_exactly() -> None:
         trade=TRADE,
         best_price=D("0.11"),
         bars_held=3,
-        waiting=(waiting,),
+        orders=(waiting,),
         counters=counters,
         total_pnl=D("-0.000001"),
     )
@@ -127,13 +127,17 @@ def test_another_strategy_keeps_the_position_and_forgets_the_strategys_state() -
 
 def test_another_market_needs_a_closed_position() -> None:
     before = stored(config(), Account(cash=D(9), trade=TRADE, best_price=D("0.1")))
-    with pytest.raises(CheckpointDamaged, match="still holds a position in ETHBTC"):
+    with pytest.raises(CheckpointDamaged, match="still holds a position or an open order in ETHBTC"):
         ledger(config("LTCBTC"))._restore(before)
 
 
 def test_a_flat_bot_takes_its_cash_to_another_market() -> None:
-    state, _ = ledger(config("LTCBTC"))._restore(stored(config(), Account(cash=D(9))))
+    moved = ledger(config("LTCBTC"))
+    state, _ = moved._restore(stored(config(), Account(cash=D(9))))
     assert (state.account.cash, state.last_bar_at) == (9, None)
+    opening = moved.record(outcome(candle=CANDLE)).opening
+    assert opening is not None
+    assert (opening["symbol"], opening["equity"]) == ("LTCBTC", 9)
 
 
 @pytest.mark.parametrize("broken", [{}, {"account": {}, "last_close": None}, {"account": None, "last_close": "x"}])
@@ -221,3 +225,64 @@ def test_rows_of_a_closed_trade() -> None:
     assert trade["gross_pnl"] == D("0.03")
     assert trade["exit_logic_params"]["max_bars"] == 20
     assert trade["exit_price"] == D("0.12")
+
+
+def test_what_a_trade_has_no_column_for() -> None:
+    dusty = replace(CLOSED, base_fee=D("0.0015"), base_fee_value=D("0.00015"), dust=D("0.0005"))
+    [position] = ledger(config()).record(outcome(trades=(dusty,))).positions
+    extras = position["trade"]["extra_metadata"]
+    assert set(extras) == {"base_fee", "base_fee_value", "dust", "dust_value"}
+    assert (extras["base_fee"], extras["dust"]) == ("0.0015", "0.0005")
+    [plain] = ledger(config()).record(outcome(trades=(CLOSED,))).positions
+    assert plain["trade"]["extra_metadata"] is None
+
+
+def test_a_rejected_orders_row_says_why() -> None:
+    refused = Order(
+        client_order_id="a" * 32,
+        signal_at=BAR,
+        leg=Leg.ENTRY,
+        attempt=0,
+        side=Side.BUY,
+        type=OrderType.LIMIT,
+        quantity=D(1),
+        price=D("0.1"),
+        reason="rsi_bb",
+        state=OrderState.REJECTED,
+        rejection="no",
+    )
+    [row] = ledger(config()).record(outcome(orders=(refused,))).orders
+    assert (row["state"], row["reason"], row["price"]) == ("rejected", "rsi_bb; rejected: no", D("0.1"))
+
+
+def test_an_open_order_too_keeps_a_bot_in_its_market() -> None:
+    waiting = Order(
+        client_order_id="a" * 32,
+        signal_at=BAR,
+        leg=Leg.ENTRY,
+        attempt=0,
+        side=Side.BUY,
+        type=OrderType.LIMIT,
+        quantity=D(1),
+        price=D("0.1"),
+        reason="rsi_bb",
+        state=OrderState.ACKED,
+    )
+    before = stored(config(), Account(cash=D(9), orders=(waiting,)))
+    with pytest.raises(CheckpointDamaged, match="an open order in ETHBTC"):
+        ledger(config("LTCBTC"))._restore(before)
+
+
+def test_dust_of_one_market_is_nothing_in_another() -> None:
+    before = stored(config(), Account(cash=D(9), dust=D("0.001")))
+    state, _ = ledger(config("LTCBTC"))._restore(before)
+    assert state.account.dust == 0
+    state, _ = ledger(config())._restore(before)
+    assert state.account.dust == D("0.001")
+
+
+def test_a_checkpoint_of_a_newer_program_is_left_alone() -> None:
+    before = stored(config(), Account(cash=D(9)))
+    account = {**before.broker_state["account"], "version": 99}
+    with pytest.raises(CheckpointNewer, match="run the newer program"):
+        ledger(config())._restore(replace(before, broker_state={**before.broker_state, "account": account}))

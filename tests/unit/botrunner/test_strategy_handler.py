@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from botrunner.strategies import registry
 from botrunner.strategies.base import BaseStrategy, OpenPosition, Signal
@@ -16,8 +16,6 @@ from botrunner.strategies.exit import EXIT_MIXINS
 from botrunner.strategies.mixins import EntryMixin, ExitMixin
 from botrunner.strategy_handler import StrategyHandler
 from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
-
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "strategies.md"
 
 
 class AlwaysParams(BaseModel):
@@ -31,6 +29,19 @@ class AlwaysEntryMixin(EntryMixin[AlwaysParams]):
         return None
 
 
+class HalfAnEntryMixin(EntryMixin[AlwaysParams]):
+    params_model = AlwaysParams
+
+
+class OddParams(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    thing: BaseStrategy
+
+
+class OddEntryMixin(AlwaysEntryMixin):
+    params_model = OddParams
+
+
 class ThirdPartyStrategy(BaseStrategy):
     def decide(self, position: OpenPosition | None) -> Signal | None:
         return None
@@ -42,6 +53,12 @@ POINTS = [
     ("botfleet.entry_mixins", "NotThere", "NoSuchClass"),
     ("botfleet.entry_mixins", "NotAMixin", "AlwaysParams"),
     ("botfleet.entry_mixins", "RSIOrBBEntryMixin", "AlwaysEntryMixin"),
+    ("botfleet.entry_mixins", "Half", "HalfAnEntryMixin"),
+    ("botfleet.entry_mixins", "Odd", "OddEntryMixin"),
+    ("botfleet.entry_mixins", "Leaves", "exits"),
+    ("botfleet.entry_mixins", "Twice", "AlwaysEntryMixin"),
+    ("botfleet.entry_mixins", "Twice", "HalfAnEntryMixin"),
+    ("botfleet.strategies", "Broken", "NoSuchClass"),
     ("botfleet.strategies", "ThirdParty", "ThirdPartyStrategy"),
 ]
 
@@ -51,6 +68,8 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Installed packages offering the entry points above, some of them broken."""
 
     def load(point: EntryPoint) -> Any:
+        if point.attr == "exits":
+            sys.exit("a package that ends the process")
         if point.attr not in globals():
             raise ImportError(f"cannot import name {point.attr}")
         return globals()[point.attr]
@@ -61,9 +80,9 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "entry_points",
         lambda group: [EntryPoint(name, f"{HERE}:{target}", group) for at, name, target in POINTS if at == group],
     )
-    registry.plugins.cache_clear()
+    registry.forget()
     yield
-    registry.plugins.cache_clear()
+    registry.forget()
 
 
 def test_implementations_and_parameters_belong_together() -> None:
@@ -92,7 +111,7 @@ def test_an_unknown_type_falls_back_to_custom_strategy() -> None:
 def test_the_list_has_every_name_with_its_parameters() -> None:
     rows = StrategyHandler().list()
     names = {(row["kind"], row["name"]) for row in rows}
-    expected = {("strategy", "CustomStrategy")}
+    expected = {("strategy", "CustomStrategy"), ("strategy", "OnnxStrategy")}
     expected |= {("entry", name) for name in ENTRY_PARAMS} | {("exit", name) for name in EXIT_PARAMS}
     assert names == expected
     (atr,) = [row for row in rows if row["name"] == "ATRExitMixin"]
@@ -123,6 +142,7 @@ def test_mixins_and_strategies_from_packages() -> None:
     extra = handler.extra_names()
     assert dict(extra.entries) == {"AlwaysEntryMixin": AlwaysParams}
     assert dict(extra.strategies) == {"ThirdParty": None}
+    assert extra.brokers == {"binance"}
     (row,) = [row for row in handler.list() if row["name"] == "AlwaysEntryMixin"]
     assert row["parameters"]["strength"]["maximum"] == 9
     strategy = {
@@ -142,40 +162,37 @@ def test_broken_packages_and_built_in_names_are_left_out() -> None:
     assert mixins["RSIOrBBEntryMixin"] is ENTRY_MIXINS["RSIOrBBEntryMixin"]
 
 
+@pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NotThere", "ImportError: cannot import name NoSuchClass"),
+        ("NotAMixin", "TypeError: must be a subclass of botrunner.strategies.mixins.EntryMixin"),
+        ("Half", "TypeError: lacks signal"),
+        ("Odd", "PydanticInvalidForJsonSchema: "),
+        ("Leaves", "SystemExit: a package that ends the process"),
+        ("Twice", "ValueError: several packages offer this name: uninstall all but one"),
+    ],
+)
+def test_who_uses_a_broken_package_is_told_why(name: str, words: str) -> None:
+    strategy = {"parameters": {"entry_logic": {"name": name}, "exit_logic": {"name": "ATRExitMixin"}}}
+    (error,) = StrategyHandler().validate_strategy_config(strategy)
+    assert error.path == "strategy.parameters.entry_logic.name"
+    assert error.message == f'entry mixin "{name}" can\'t be used'
+    assert words in error.hint
+
+
+@pytest.mark.usefixtures("packages")
+def test_no_other_strategy_trades_in_a_broken_ones_place() -> None:
+    mixins = {"entry_logic": {"name": "RSIOrBBEntryMixin"}, "exit_logic": {"name": "ATRExitMixin"}}
+    (error,) = StrategyHandler().validate_strategy_config({"type": "Broken", "parameters": mixins})
+    assert (error.path, error.message) == ("strategy.type", 'strategy "Broken" can\'t be used')
+    assert "NoSuchClass" in error.hint
+
+
 def test_half_a_mixin_cannot_be_made() -> None:
     class NoRule(ExitMixin[AlwaysParams]):
         params_model = AlwaysParams
 
     with pytest.raises(TypeError, match="signal"):
         NoRule(None, AlwaysParams())  # type: ignore[abstract]
-
-
-def written(value: object) -> str:
-    """As the document writes it: true, 14, 0.5."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def test_every_mixin_and_parameter_is_documented() -> None:
-    """One section per mixin, one table row per parameter with its default and its bounds."""
-    sections = {part.split("\n", 1)[0].strip(): part for part in DOCUMENT.read_text().split("\n### ")[1:]}
-    for row in StrategyHandler().list():
-        if row["kind"] == "strategy":
-            continue
-        section = sections[row["name"]]
-        for name, parameter in row["parameters"].items():
-            (line,) = [line for line in section.splitlines() if line.startswith(f"| `{name}` ")]
-            cells = [cell.strip() for cell in line.split("|")]
-            assert cells[2] == written(parameter["default"]), (row["name"], name)
-            for key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
-                if key in parameter:
-                    assert written(parameter[key]) in cells[3], (row["name"], name)
-
-
-def test_the_documented_example_is_a_mixin() -> None:
-    code = DOCUMENT.read_text().split("```python\n")[1].split("```")[0]
-    namespace: dict[str, Any] = {}
-    exec(code, namespace)
-    assert issubclass(namespace["GapEntryMixin"], EntryMixin)
-    assert namespace["GapEntryMixin"].params_model().gap == 0.01

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fleet.plugins import PluginNames
 from tests.unit.charts.conftest import CHART, Manifest, Render
 
 EVALUATION: Manifest = {"database": {"evaluation": {"enabled": True}}, "sandbox": {"enabled": True}}
@@ -193,3 +194,12 @@ def test_schema_knows_every_default() -> None:
                     compare(value, node["properties"][key], f"{path}.{key}")
 
     compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
+
+
+def test_the_controller_is_told_what_the_bots_packages_add(render: Render) -> None:
+    names = {"strategies": ["ChannelBreakout"], "entryMixins": ["Gap"], "exitMixins": ["Lock"], "brokers": ["acme"]}
+    told = controller_env(render(merged(EVALUATION, "bots.plugins", names)))["BOTFLEET_PLUGINS"]
+    assert PluginNames.model_validate_json(told) == PluginNames(
+        strategies=("ChannelBreakout",), entry_mixins=("Gap",), exit_mixins=("Lock",), brokers=("acme",)
+    )
+    assert PluginNames.model_validate_json(controller_env(render(EVALUATION))["BOTFLEET_PLUGINS"]) == PluginNames()

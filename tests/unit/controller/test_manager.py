@@ -10,6 +10,7 @@ import pytest
 from controller.manager import Contact, StrategyManager, examine
 from controller.metrics import Metrics
 from controller.shards import LeaseLost
+from fleet.plugins import PluginNames
 from tests.unit.controller.make import NOW, POLICY
 
 
@@ -50,6 +51,25 @@ def test_a_config_is_examined() -> None:
     assert examine({**good, "trading": {"on_stop": "wait_flat"}}).waits_until_flat
     assert "data.interval" in (examine({**good, "data": {"interval": "7h"}}).invalid or "")
     assert examine(None).invalid
+
+
+def test_names_of_the_bots_packages_are_known_and_their_parameters_left_to_the_bot() -> None:
+    names = PluginNames(strategies=("Breakout",), entry_mixins=("Gap",), exit_mixins=("Lock",), brokers=("acme",))
+    parameters = {"entry_logic": {"name": "Gap", "params": {"gap": 1}}, "exit_logic": {"name": "Lock"}}
+    mixins = {
+        "symbol": "BTCUSDT",
+        "broker": {"type": "acme"},
+        "strategy": {"parameters": parameters},
+        "data": {"interval": "1h"},
+    }
+    assert examine(mixins, names.extra_names).invalid is None
+    own = {**mixins, "strategy": {"type": "Breakout", "parameters": {"any": "thing"}}}
+    assert examine(own, names.extra_names).invalid is None
+    typo = {**mixins, "strategy": {"parameters": {**parameters, "entry_logic": {"name": "Gapp"}}}}
+    assert "did you mean Gap?" in (examine(typo, names.extra_names).invalid or "")
+    unknown = examine(mixins).invalid or ""
+    assert "broker.type: " in unknown
+    assert "exit_logic.name: " in unknown
 
 
 class Untouchable:

@@ -48,6 +48,7 @@ def test_defaults_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"BOTFLEET_BOT_DATABASE_SECRET": ""}, ["BOTFLEET_BOT_DATABASE_SECRET is missing"]),
         ({"BOTFLEET_WORKERS": "many"}, ["BOTFLEET_WORKERS: "]),
         ({"BOTFLEET_EXCHANGE_URLS": "binance=x"}, ["exchange_urls", "JSON"]),
+        ({"BOTFLEET_PLUGINS": '{"mixins": ["Gap"]}'}, ["BOTFLEET_PLUGINS: Extra inputs"]),
         ({"BOTFLEET_BACKOFF_FIRST_S": "400"}, ["BOTFLEET_BACKOFF_FIRST_S"]),
         (
             {"BOTFLEET_RUNTIME": "docker", "BOTFLEET_HTTP_PORT": "99999"},

@@ -107,11 +107,18 @@ class Engine:
     """What the tests of strategies need; the fixture `engine`."""
 
     custom = staticmethod(custom)
+    account = Account
 
     @staticmethod
     def bar(number: int, open_: float, high: float, low: float, close: float, volume: float = 1.0) -> Bar:
         """The five-minute bar of that number."""
         return Bar(300 * number, open_, high, low, close, volume)
+
+    @staticmethod
+    def row(row: Sequence[str]) -> Bar:
+        """The bar of a row of a candle file."""
+        open_, high, low, close, volume = map(float, row[1:6])
+        return Bar(int(row[0]) // 1000, open_, high, low, close, volume)
 
     @staticmethod
     def feed(bars: Sequence[Bar], minutes: int = 5) -> Feed:
@@ -125,10 +132,11 @@ class Engine:
         account: Any = None,
         *,
         strategy: type[Any] = CustomStrategy,
+        minutes: int = 5,
     ) -> Any:
         account = account or Account()
         cerebro = bt.Cerebro(stdstats=False, exactbars=1, quicknotify=True)
-        cerebro.adddata(cls.feed(bars))
+        cerebro.adddata(cls.feed(bars, minutes))
         cerebro.addstrategy(strategy, bot=account, parameters=parameters)
         cerebro.run()
         return account
@@ -185,11 +193,6 @@ class Engine:
         return [Engine.bar(n, price, price, price, price, volume) for n, price in enumerate(map(float, closes))]
 
 
-def _bar_of(row: Sequence[str]) -> Bar:
-    open_, high, low, close, volume = map(float, row[1:6])
-    return Bar(int(row[0]) // 1000, open_, high, low, close, volume)
-
-
 @pytest.fixture(scope="session")
 def engine() -> type[Engine]:
     return Engine
@@ -202,5 +205,5 @@ def real_bars(candle_folder: Path) -> dict[str, list[Bar]]:
     for path in sorted(candle_folder.glob("*.csv")):
         with path.open() as lines:
             rows = list(csv.reader(lines))[1:1001]
-        found[path.stem] = [_bar_of(row) for row in rows]
+        found[path.stem] = [Engine.row(row) for row in rows]
     return found

@@ -71,6 +71,13 @@ def test_rsi_of_prices_that_only_stand_rise_or_fall(engine: Any, closes: Any, va
     assert min(found) == 14
 
 
+def test_rsi_neither_rises_nor_falls_while_the_close_stands(engine: Any) -> None:
+    """To the last bit: averages that shrink alike would otherwise differ by rounding."""
+    bars = engine.closes([0.01 + (n * n % 7) * 1e-5 for n in range(30)] + [0.0101] * 200)
+    found = engine.lines(bars, lambda data: WilderRSI(data, period=14), ["rsi"])["rsi"]
+    assert len({found[bar] for bar in range(30, 230)}) == 1
+
+
 @pytest.mark.parametrize("period", [2, 14])
 def test_atr(engine: Any, period: int) -> None:
     bars = engine.random_bars(2, 400)

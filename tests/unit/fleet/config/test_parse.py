@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
 
 from fleet.config import (
     ConfigError,
@@ -16,7 +16,9 @@ from fleet.config import (
     FillPrice,
     LogicSpec,
     OnStop,
+    OrderKind,
     RiskLimits,
+    SlippageModel,
     StopLossGuard,
     parse_config,
     validate_config,
@@ -24,9 +26,12 @@ from fleet.config import (
 )
 from fleet.config.entry_params import RSIBBVolumeEntryParams, RSIOrBBEntryParams
 from fleet.config.exit_params import ATRExitParams, TimeBasedExitParams
+from fleet.config.params import MixinParams
+from fleet.config.strategy_params import Feature, OnnxStrategyParams
 
-ENTRY = "strategy.parameters.entry_logic"
-EXIT = "strategy.parameters.exit_logic"
+PARAMETERS = "strategy.parameters"
+ENTRY = f"{PARAMETERS}.entry_logic"
+EXIT = f"{PARAMETERS}.exit_logic"
 
 
 def put(raw: dict[str, Any], path: str, value: object) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def test_the_sample_of_the_original_design(sample: dict[str, Any]) -> None:
 
 def test_the_shortest_configuration_has_defaults_for_the_rest(minimal: dict[str, Any]) -> None:
     config = parse_config(minimal)
-    assert (config.initial_cash, config.commission_rate) == (Decimal(10_000), Decimal("0.001"))
+    assert (config.initial_cash, config.maker_rate, config.taker_rate) == (Decimal(10_000), None, None)
     assert (config.slippage, config.fill_price) == (Decimal(0), FillPrice.CLOSE)
     assert (config.position_fraction, config.on_stop, config.allow_short) == (
         Decimal("0.1"),
@@ -96,6 +101,62 @@ def test_numbers_are_exact(minimal: dict[str, Any]) -> None:
     assert str(config.commission_rate) == "0.00075"
     assert str(config.slippage) == "0.0005"
     assert config.initial_cash == 1000
+
+
+@pytest.mark.parametrize(
+    ("paper", "path", "message"),
+    [
+        ({"min_latency_ms": 100, "max_latency_ms": 10}, "min_latency_ms", "is 100, above max_latency_ms 10"),
+        ({"slippage_model": "fixed"}, "fixed_slippage", 'is required with slippage_model "fixed"'),
+        (
+            {"slippage_model": "fixed", "fixed_slippage": 0.1, "slippage_ticks": 2},
+            "slippage_ticks",
+            "is another unit for fixed_slippage",
+        ),
+    ],
+)
+def test_paper_settings_that_contradict_each_other(
+    minimal: dict[str, Any], paper: dict[str, Any], path: str, message: str
+) -> None:
+    put(minimal, "broker.paper_trading_config", paper)
+    [error] = validate_config(minimal)
+    assert (error.path, error.message) == (f"broker.paper_trading_config.{path}", message)
+
+
+def test_paper_settings_have_defaults_and_are_in_effect(minimal: dict[str, Any]) -> None:
+    put(
+        minimal,
+        "broker.paper_trading_config",
+        {
+            "min_latency_ms": 10,
+            "max_latency_ms": 100,
+            "partial_fill_probability": 0.1,
+            "reject_probability": 0.01,
+        },
+    )
+    config = parse_config(minimal)
+    assert config.notices == ()
+    paper = config.document.broker.paper_trading_config
+    assert (paper.seed, paper.fee_currency, paper.max_volume_share) == (0, "quote", None)
+    assert (config.slippage_model, config.slippage) == (SlippageModel.PERCENTAGE, 0)
+    assert (config.entry_order, config.exit_order, config.limit_ttl_bars) == (OrderKind.MARKET, OrderKind.MARKET, 3)
+
+
+@pytest.mark.parametrize(
+    ("paper", "rates"),
+    [
+        ({}, (None, None)),
+        ({"commission_rate": 0.002}, ("0.002", "0.002")),
+        ({"commission_rate": 0.002, "maker_commission_rate": 0.0001}, ("0.0001", "0.002")),
+        ({"taker_commission_rate": 0}, (None, "0")),
+    ],
+)
+def test_fees_that_are_not_written_are_the_exchanges(
+    minimal: dict[str, Any], paper: dict[str, Any], rates: tuple[str | None, str | None]
+) -> None:
+    put(minimal, "broker.paper_trading_config", paper)
+    config = parse_config(minimal)
+    assert (config.maker_rate, config.taker_rate) == tuple(None if rate is None else Decimal(rate) for rate in rates)
 
 
 def test_whole_numbers_may_be_written_with_a_point(minimal: dict[str, Any]) -> None:
@@ -137,7 +198,6 @@ REFUSED = [
     ("tradin", {}, "tradin", "unknown key", "did you mean trading?"),
     ("broker.paper_trading_config.slipage_model", "x", None, "unknown key", "slippage_model"),
     ("broker.type", "binanc", None, 'unknown broker "binanc"', "did you mean binance?"),
-    ("broker.trading_mode", "live", None, "live trading is not part of this version", '"paper"'),
     ("broker.trading_mode", "demo", None, "must be 'paper' or 'live', not \"demo\"", ""),
     ("broker.cash", "100", None, 'must be a number, not "100"', ""),
     ("broker.cash", True, None, "must be a number, not true", ""),
@@ -159,8 +219,16 @@ REFUSED = [
     ("data.data_source", "bianance", None, "unknown data source", "did you mean binance?"),
     ("data.data_source", "file", "data.file_path", "is required", ""),
     ("trading", [], None, "must be an object, not a list", ""),
-    ("trading.order_type", "limit", None, "must be 'market'", ""),
+    ("trading.order_type", "stop", None, "must be 'market' or 'limit'", ""),
     ("trading.position_size", 1.5, None, "must be at most 1, not 1.5", ""),
+    ("trading.exit_order_type", "stop", None, "must be 'market' or 'limit'", ""),
+    ("trading.limit_ttl_bars", 0, None, "must be at least 1, not 0", ""),
+    ("trading.limit_offset_pct", -1, None, "must be at least 0, not -1", ""),
+    ("broker.paper_trading_config.slippage_model", "linear", None, "must be 'none', 'fixed', 'percentage' or", ""),
+    ("broker.paper_trading_config.max_volume_share", 0, None, "must be greater than 0, not 0", ""),
+    ("broker.paper_trading_config.fee_currency", "BNB", None, "must be 'quote' or 'base'", ""),
+    ("broker.paper_trading_config.seed", -1, None, "must be at least 0, not -1", ""),
+    ("broker.paper_trading_config.seed", 0.5, None, "must be a whole number", ""),
     ("trading.on_stop", "sell", None, "must be 'hold', 'flatten' or 'wait_flat'", ""),
     ("risk_management.stop_loss_pct", 100, None, "must be less than 100", ""),
     ("risk_management.trailing_stop", True, "risk_management.trailing_stop_pct", "is required", ""),
@@ -196,6 +264,20 @@ def test_refused(
     error = errors[path or put_at]
     assert message in error.message
     assert hint in error.hint
+
+
+def test_live_names_each_thing_that_it_lacks(minimal: dict[str, Any]) -> None:
+    errors = errors_of(put(minimal, "broker.trading_mode", "live"))
+    assert set(errors) == {
+        "broker.trading_mode",
+        "broker.live_trading_confirmed",
+        "risk_management.max_position_size",
+        "risk_management.max_daily_loss",
+    }
+    assert errors["broker.trading_mode"].message == "live trading is not part of this version"
+    put(minimal, "broker.live_trading_confirmed", True)
+    put(minimal, "risk_management", {"max_position_size": 100, "max_daily_loss": 10})
+    assert set(errors_of(minimal)) == {"broker.trading_mode"}
 
 
 def test_two_different_position_sizes_name_both_places(sample: dict[str, Any]) -> None:
@@ -294,6 +376,104 @@ def test_a_strategy_from_a_plugin_brings_its_own_parameters(minimal: dict[str, A
 
     minimal["strategy"]["type"] = "Free"
     assert parse_config(minimal, extra_names=extra).strategy_parameters == {"knob": "x"}
+
+
+class Nasty(MixinParams):
+    """A package's model whose own code fails in the way that `fails` names."""
+
+    fails: str = ""
+
+    @field_validator("fails")
+    @classmethod
+    def _validated(cls, value: str) -> str:
+        if value == "validator":
+            raise ZeroDivisionError("division\nby zero")
+        if value == "exit":
+            raise SystemExit(3)
+        return value
+
+    @field_serializer("fails")
+    def _written(self, value: str) -> object:
+        return object() if value == "json" else value
+
+    @property
+    def bars_needed(self) -> int:
+        if self.fails == "bars":
+            raise KeyError("bars")
+        return 70 if self.fails == "many" else 1
+
+
+@pytest.mark.parametrize(
+    ("fails", "path", "words"),
+    [
+        ("validator", f"{ENTRY}.params", "Nasty failed: ZeroDivisionError: division?by zero"),
+        ("exit", f"{ENTRY}.params", "Nasty failed: SystemExit: 3"),
+        ("json", f"{ENTRY}.params", "Nasty failed: PydanticSerializationError"),
+        ("bars", ENTRY, "Nasty failed: KeyError: 'bars'"),
+        ("many", "data.lookback_bars", "look back 70 bars"),
+    ],
+)
+def test_a_packages_model_may_fail_in_any_way(minimal: dict[str, Any], fails: str, path: str, words: str) -> None:
+    put(minimal, ENTRY, {"name": "Nasty", "params": {"fails": fails}})
+    put(minimal, "data.lookback_bars", 60)
+    (error,) = validate_config(minimal, extra_names=ExtraNames(entries={"Nasty": Nasty}))
+    assert error.path == path
+    assert words in error.message
+
+
+def test_built_in_names_are_never_taken(minimal: dict[str, Any]) -> None:
+    extra = ExtraNames(entries={"RSIOrBBEntryMixin": Knobs}, strategies={"OnnxStrategy": Knobs})
+    assert parse_config(minimal, extra_names=extra).entry.params == RSIOrBBEntryParams()
+    minimal["strategy"] = {"type": "OnnxStrategy", "parameters": {"knob": 1}}
+    assert f"{PARAMETERS}.knob" in {error.path for error in validate_config(minimal, extra_names=extra)}
+
+
+ONNX = {"model_path": "m.onnx", "features": ["log_return", "rsi:14"]}
+
+
+def test_a_model_as_strategy(minimal: dict[str, Any]) -> None:
+    minimal["strategy"] = {"type": "OnnxStrategy", "parameters": {**ONNX, "window": 8, "position_size": 0.2}}
+    config = parse_config(minimal)
+    assert isinstance(config.strategy_parameters, OnnxStrategyParams)
+    assert config.strategy_parameters.parsed_features == (Feature("log_return", 1), Feature("rsi", 14))
+    assert config.strategy_parameters.bars_needed == 14 + 1 + 8 - 1
+    assert config.position_fraction == Decimal("0.2")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path", "message"),
+    [
+        ("model_path", None, "model_path", "must be a text"),
+        ("features", [], "features", "at least 1 item"),
+        ("features", ["rsi", "rsii:3"], "features[1]", 'unknown feature "rsii:3"; did you mean rsi?'),
+        ("features", ["rsi:0"], "features[0]", "the period after rsi: must be a whole number from 2 to 500"),
+        ("features", ["rsi:٣"], "features[0]", "must be a whole number from 2 to 500"),
+        ("features", ["rsi:" + "9" * 90], "features[0]", "must be a whole number from 2 to 500"),
+        ("features", [5], "features[0]", "must be a text"),
+        ("window", 0, "window", "must be at least 1"),
+        ("sha256", "ABC", "sha256", "must match"),
+        ("exit_below", 0.6, "", "exit_below 0.6 must be less than entry_above 0.6"),
+        ("short_entry_below", 0.2, "", "short_entry_below and short_exit_above belong together"),
+        ("model", "m.onnx", "model", "unknown key"),
+    ],
+)
+def test_a_model_as_strategy_refused(minimal: dict[str, Any], key: str, value: object, path: str, message: str) -> None:
+    minimal["strategy"] = {"type": "OnnxStrategy", "parameters": {**ONNX, key: value}}
+    (error,) = validate_config(minimal)
+    assert error.path == (f"{PARAMETERS}.{path}" if path else PARAMETERS)
+    assert message in error.message
+
+
+def test_short_thresholds_must_be_apart(minimal: dict[str, Any]) -> None:
+    short = {"short_entry_below": 0.3, "short_exit_above": 0.3}
+    minimal["strategy"] = {"type": "OnnxStrategy", "parameters": {**ONNX, **short}}
+    assert "must be more than short_entry_below" in errors_of(minimal)[PARAMETERS].message
+
+
+def test_a_mistyped_strategy_is_no_custom_strategy(minimal: dict[str, Any]) -> None:
+    minimal["strategy"] = {"type": "OnxStrategy", "parameters": ONNX}
+    (error,) = validate_config(minimal)
+    assert (error.path, error.hint) == ("strategy.type", "did you mean OnnxStrategy?")
 
 
 def test_a_strategy_section_alone(sample: dict[str, Any]) -> None:

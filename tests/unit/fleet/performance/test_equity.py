@@ -150,3 +150,13 @@ def test_what_happens_after_the_last_bar_settles_its_close() -> None:
     after = settled(days, balance=D(24))
     assert (after[-1].close, after[-1].low, after[-1].bars) == (24, 20, 2)
     assert settled(after, balance=D(24)) == after
+
+
+def test_what_was_earned_on_another_market_is_no_return_of_this_one() -> None:
+    back = START + timedelta(days=3)
+    left = extended(begin(), points([20, 22]))
+    again = [*left, opening(D(44), at=back, day=back.date())]
+    days = extended(again, [EquityPoint(back + STEP, D(44), False)])
+    assert summarised_to(again) == points([20, 22])[-1].at
+    [whole] = [row.performance for row in performances(days=days, trades=(), start_equity=D(20), since=None)][-1:]
+    assert (whole.return_pct, whole.equity_change, whole.current_balance) == (pytest.approx(10), 2, 44)

@@ -1,14 +1,14 @@
 """What runs take from outside besides candles: a replay needs it
 
-Revision: 0002_inputs, after 0002_tenants and 0002_performance
+Revision: 0004, after 0003
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0002_inputs"
-down_revision = ("0002_tenants", "0002_performance")
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

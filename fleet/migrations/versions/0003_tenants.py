@@ -1,13 +1,13 @@
 """Limits of tenants, and the currency of a trade's money
 
-Revision: 0002_tenants, after 0001
+Revision: 0003, after 0002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002_tenants"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

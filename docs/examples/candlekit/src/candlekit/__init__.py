@@ -1,0 +1,1 @@
+"""Candle patterns for Botfleet. Each module is one entry point of pyproject.toml."""

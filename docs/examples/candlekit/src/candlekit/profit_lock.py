@@ -1,0 +1,54 @@
+"""ProfitLockExitMixin: an exit mixin with state that survives restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, JsonValue
+
+from botrunner.strategies.base import OpenPosition, Signal, State
+from botrunner.strategies.mixins import ExitMixin, leave, optional_float, sign
+from fleet.config.params import MixinParams
+
+
+class ProfitLockParams(MixinParams):
+    """Parameters of ProfitLockExitMixin."""
+
+    trigger: float = Field(0.01, gt=0, le=10, description="Gain, as a fraction of the entry price, that locks.")
+    keep: float = Field(0.5, gt=0, lt=1, description="Fraction of the best gain that is kept.")
+    max_loss: float = Field(0.02, gt=0, lt=1, description="Loss, as a fraction of the entry price, that ends it.")
+
+
+class ProfitLockExitMixin(ExitMixin[ProfitLockParams]):
+    """Exit when a position that was `trigger` in profit has given back all but `keep` of its best gain.
+
+    Gains are measured at closes. Before that, exit when close is `max_loss` against the entry price.
+    """
+
+    params_model = ProfitLockParams
+
+    def __init__(self, strategy: Any, params: ProfitLockParams) -> None:
+        super().__init__(strategy, params)
+        self._best: float | None = None
+
+    def on_exited(self) -> None:
+        """Forget the trade: nothing of it counts for the next one."""
+        self._best = None
+
+    def signal(self, position: OpenPosition) -> Signal | None:
+        """Compare this close's gain with the best one."""
+        entry = float(position.entry_price)
+        gain = sign(position) * (self.data.close[0] - entry) / entry
+        self._best = gain if self._best is None else max(self._best, gain)
+        if self._best >= self.params.trigger and gain <= self._best * self.params.keep:
+            return leave("profit_lock", position)
+        return leave("max_loss", position) if gain <= -self.params.max_loss else None
+
+    def export_state(self) -> State:
+        """The best gain: no indicator line, and the next candle's answer depends on it."""
+        return {"best": self._best}
+
+    def import_state(self, state: Mapping[str, JsonValue]) -> None:
+        """Go on from it."""
+        self._best = optional_float(state, "best")
