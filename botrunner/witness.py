@@ -17,15 +17,10 @@ from pydantic import JsonValue
 
 from botrunner.feeds.candles import Candle
 from botrunner.feeds.source import CandleSource
-from botrunner.orders.ids import Leg
 from botrunner.risk import TENANT_LIMITS, Denial, Market
 from botrunner.trading_bot import BarOutcome
 from fleet import __version__
 from fleet.config import BotConfig
-from fleet.states import OrderState
-
-OUTSIDE: tuple[Denial, ...] = (Denial.STOPPING, *TENANT_LIMITS)
-"""Reasons for a refused entry that follow neither from the config nor from the bars."""
 
 Row = Mapping[str, Any]
 
@@ -84,11 +79,9 @@ class Witness:
 
 def _denied(outcome: BarOutcome) -> Denial | None:
     """Why no position might be opened at this bar, if the reason came from outside."""
-    if outcome.denial in OUTSIDE:
-        return outcome.denial
-    # an entry that waits is called back by a bot that was asked to stop
-    called_back = (order.leg is Leg.ENTRY and order.state is OrderState.CANCELED for order in outcome.orders)
-    return Denial.STOPPING if any(called_back) else None
+    if outcome.stopping:
+        return Denial.STOPPING
+    return outcome.denial if outcome.denial in TENANT_LIMITS else None
 
 
 class _Watched:

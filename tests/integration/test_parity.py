@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from decimal import Decimal
 from itertools import cycle
 from pathlib import Path
@@ -90,6 +91,24 @@ REALISTIC = {
 }
 
 
+ACCIDENTS = {
+    "broker": {
+        "paper_trading_config": {
+            "fee_currency": "base",
+            "slippage_model": "volume_share",
+            "max_volume_share": 0.02,
+            "min_latency_ms": 100,
+            "max_latency_ms": 60_000,
+            "partial_fill_probability": 0.3,
+            "reject_probability": 0.1,
+            "seed": 11,
+        }
+    },
+    "trading": {"order_type": "limit", "exit_order_type": "limit", "limit_offset_pct": 0.1, "limit_ttl_bars": 4},
+    "risk_management": {"stop_loss_pct": 2},
+}
+
+
 def backtested(made: Mapping[str, Any], candles: list[Candle], bot_id: int) -> Backtest:
     return backtest(parse_config(made), candles, market=file_market("ETHBTC"), bot_id=bot_id)
 
@@ -133,26 +152,36 @@ def test_paper_and_backtest_agree(
     assert replay_of(database, 7).differences == []
 
 
-def test_kills_limits_and_waiting_orders_change_nothing(
-    database: psycopg.Connection[Any], database_url: str, candles: list[Candle], candle_file: Path
+@pytest.mark.parametrize("sections", [REALISTIC, ACCIDENTS], ids=["limits", "accidents"])
+def test_kills_change_nothing(
+    sections: dict[str, Any],
+    database: psycopg.Connection[Any],
+    database_url: str,
+    candles: list[Candle],
+    candle_file: Path,
 ) -> None:
-    made, rng = config(candle_file, **REALISTIC), random.Random(5)
+    made, rng = config(candle_file, **deepcopy(sections)), random.Random(5)
     new_bot(database, made, 7)
     while not trade(database, 7, url=database_url, interrupt_at=rng.randint(50, 600), kill=True):
         pass
     done = backtested(made, candles, 7)
     assert len(done.trades) > 10
-    assert {row["exit_reason"] for row in done.trades} >= {"stop_loss", "take_profit"}
     record = recorded(database, 7)
+    if sections is REALISTIC:
+        assert {row["exit_reason"] for row in done.trades} >= {"stop_loss", "take_profit"}
+    else:
+        assert {row["state"] for row in record.orders} >= {"filled", "rejected", "expired"}
+        assert len(record.fills) > len({row["client_order_id"] for row in record.fills})
     assert len(record.runs) > 3
     assert_equal(record, done)
     assert replay_of(database, 7).differences == []
 
 
+@pytest.mark.parametrize("sections", [{}, ACCIDENTS], ids=["market orders", "waiting limits"])
 def test_an_entry_that_a_stop_forbade_is_known_to_the_replay(
-    database: psycopg.Connection[Any], database_url: str, candle_file: Path
+    sections: dict[str, Any], database: psycopg.Connection[Any], database_url: str, candle_file: Path
 ) -> None:
-    new_bot(database, config(candle_file), 7)
+    new_bot(database, config(candle_file, **deepcopy(sections)), 7)
     rng = random.Random(1)
     for _ in range(12):
         trade(database, 7, url=database_url, interrupt_at=rng.randint(40, 90))

@@ -69,10 +69,10 @@ def test_only_denials_from_outside_are_noted() -> None:
     witness, made = Witness(file_market("ETHBTC")), config()
     witness.committed(outcome(made))
     assert witness.inputs(outcome(made, denial=Denial.COOLDOWN), begins=False) is None
-    for denial in (Denial.STOPPING, Denial.TENANT_MAX_EXPOSURE):
-        noted = witness.inputs(outcome(made, denial=denial), begins=False)
+    for cause in ({"stopping": True}, {"denial": Denial.TENANT_MAX_EXPOSURE}):
+        noted = witness.inputs(outcome(made, **cause), begins=False)
         assert noted is not None
-        assert noted["denied"] is denial
+        assert noted["denied"] is cause.get("denial", Denial.STOPPING)
 
 
 def test_a_later_run_of_the_bot_notes_no_warm_up() -> None:
