@@ -17,7 +17,7 @@ import psycopg
 
 from botrunner.accounting import Trade
 from botrunner.brokers.paper import Account, dump, load
-from botrunner.events import events_of
+from botrunner.events import events_of, trade_milestones
 from botrunner.orders.machine import Fill, Order
 from botrunner.trading_bot import BarOutcome, BotState
 from fleet.clock import Clock
@@ -128,6 +128,7 @@ class Ledger:
             fills=[self._fill_row(fill) for fill in outcome.fills],
             positions=[self._position_row(trade) for trade in outcome.trades],
             notifications=self._notifications(outcome),
+            trade_milestones=self._milestones(outcome),
         )
 
     # --- rows ------------------------------------------------------------------------------------------------------
@@ -257,8 +258,16 @@ class Ledger:
             trades=outcome.trades,
             denial=outcome.denial,
             counters=outcome.account.counters,
+            fills=outcome.fills,
+            total_pnl=outcome.account.total_pnl,
+            initial_balance=self._config.initial_cash,
         )
         return [self._notification_row(event) for event in (*follows, *outcome.events)]
+
+    def _milestones(self, outcome: BarOutcome) -> dict[int, dict[str, Any]]:
+        if all(trade.is_open for trade in outcome.trades):
+            return {}
+        return {count: self._notification_row(event) for count, event in trade_milestones(self._run.bot_id).items()}
 
     def _notification_row(self, event: Event) -> dict[str, Any]:
         return {

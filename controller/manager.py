@@ -38,6 +38,7 @@ from controller.shards import LeaseLost
 from controller.store import Store
 from fleet.config import ConfigInvalid, OnStop, hot_fields, only_hot_fields_differ, parse_config
 from fleet.errors import TransientError
+from fleet.events import severity_of
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
@@ -219,7 +220,7 @@ class StrategyManager:
                     Notification(
                         bot_id=case.bot_id,
                         kind=action.kind,
-                        severity="critical",
+                        severity=severity_of(action.kind),
                         title=action.title,
                         body=action.body,
                         key=action.key,

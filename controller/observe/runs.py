@@ -17,6 +17,7 @@ from controller.facts import PodFacts, Policy
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from fleet.errors import DatabaseAway
+from fleet.events import EventKind, severity_of
 from fleet.log import get_logger
 from fleet.trading_service.bots import Notification
 from fleet.trading_service.runs import QuietRun, Watch, WatchLimits
@@ -133,9 +134,9 @@ class RunWatch:
 def _mass_death(watch: Watch, quiet: Collection[QuietRun]) -> Notification:
     last = max(run.beat_at for run in quiet)
     return Notification(
-        bot_id=min(run.bot_id for run in quiet),
-        kind="observer_suspicious",
-        severity="critical",
+        bot_id=None,
+        kind=EventKind.OBSERVER_SUSPICIOUS,
+        severity=severity_of(EventKind.OBSERVER_SUSPICIOUS),
         title=f"{len(quiet)} of {watch.claimed} bots fell silent at once",
         body=(
             f"No heartbeat since {last:%H:%M:%SZ}. The cause may be the database, the network or the controller, so "

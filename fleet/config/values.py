@@ -78,3 +78,13 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Line = Annotated[str, StringConstraints(max_length=500)]
 Label = Annotated[str, BeforeValidator(_text), StringConstraints(max_length=100)]
 """A short text that people also write as a number: an id, a version, a chat id."""
+Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s,;:<>\"()\[\]\\]+@[^@\s,;:<>\"()\[\]\\]+$")]
+"""One bare address: nothing that could become a second one, or a header."""
+ChatId = Annotated[
+    str,
+    BeforeValidator(_text),
+    StringConstraints(max_length=100, pattern=r"^(-?[0-9]{1,32}|@[A-Za-z][A-Za-z0-9_]{2,63})$"),
+]
+"""A Telegram chat: its number, or the @name of a public channel."""
+WebUrl = Annotated[str, StringConstraints(max_length=2_000, pattern=r"^https?://[^\s@/\\?#]+([/?][^\s#]*)?$")]
+"""An http(s) URL without user, password or fragment."""

@@ -7,7 +7,7 @@ commit whose answer got lost is safe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from fleet.errors import FencedError, PermanentError
+from fleet.states import TradeStatus
 from fleet.trading_service.lease import RunId, database_errors
 
 Row = Mapping[str, Any]
@@ -56,6 +57,7 @@ class BarRecord:
         expected_last_bar_at: the checkpoint this bar follows; must still be the stored one.
         checkpoint: the new one.
         positions: each with a key `trade`: the row of trading_trades that belongs to it.
+        trade_milestones: notifications by the number of the bot's closed trades; written when the bar reaches it.
     """
 
     expected_last_bar_at: datetime | None
@@ -64,6 +66,7 @@ class BarRecord:
     fills: Sequence[Row] = field(default=())
     positions: Sequence[Row] = field(default=())
     notifications: Sequence[Row] = field(default=())
+    trade_milestones: Mapping[int, Row] = field(default_factory=dict)
 
 
 _LOCK_RUN = """
@@ -233,8 +236,20 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
         written = connection.execute(_POSITION, {**position, **key}).fetchone()
         assert written is not None
         connection.execute(_TRADE, {**_with_json(position["trade"]), **key, "position_id": written[0]})
-    for notification in record.notifications:
+    for notification in (*record.notifications, *_reached(connection, run, record)):
         connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+
+
+def _reached(connection: psycopg.Connection[Any], run: RunId, record: BarRecord) -> Iterator[Row]:
+    """The milestones that this bar's trades reach; the trades are counted where they are stored."""
+    closed = sum(position["trade"]["status"] == TradeStatus.CLOSED for position in record.positions)
+    if not closed or not record.trade_milestones:
+        return
+    row = connection.execute(
+        "SELECT count(*) FROM trading_trades WHERE bot_id = %s AND status = 'closed'", (run.bot_id,)
+    ).fetchone()
+    assert row is not None
+    yield from (note for count, note in record.trade_milestones.items() if row[0] - closed < count <= row[0])
 
 
 def _with_json(trade: Row) -> dict[str, Any]:
