@@ -6,6 +6,7 @@ Each can be told to misbehave: `behave` holds what the next requests get, in ord
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -38,6 +39,8 @@ class Receiver:
     taken: list[Any] = field(default_factory=list)
     behave: list[Any] = field(default_factory=list)
     requests: int = 0
+    slow_s: float = 0.0
+    """Between taking something and saying so."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_fault(self) -> Any:
@@ -49,6 +52,11 @@ class Receiver:
         with self.lock:
             self.keys[key] += 1
             self.taken.append(what)
+
+    @property
+    def total(self) -> int:
+        with self.lock:
+            return self.keys.total()
 
 
 class _Server(ThreadingHTTPServer):
@@ -122,6 +130,7 @@ class _Telegram(_Handler):
         else:
             reference = re.search(r"#([0-9a-f]{12})$", document["text"])
             receiver.take(reference[1] if reference else "none", document)
+            time.sleep(receiver.slow_s)
             self.answer(200, {"ok": True, "result": {"message_id": receiver.requests}})
 
 
@@ -151,6 +160,7 @@ class _Webhook(_Handler):
         document = json.loads(body)
         assert document["id"] == self.headers["Idempotency-Key"]
         receiver.take(document["id"], document)
+        time.sleep(receiver.slow_s)
         self.answer(204)
 
 
@@ -174,6 +184,7 @@ class _Mailbox:
         mail = message_from_bytes(envelope.content, policy=policy.default)
         assert isinstance(mail, EmailMessage)
         self.receiver.take(mail["Message-ID"].strip("<>").partition("@")[0], (envelope.rcpt_tos, mail))
+        await asyncio.sleep(self.receiver.slow_s)
         return "250 OK"
 
 
