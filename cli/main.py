@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import bots, config, db, strategies
+from cli import bots, config, db, notify, strategies
 from fleet import __version__
 from fleet.errors import BotfleetError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(bots.app, name="bots")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
+app.add_typer(notify.app, name="notify")
 app.add_typer(strategies.app, name="strategies")
 
 

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import psycopg
+
 from fleet.errors import DatabaseAway
 from fleet.log import get_logger
 from fleet.notify.outcome import Senders
@@ -118,6 +120,11 @@ class WorkerRunner:
                 self.health.missed()
                 log.warning("outbox_not_read", error=str(error)[:300])
                 await self._sleep(min(self.poll_interval_s, RECONNECT_S))
+                continue
+            except psycopg.ProgrammingError as error:
+                # the migrations run beside the controller, maybe later than this; until then it isn't ready
+                log.error("schema_not_ready", error=str(error)[:300], fix="botfleet db migrate")
+                await self._sleep(RECONNECT_S)
                 continue
             if not started:
                 due_s = self.poll_interval_s if waits.next_s is None else max(waits.next_s, SHORTEST_WAIT_S)
