@@ -6,7 +6,9 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,37 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from botrunner.brokers.paper import Account
+from botrunner.ledger import Ledger
+from botrunner.orders.ids import Leg
+from botrunner.orders.machine import Order, OrderType, Side
+from botrunner.trading_bot import BotState
 from fleet.config import parse_config
 from fleet.errors import FencedError
-from fleet.states import ExitReason
+from fleet.states import ExitReason, OrderState
 from fleet.trading_service import bots, runs, shards
 from fleet.trading_service.bots import Notification
 from fleet.trading_service.lease import RunId, claim, mark_live, release
 from fleet.trading_service.pool import Pool
 from tests.integration.receivers import SECRET, receivers
 from tests.integration.worker_process import CONFIG, REPOSITORY, Outbox, wait_until, worker
+from tests.support import FakeClock
+from tests.unit.botrunner.test_ledger import CLOSED, outcome
 from worker.health import HealthWatch
 from worker.summaries import Summaries
+
+ORDER = Order(
+    client_order_id="a" * 32,
+    signal_at=datetime(2018, 1, 10, tzinfo=UTC),
+    leg=Leg.ENTRY,
+    attempt=0,
+    side=Side.BUY,
+    type=OrderType.MARKET,
+    quantity=Decimal("1.5"),
+    price=None,
+    reason="r",
+    state=OrderState.FILLED,
+)
 
 
 @pytest.fixture
@@ -178,6 +200,39 @@ def test_the_controllers_own_events(outbox: Outbox) -> None:
         ("observer_suspicious", None),
         ("service_stopped", None),
     ]
+
+
+def test_a_round_number_of_trades_is_told_in_the_bar_that_reaches_it(outbox: Outbox) -> None:
+    """Eight trades before, one more in each of two bars: the second reaches ten."""
+    bot_id = enabled_bot(outbox)
+    run = live(outbox, bot_id, 1)
+    bar_at = datetime(2018, 1, 10, tzinfo=UTC)
+    for number in range(8):
+        closed_trade(outbox, bot_id, number, bar_at - timedelta(hours=number + 1), "1")
+    config = parse_config({**CONFIG, "symbol": "ETHBTC"})
+    ledger = Ledger(url=outbox.url, run=run, config=config, exchange="paper", clock=FakeClock(), waiting=lambda: None)
+    begun = BotState(account=Account(cash=Decimal(10)))
+    ledger.begin(begun, {})
+    follows, milestones = None, []
+    for bar in range(2):
+        trade = replace(
+            CLOSED,
+            entry_order_id=f"{bar}" * 32,
+            exit_order_id=f"{bar}e" * 16,
+            entry_at=bar_at + timedelta(minutes=5 * bar),
+        )
+        entry = replace(ORDER, client_order_id=trade.entry_order_id, signal_at=trade.entry_at)
+        leave = replace(entry, client_order_id=trade.exit_order_id, leg=Leg.EXIT)
+        at = bar_at + timedelta(minutes=5 * bar)
+        done = outcome(
+            follows=follows, bar_at=at, bars=bar + 1, orders=(entry, leave), trades=(trade,), account=begun.account
+        )
+        ledger.commit(done)
+        ledger.commit(done)  # the answer to the first got lost
+        follows = at
+        milestones.append([title for kind, title, _ in told(outbox) if kind == "milestone"])
+    ledger.close()
+    assert milestones == [[], ["10 trades"]]
 
 
 def closed_trade(outbox: Outbox, bot_id: int, number: int, exit_time: datetime, net: str) -> None:
