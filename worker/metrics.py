@@ -23,7 +23,7 @@ class Metrics:
         )
         self.delivery_seconds = Histogram(
             "botfleet_notifications_delivery_seconds",
-            "From the time a message could be sent to its delivery",
+            "From a message's making to its delivery, quiet hours and groups included",
             ["channel"],
             registry=registry,
             buckets=_SECONDS,
