@@ -17,7 +17,7 @@ import psycopg
 
 from botrunner.accounting import Trade
 from botrunner.brokers.paper import Account, dump, load
-from botrunner.events import events_of
+from botrunner.events import events_of, trade_milestones
 from botrunner.feeds.candles import Candle
 from botrunner.orders.machine import Fill, Order
 from botrunner.risk import Denial
@@ -167,6 +167,7 @@ class Ledger:
             notifications=self._notifications(outcome),
             bar=None if outcome.candle is None else self._bar_row(outcome, outcome.candle),
             opening=None if outcome.candle is None else self._opening_row(outcome.candle),
+            trade_milestones=self._milestones(outcome),
         )
 
     # --- rows ------------------------------------------------------------------------------------------------------
@@ -331,8 +332,16 @@ class Ledger:
             denial=outcome.denial,
             owner=self._owner,
             counters=outcome.account.counters,
+            fills=outcome.fills,
+            total_pnl=outcome.account.total_pnl,
+            initial_balance=self._config.initial_cash,
         )
         return [self._notification_row(event) for event in (*follows, *outcome.events)]
+
+    def _milestones(self, outcome: BarOutcome) -> dict[int, dict[str, Any]]:
+        if all(trade.is_open for trade in outcome.trades):
+            return {}
+        return {count: self._notification_row(event) for count, event in trade_milestones(self._run.bot_id).items()}
 
     def _notification_row(self, event: Event) -> dict[str, Any]:
         return {

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from fleet.config.values import (
     Amount,
+    ChatId,
+    Email,
     Fraction,
     GainPercent,
     Interval,
@@ -28,6 +30,7 @@ from fleet.config.values import (
     Rate,
     Seconds,
     Symbol,
+    WebUrl,
     Whole,
     Word,
 )
@@ -269,8 +272,10 @@ class NotificationsSection(Section):
     daily_summary: bool = False
     email_enabled: bool = False
     telegram_enabled: bool = False
-    notify_email: Line | None = Field(None, description="Address, when it isn't the owner's own.")
-    notify_telegram_chat_id: Label | None = None
+    webhook_enabled: bool = False
+    notify_email: Email | None = Field(None, description="Address, when it isn't the owner's own.")
+    notify_telegram_chat_id: ChatId | None = Field(None, description="Chat, when it isn't the owner's own.")
+    webhook_url: WebUrl | None = Field(None, description="HTTPS address, when it isn't the owner's own.")
 
 
 class ConfigDocument(Section):

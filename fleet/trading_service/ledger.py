@@ -7,7 +7,7 @@ commit whose answer got lost is safe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from fleet.errors import FencedError, PermanentError
+from fleet.states import TradeStatus
 from fleet.trading_service.lease import RunId, database_errors
 
 Row = Mapping[str, Any]
@@ -58,6 +59,7 @@ class BarRecord:
         positions: each with a key `trade`: the row of trading_trades that belongs to it.
         bar: the row of trading_bars; None for what happens between bars.
         opening: the row of trading_equity that says with how much a market was begun; with its first bar only.
+        trade_milestones: notifications by the number of the bot's closed trades; written when the bar reaches it.
     """
 
     expected_last_bar_at: datetime | None
@@ -68,6 +70,7 @@ class BarRecord:
     notifications: Sequence[Row] = field(default=())
     bar: Row | None = None
     opening: Row | None = None
+    trade_milestones: Mapping[int, Row] = field(default_factory=dict)
 
 
 _LOCK_RUN = """
@@ -270,12 +273,24 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
     if record.orders:
         # what the entry has become counts from here on, in the same transaction
         connection.execute(_SETTLE, key)
-    for notification in record.notifications:
+    for notification in (*record.notifications, *_reached(connection, run, record)):
         connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
     if record.bar is not None:
         connection.execute(_BAR, {**record.bar, **key})
     if record.opening is not None:
         connection.execute(_OPENING, {**record.opening, **key})
+
+
+def _reached(connection: psycopg.Connection[Any], run: RunId, record: BarRecord) -> Iterator[Row]:
+    """The milestones that this bar's trades reach; the trades are counted where they are stored."""
+    closed = sum(position["trade"]["status"] == TradeStatus.CLOSED for position in record.positions)
+    if not closed or not record.trade_milestones:
+        return
+    row = connection.execute(
+        "SELECT count(*) FROM trading_trades WHERE bot_id = %s AND status = 'closed'", (run.bot_id,)
+    ).fetchone()
+    assert row is not None
+    yield from (note for count, note in record.trade_milestones.items() if row[0] - closed < count <= row[0])
 
 
 def _with_json(trade: Row) -> dict[str, Any]:
