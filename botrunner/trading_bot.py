@@ -119,6 +119,7 @@ class BaseTradingBot:
         state: where to go on.
         commit: makes an outcome durable; returns only when it is. Raises FencedError to end the run.
         may_enter: False once no new position may be opened (stopping).
+        entry_denied: a reason of the feed's against an entry at a candle; None when there is none.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class BaseTradingBot:
         state: BotState,
         commit: Callable[[BarOutcome], None],
         may_enter: Callable[[], bool] = lambda: True,
+        entry_denied: Callable[[Candle], Denial | None] = lambda _: None,
     ) -> None:
         self.state = state
         self._bot_id = bot_id
@@ -137,6 +139,7 @@ class BaseTradingBot:
         self._market = market
         self._commit = commit
         self._may_enter = may_enter
+        self._entry_denied = entry_denied
         self._interval = timedelta(seconds=config.interval_s)
         self._rules = PaperRules(
             fee_rate=config.commission_rate, slippage=config.slippage, fill_price=config.fill_price
@@ -267,6 +270,8 @@ class BaseTradingBot:
     def _allowed(self, bar: _Bar, candle: Candle, side: Side) -> Decimal | Denial:
         if not self._may_enter():
             return Denial.STOPPING
+        if denied := self._entry_denied(candle):
+            return denied
         if side is Side.SELL and not self._config.allow_short:
             return Denial.SHORT_NOT_ALLOWED
         equity = bar.account.equity(candle.close)

@@ -194,6 +194,23 @@ def commit_bar(connection: psycopg.Connection[Any], run: RunId, record: BarRecor
         _write_rows(connection, run, record)
 
 
+def write_notifications(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
+    """Put what happened between bars into the outbox. Repeating it is safe: a dedupe_key is written once.
+
+    Raises:
+        FencedError: the run isn't current; nothing was written. DatabaseAway: no answer.
+    """
+    with database_errors(), connection.transaction():
+        _require_current(connection, run)
+        _notify(connection, run, notifications)
+
+
+def _notify(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
+    key = {"bot_id": run.bot_id, "epoch": run.epoch}
+    for notification in notifications:
+        connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+
+
 def _require_current(connection: psycopg.Connection[Any], run: RunId) -> None:
     key = {"bot_id": run.bot_id, "epoch": run.epoch, "token": run.token}
     if connection.execute(_LOCK_RUN, key).rowcount != 1:
@@ -233,8 +250,7 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
         written = connection.execute(_POSITION, {**position, **key}).fetchone()
         assert written is not None
         connection.execute(_TRADE, {**_with_json(position["trade"]), **key, "position_id": written[0]})
-    for notification in record.notifications:
-        connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+    _notify(connection, run, record.notifications)
 
 
 def _with_json(trade: Row) -> dict[str, Any]:
