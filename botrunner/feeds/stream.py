@@ -100,6 +100,7 @@ class CandleStream:
         spec: of the market.
         interval_s: of its candles.
         on_closed: called from the stream's thread with the open time of a candle that closed; must not block.
+        connect, pause: the network, and the wait between two connections; a test brings its own.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class CandleStream:
         on_closed: Callable[[int], None],
         clock: Clock,
         connect: Callable[[str], AbstractContextManager[Socket]] = connect_socket,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
         self._spec = spec
         self._silence_s = silence_s(interval_s)
@@ -117,6 +119,7 @@ class CandleStream:
         self._clock = clock
         self._connect = connect
         self._done = threading.Event()
+        self._pause = pause or self._done.wait
         self._socket: Socket | None = None
         self._failures = 0
         self._thread = threading.Thread(
@@ -161,7 +164,7 @@ class CandleStream:
                     )
             finally:
                 self._socket = None
-            self._done.wait(wait_s)
+            self._pause(wait_s)
 
     def _read(self, socket: Socket) -> None:
         """Read until the connection has lived its life.
