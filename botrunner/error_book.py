@@ -86,11 +86,11 @@ class ErrorBook:
         ]
 
     def give_back(self, counts: list[ErrorCount]) -> None:
-        """They couldn't be written: keep them for the next time."""
-        now = self._clock.monotonic()
+        """What was taken last couldn't be written: keep it for the next time."""
         with self._lock:
+            taken_at = self._written_at
             for it in counts:
-                entry = _Entry(it.count, now - it.first_age_s, now - it.last_age_s, it.message)
+                entry = _Entry(it.count, taken_at - it.first_age_s, taken_at - it.last_age_s, it.message)
                 self._merge((it.kind, it.part), entry)
 
     def _merge(self, key: tuple[str, str], entry: _Entry) -> None:

@@ -279,7 +279,7 @@ class StrategyInstance(StrategyHost):
             limits=self._parts.budget,
             interval_ms=self._interval_ms,
             bar_ms=lambda: self._candle.open_ms if self._candle else 0,
-            report=self._events.append,
+            report=lambda event: self._events.append(event),
         )
         strategy.import_state(without_budget(self._strategy_state))
 
