@@ -12,6 +12,9 @@ from typing import Any
 import structlog
 
 _PASSWORD_IN_URL = re.compile(r"(?P<head>\w+://[^:/@\s]+:)[^@\s]+@")
+_TALKATIVE = ("ccxt", "urllib3", "asyncio")
+"""Libraries that write whole requests at DEBUG, headers with keys and signed addresses included."""
+
 _SECRET_KEYS = ("password", "secret", "api_key", "apikey", "token")
 
 
@@ -97,8 +100,10 @@ def _join_libraries(
         )
     )
     logging.basicConfig(level=level, handlers=[handler])
-    # they tell of every connection that breaks, with a traceback; who uses them says what it means
+    # it tells of every connection that breaks, with a traceback; who uses it says what that means
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:

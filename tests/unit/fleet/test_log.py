@@ -54,9 +54,10 @@ def _own_logging() -> Iterator[None]:
 def test_lines_of_libraries_look_like_ours(capfd: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[str, str]] = []
     logging.getLogger().handlers.clear()  # pytest's own, added after the fixture
-    configure_logging(watch=lambda level, event: seen.append((level, event["event"])))
+    configure_logging(level="DEBUG", watch=lambda level, event: seen.append((level, event["event"])))
     structlog.contextvars.bind_contextvars(bot_id=7, run_id="7-1-ab")
     logging.getLogger("urllib3").warning("retry %s", "postgresql://u:hidden@h/d")
+    logging.getLogger("ccxt.base.exchange").debug("GET x, headers: X-MBX-APIKEY")
     get_logger("test").error("ours")
     theirs, ours = [json.loads(line) for line in capfd.readouterr().err.strip().splitlines()]
     assert (theirs["event"], theirs["part"], theirs["level"]) == ("retry postgresql://u:***@h/d", "urllib3", "warning")
