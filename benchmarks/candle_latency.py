@@ -143,7 +143,9 @@ def measure(database_url: str, exchange: str, *, stream: bool, candles: int) -> 
             if bot.poll() is not None or time.monotonic() - began > candles * 1.5 + 60:
                 raise SystemExit(f"the bot decided {len(decided)} times only:\n{''.join(others)}")
             time.sleep(1)
-        cpu = sum(float(field) for field in Path(f"/proc/{bot.pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+        ticks = sum(int(it) for it in Path(f"/proc/{bot.pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+        resident_mb = int(Path(f"/proc/{bot.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        cpu_s, took_s = ticks / os.sysconf("SC_CLK_TCK"), time.monotonic() - began
         bot.terminate()
         bot.wait(20)
         reader.join()
@@ -153,10 +155,8 @@ def measure(database_url: str, exchange: str, *, stream: bool, candles: int) -> 
         }
         database.execute("TRUNCATE bench_commits")
     bars = sorted(decided)[10 : candles + 10]
-    print(
-        f"\n{'with stream' if stream else 'REST alone'}: {len(bars)} candles; clocks compared to ±{error_ms:.2f} ms; "
-        f"{cpu / os.sysconf('SC_CLK_TCK'):.1f} s of CPU in {time.monotonic() - began:.0f} s"
-    )
+    print(f"\n{'with stream' if stream else 'REST alone'}: {len(bars)} candles; clocks compared to ±{error_ms:.2f} ms")
+    print(f"  {cpu_s:.1f} s of CPU in {took_s:.0f} s, {resident_mb:.1f} MB resident")
     show("close → decision logged", [decided[bar] - (bar + INTERVAL_MS + shift_ms) for bar in bars])
     show("close → bar committed", [commits[bar] - (bar + INTERVAL_MS + shift_ms) for bar in bars])
     for line in others:

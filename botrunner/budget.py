@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import JsonValue
-
 from fleet.errors import PermanentError
 
 STATE_KEY = "_errors"
@@ -65,7 +63,7 @@ class ErrorBudget:
         """Whether a fresh process has failed as well, so that another start is vain."""
         return self.in_a_row > limits.in_a_row or len(self.at) > limits.in_window
 
-    def dump(self) -> JsonValue:
+    def dump(self) -> dict[str, Any]:
         """As JSON, for the checkpoint."""
         return {"version": self.version, "in_a_row": self.in_a_row, "at": [*self.at]}
 

@@ -7,10 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from botrunner.brokers.outage import AWAY_S
 from botrunner.budget import BudgetLimits
 from botrunner.fence import Deadlines
 from fleet.errors import PermanentError
+
+EXCHANGE_AWAY_S = 60.0
+"""Most outages are over within seconds, and nobody can do anything about those."""
 
 
 class SettingsInvalid(PermanentError):
@@ -37,7 +39,7 @@ class Settings:
     log_format: str
     node: str | None
     budget: BudgetLimits = field(default_factory=BudgetLimits)
-    exchange_away_s: float = AWAY_S
+    exchange_away_s: float = EXCHANGE_AWAY_S
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -67,7 +69,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         log_format=environ.get("BOTFLEET_LOG_FORMAT", "json"),
         node=environ.get("BOTFLEET_NODE_NAME") or None,
         budget=_budget(environ),
-        exchange_away_s=_seconds(environ, "BOTFLEET_EXCHANGE_AWAY_S", AWAY_S),
+        exchange_away_s=_seconds(environ, "BOTFLEET_EXCHANGE_AWAY_S", EXCHANGE_AWAY_S),
     )
 
 

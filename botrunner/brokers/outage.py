@@ -7,9 +7,6 @@ from datetime import datetime
 
 from fleet.events import Event, EventKind
 
-AWAY_S = 60.0
-"""Most outages are over within seconds, and nobody can do anything about those."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Away:
@@ -26,7 +23,7 @@ class Outage:
         after_s: how long it must last to be told.
     """
 
-    def __init__(self, *, bot_id: int, epoch: int, exchange: str, after_s: float = AWAY_S) -> None:
+    def __init__(self, *, bot_id: int, epoch: int, exchange: str, after_s: float) -> None:
         self._bot_id = bot_id
         self._epoch = epoch
         self._exchange = exchange

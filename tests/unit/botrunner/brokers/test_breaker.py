@@ -44,7 +44,7 @@ class World:
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        outage = Outage(bot_id=7, epoch=2, exchange="scripted")
+        outage = Outage(bot_id=7, epoch=2, exchange="scripted", after_s=60)
         self.guarded = GuardedBroker(self.broker, clock=self.clock, outage=outage, report=self.events.append)
 
     def ask(self) -> Any:
