@@ -394,7 +394,8 @@ class StrategyInstance(StrategyHost):
         if not found and last_ms is not None:
             event = watch.looked(last_open_ms=last_ms, server_ms=server_ms)
         if event is not None:
-            log.warning("feed_stale" if watch.stale else "feed_recovered", last_bar_at=last_ms and from_ms(last_ms))
+            tell = log.warning if watch.stale else log.info
+            tell("feed_stale" if watch.stale else "feed_recovered", last_bar_at=last_ms and from_ms(last_ms))
             self._parts.note([event])
 
     def _report(self, outcome: BarOutcome, *, ready: bool) -> None:

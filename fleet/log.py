@@ -15,12 +15,15 @@ _PASSWORD_IN_URL = re.compile(r"(?P<head>\w+://[^:/@\s]+:)[^@\s]+@")
 _TALKATIVE = ("ccxt", "urllib3", "asyncio")
 """Libraries that write whole requests at DEBUG, headers with keys and signed addresses included."""
 
+_SECRET_IN_QUERY = re.compile(
+    r"(?P<head>\b(?:signature|api[-_]?key|token|secret|password|passphrase)=)[^&\s\"']+", re.IGNORECASE
+)
 _SECRET_KEYS = ("password", "secret", "api_key", "apikey", "token")
 
 
 def redact(text: str) -> str:
-    """The text with passwords inside URLs masked."""
-    return _PASSWORD_IN_URL.sub(r"\g<head>***@", text)
+    """The text with passwords inside URLs, and keys and signatures inside their queries, masked."""
+    return _SECRET_IN_QUERY.sub(r"\g<head>***", _PASSWORD_IN_URL.sub(r"\g<head>***@", text))
 
 
 def _mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -18,6 +18,7 @@ from botrunner.brokers.errors import ExchangeAway, ExchangeRefused, MarketHalted
 from botrunner.feeds.candles import Candle
 from botrunner.feeds.stream import StreamSpec
 from botrunner.risk import Market
+from fleet.log import redact
 
 T = TypeVar("T")
 
@@ -112,16 +113,19 @@ class BinanceBroker:
         except (errors.OperationFailed, errors.BadResponse) as error:
             raise _away(error) from error
         except errors.ExchangeError as error:
-            raise ExchangeRefused(f"{type(error).__name__}: {str(error)[:300]}") from error
+            raise ExchangeRefused(_told(error)) from error
         except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, IndexError) as error:
             # a foreign body gets through ccxt's checks and fails where it is read
-            raise ExchangeAway(
-                f"Binance's answer makes no sense: {type(error).__name__}: {str(error)[:300]}"
-            ) from error
+            raise ExchangeAway(f"Binance's answer makes no sense: {_told(error)}") from error
 
 
 def _away(error: Exception, *, retry_after_s: float = 0.0) -> ExchangeAway:
-    return ExchangeAway(f"{type(error).__name__}: {str(error)[:300]}", retry_after_s=retry_after_s)
+    return ExchangeAway(_told(error), retry_after_s=retry_after_s)
+
+
+def _told(error: Exception) -> str:
+    """What ccxt says, which may hold a signed address."""
+    return f"{type(error).__name__}: {redact(str(error))[:300]}"
 
 
 def _retry_after_s(headers: Any) -> float:

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.sync.client import connect
 
 from botrunner.retry import Backoff
@@ -136,7 +135,7 @@ class CandleStream:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening; returns at once, the thread ends by itself."""
+        """Stop listening; within about a second, the thread ends by itself."""
         self._done.set()
         socket = self._socket
         if socket is not None:
@@ -151,7 +150,7 @@ class CandleStream:
                     log.info("stream_connected", url=self._spec.url)
                     self._read(socket)
                 wait_s = 0.0
-            except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, StreamSilent) as error:
+            except Exception as error:  # whatever it is, it costs wake-ups and nothing else
                 self._failures += 1
                 wait_s = RECONNECT.wait_s(self._failures)
                 if not self._done.is_set():

@@ -17,6 +17,12 @@ def test_passwords_in_urls_are_masked() -> None:
     )
 
 
+def test_signed_addresses_are_masked() -> None:
+    text = "binance GET https://x/api/v3/order?symbol=A&timestamp=1&signature=ab12&recvWindow=5 apiKey=k9 refused"
+    masked = "binance GET https://x/api/v3/order?symbol=A&timestamp=1&signature=***&recvWindow=5 apiKey=*** refused"
+    assert redact(text) == masked
+
+
 def test_secrets_never_reach_the_output(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging(level="info", form="json")
     try:
