@@ -445,6 +445,23 @@ notification_deliveries = Table(
     comment="What became of a notification on each channel; rows of one message_id were one message",
 )
 
+trading_errors = Table(
+    "trading_errors",
+    metadata,
+    _bot_id(primary_key=True),
+    Column("hour", DateTime(timezone=True), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    _moment("first_seen", nullable=False),
+    _moment("last_seen", nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("last_message", Text, nullable=False),
+    CheckConstraint("count > 0", name="count"),
+    Index(None, "hour"),
+    comment="What went wrong in bots, counted by hour and kind; secrets masked, messages capped",
+)
+
 broker_accounts = Table(
     "broker_accounts",
     metadata,

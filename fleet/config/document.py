@@ -184,6 +184,7 @@ class DataSection(Section):
     lookback_bars: Annotated[Whole, Field(ge=50, le=1000)] = Field(
         500, description="Closed bars for the warm-up; indicators are recomputed from so many bars."
     )
+    stream: bool = Field(True, description="Let the exchange's stream wake the bot; false: by polling alone.")
     poll_interval: Seconds | None = Field(None, description="Seconds between requests for new candles.")
     retry_interval: Seconds | None = Field(None, description="Seconds before a failed request is repeated.")
     file_path: Line | None = Field(None, description="CSV of candles, for data_source file.")

@@ -226,6 +226,23 @@ def commit_bar(connection: psycopg.Connection[Any], run: RunId, record: BarRecor
         _write_rows(connection, run, record)
 
 
+def write_notifications(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
+    """Put what happened between bars into the outbox. Repeating it is safe: a dedupe_key is written once.
+
+    Raises:
+        FencedError: the run isn't current; nothing was written. DatabaseAway: no answer.
+    """
+    with database_errors(), connection.transaction():
+        require_current(connection, run)
+        _notify(connection, run, notifications)
+
+
+def _notify(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
+    key = {"bot_id": run.bot_id, "epoch": run.epoch}
+    for notification in notifications:
+        connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+
+
 def require_current(connection: psycopg.Connection[Any], run: RunId) -> None:
     """Lock the run's row until the transaction ends.
 
@@ -273,8 +290,7 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
     if record.orders:
         # what the entry has become counts from here on, in the same transaction
         connection.execute(_SETTLE, key)
-    for notification in (*record.notifications, *_reached(connection, run, record)):
-        connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+    _notify(connection, run, (*record.notifications, *_reached(connection, run, record)))
     if record.bar is not None:
         connection.execute(_BAR, {**record.bar, **key})
     if record.opening is not None:

@@ -20,8 +20,10 @@ def milestones(*, before: str, gain: str, initial: str = "100") -> list[str]:
     trade = replace(CLOSED, commission=D(0), exit_value=CLOSED.entry_value + D(gain))
     events = events_of(
         bot_id=7,
+        owner=1,
         symbol="ETHBTC",
         trades=[trade],
+        breaches=(),
         denial=None,
         counters=Counters(),
         total_pnl=D(before) + D(gain),
@@ -62,5 +64,7 @@ def test_each_round_number_of_trades_has_its_key() -> None:
 
 def test_a_losing_trade_is_written_with_short_numbers() -> None:
     trade = replace(CLOSED, exit_value=D("0.149999999999999999"))
-    [event] = events_of(bot_id=7, symbol="ETHBTC", trades=[trade], denial=None, counters=Counters())
+    [event] = events_of(
+        bot_id=7, owner=1, symbol="ETHBTC", trades=[trade], breaches=(), denial=None, counters=Counters()
+    )
     assert event.title == "Closed 1.5 ETHBTC @ 0.1: -0.00033 (-0.22 %)"

@@ -63,16 +63,17 @@ def config(symbol: str = "ETHBTC", leave: str = "TimeBasedExitMixin", **sections
 
 
 def ledger(made: BotConfig) -> Ledger:
-    return Ledger(
+    made_ledger = Ledger(
         url="",
         run=RunId(7, 1, "t"),
         config=made,
         exchange="paper-binance",
         owner=1,
-        quote_currency="BTC",
         clock=FakeClock(),
         waiting=lambda: None,
     )
+    made_ledger.denominate("BTC")
+    return made_ledger
 
 
 def outcome(**changes: Any) -> BarOutcome:
