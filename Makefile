@@ -4,14 +4,14 @@
 MAKEFLAGS += --no-print-directory
 
 # settings of these targets, handed on to the scripts
-export RUNTIME MARKET CANDLES SPEED CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT USE_CURRENT_CONTEXT REGISTRY NODE_IMAGE BASE_IMAGE WORKERS
+export RUNTIME MARKET CANDLES SPEED CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT WORKER_PORT USE_CURRENT_CONTEXT REGISTRY NODE_IMAGE BASE_IMAGE WORKERS
 
 help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 	@echo
 	@echo "  RUNTIME=process       up: local processes, no cluster          MARKET=binance   up: Binance's public market data"
 	@echo "  CANDLES=DIR SPEED=300 up: what the sandbox exchange plays      USE_CURRENT_CONTEXT=1 [REGISTRY=...]  up: not kind"
-	@echo "  CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT               names and ports on 127.0.0.1, defaults in hack/common.sh"
+	@echo "  CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT WORKER_PORT   names and ports on 127.0.0.1, defaults in hack/common.sh"
 
 up: ## a cluster with database, controller, sandbox exchange and sample bots that trade
 	@hack/up.sh

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from botrunner.brokers.breaker import GuardedBroker
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.brokers.manager import Broker, BrokerManager
+from botrunner.brokers.outage import Outage
+from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles
+from botrunner.feeds.stream import CandleStream
 from botrunner.fence import Fence, Progress, StopSwitch
 from botrunner.ledger import Ledger
+from botrunner.retry import EXCHANGE, Patience
 from botrunner.risk import Market
 from botrunner.settings import Settings
 from botrunner.strategy_handler import StrategyHandler
@@ -25,12 +30,6 @@ from fleet.states import ExitReason
 from fleet.trading_service.lease import Claim, RunId
 
 log = get_logger("assembly")
-
-T = TypeVar("T")
-
-FIRST_RETRY_S = 0.5
-LAST_RETRY_S = 15.0
-"""Waits between two attempts to reach the exchange while starting."""
 
 
 class Bot:
@@ -67,25 +66,32 @@ class Bot:
             log.warning("strategy_unknown", type=config.strategy_type, runs="CustomStrategy")
         for notice in config.notices:
             log.warning("config_notice", notice=notice)
-        broker = BrokerManager(settings.exchange_urls).get(config.broker_type)
-        market, source = self._market(config, broker)
-        witness = Witness(market)
-        if config.allow_short and not market.can_short:
-            log.warning("config_notice", notice=f"trading.allow_short: {broker.name} sells nothing it doesn't hold")
+        found = BrokerManager(settings.exchange_urls).get(config.broker_type)
+        witness = Witness()
         self._ledger = Ledger(
             url=settings.database_url,
             run=run,
             config=config,
-            exchange=f"{config.trading_mode}-{broker.name}",
+            exchange=f"{config.trading_mode}-{found.name}",
             owner=claimed.user_id,
-            quote_currency=market.quote,
             clock=clock,
             waiting=progress.made,
             witness=witness,
         )
+        broker = GuardedBroker(
+            found,
+            clock=clock,
+            outage=Outage(bot_id=run.bot_id, epoch=run.epoch, exchange=found.name, after_s=settings.exchange_away_s),
+            report=lambda event: self._ledger.note([event]),
+        )
+        market, source = self._market(config, broker)
+        self._ledger.denominate(market.quote)
+        if config.allow_short and not market.can_short:
+            log.warning("config_notice", notice=f"trading.allow_short: {broker.name} sells nothing it doesn't hold")
+        exchange = source if isinstance(source, ExchangeCandles) else None
         parts = Collaborators(
             strategy=resolved.cls,
-            source=witness.watching(source),
+            source=witness.watching(source, market),
             ledger=self._ledger,
             market=market,
             fence=fence,
@@ -93,6 +99,12 @@ class Bot:
             stop=stop,
             clock=clock,
             on_live=on_live,
+            note=self._ledger.note,
+            exchange_ms=exchange.exchange_ms if exchange else lambda: None,
+            watch=_watch(run, config) if exchange else None,
+            stream=self._stream(config, broker) if exchange else None,
+            config_version=claimed.config_version,
+            budget=settings.budget,
         )
         self._instance = StrategyInstance(bot_id=run.bot_id, config=config, parts=parts)
 
@@ -125,7 +137,16 @@ class Bot:
             path = config.document.data.file_path
             assert path is not None, "fleet.config requires it"
             return file_market(config.symbol), FileCandles(Path(path))
-        market = self._patiently(lambda: broker.market(config.symbol))
+        patience = Patience(
+            on=ExchangeAway,
+            backoff=EXCHANGE,
+            pause=self._stop.wait,
+            alive=self._progress.made,
+            failed=lambda error, failures, wait_s: log.warning(
+                "exchange_away", error=str(error), failures=failures, retry_in_s=round(wait_s, 1)
+            ),
+        )
+        market = patience.ask(lambda: broker.market(config.symbol))
         source = ExchangeCandles(
             broker,
             symbol=config.symbol,
@@ -135,17 +156,22 @@ class Bot:
         )
         return market, source
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        wait = FIRST_RETRY_S
-        while True:
-            self._progress.made()
-            try:
-                return ask()
-            except ExchangeAway as error:
-                log.warning("exchange_away", error=str(error), retry_in_s=wait)
-                if self._stop.wait(wait):
-                    raise
-                wait = min(wait * 2, LAST_RETRY_S)
+    def _stream(
+        self, config: BotConfig, broker: GuardedBroker
+    ) -> Callable[[Callable[[int], None]], CandleStream] | None:
+        """How to listen for closed candles; None when the config or the broker has no stream."""
+        spec = broker.candle_stream(config.symbol, config.interval) if config.document.data.stream else None
+        if spec is None:
+            return None
+        return lambda on_closed: CandleStream(
+            spec, interval_s=config.interval_s, on_closed=on_closed, clock=self._clock
+        )
+
+
+def _watch(run: RunId, config: BotConfig) -> FeedWatch:
+    return FeedWatch(
+        bot_id=run.bot_id, symbol=config.symbol, interval=config.interval, interval_ms=config.interval_s * 1000
+    )
 
 
 _QUOTES = ("USDT", "USDC", "BTC", "ETH", "EUR")

@@ -11,6 +11,7 @@ import os
 import resource
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,7 @@ class StopSwitch:
 
     def __init__(self) -> None:
         self._now = threading.Event()
+        self._alarm = threading.Event()
         self._request: StopRequest | None = None
         self._patient: Callable[[], bool] | None = None
 
@@ -130,6 +132,7 @@ class StopSwitch:
         self._request = self._request or request
         if request.urgent or self._patient is None:
             self._now.set()
+        self._alarm.set()
 
     def settle(self) -> None:
         """Stop now if that was asked for and nothing is waited for any more."""
@@ -155,6 +158,15 @@ class StopSwitch:
         """Wait at most so long for the moment to stop."""
         return self._now.wait(seconds)
 
+    def wake(self) -> None:
+        """End the main loop's rest: there is something to do. May be called from any thread."""
+        self._alarm.set()
+
+    def rest(self, seconds: float) -> None:
+        """Wait at most so long for a stop request or something to do."""
+        if not self.requested and self._alarm.wait(seconds):
+            self._alarm.clear()
+
 
 class Lease:
     """Renews the run in the background.
@@ -164,6 +176,8 @@ class Lease:
         fence, progress: shared with the main loop.
         on_stop: called once, from the heartbeat's thread, when the controller asks to stop.
         on_limits: called with changed limits, from the heartbeat's thread.
+        beside: called with the connection after an acknowledged heartbeat, from its thread; what it raises as
+            DatabaseAway costs the connection.
         end_process: os._exit, or a test's stand-in.
     """
 
@@ -178,6 +192,7 @@ class Lease:
         clock: Clock,
         on_stop: Callable[[StopRequest], None],
         on_limits: Callable[[Mapping[str, Any]], None],
+        beside: Callable[[psycopg.Connection[Any]], None] = lambda _: None,
         end_process: Callable[[int], Any] = os._exit,
     ) -> None:
         self.fence = fence
@@ -188,6 +203,7 @@ class Lease:
         self._clock = clock
         self._on_stop = on_stop
         self._on_limits = on_limits
+        self._beside = beside
         self._end_process = end_process
         self._limits: Mapping[str, Any] | None = None
         self._stop_seen = False
@@ -195,8 +211,9 @@ class Lease:
         self._beat_now = threading.Event()
         self._connection: psycopg.Connection[Any] | None = None
         self._threads = (
-            threading.Thread(target=self._renew, name="heartbeat", daemon=True),
-            threading.Thread(target=self._watch, name="watchdog", daemon=True),
+            # a thread begins without the log's fields (bot_id, epoch, run_id): hand it a copy
+            threading.Thread(target=copy_context().run, args=(self._renew,), name="heartbeat", daemon=True),
+            threading.Thread(target=copy_context().run, args=(self._watch,), name="watchdog", daemon=True),
         )
 
     def start(self) -> None:
@@ -249,6 +266,7 @@ class Lease:
         )
         self.fence.acknowledged(sent_at=sent_at)
         self._obey(reply)
+        self._beside(self._connection)
 
     def _obey(self, reply: HeartbeatReply) -> None:
         if reply.limits is not None and reply.limits != self._limits:

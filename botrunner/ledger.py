@@ -7,7 +7,8 @@ at). What a person may be told is written in the same transaction as the event (
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,30 +18,38 @@ import psycopg
 
 from botrunner.accounting import Trade
 from botrunner.brokers.paper import Account, dump, load
-from botrunner.events import events_of
+from botrunner.events import events_of, trade_milestones
 from botrunner.feeds.candles import Candle
 from botrunner.orders.machine import Fill, Order
+from botrunner.retry import DATABASE, Patience
 from botrunner.risk import Denial
 from botrunner.trading_bot import BarOutcome, BotState
 from botrunner.witness import Witness
 from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec
-from fleet.errors import ConfigUnusable, DatabaseAway
+from fleet.errors import ConfigUnusable, DatabaseAway, TransientError
 from fleet.events import Event, wanted
 from fleet.log import get_logger
 from fleet.states import TradeStatus
 from fleet.times import day_of_close
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId
-from fleet.trading_service.ledger import BarRecord, Checkpoint, commit_bar, first_checkpoint, load_checkpoint
+from fleet.trading_service.ledger import (
+    BarRecord,
+    Checkpoint,
+    commit_bar,
+    first_checkpoint,
+    load_checkpoint,
+    write_notifications,
+)
 from fleet.trading_service.tenants import EntryRequest, reserve_entry
 
 log = get_logger("ledger")
 
 T = TypeVar("T")
 
-RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Waits between attempts; the last one repeats."""
+PENDING_MAX = 100
+"""Events kept while the database is away; older ones are dropped, since their logs are not."""
 
 
 class CheckpointDamaged(ConfigUnusable):
@@ -55,7 +64,7 @@ class Ledger:
         run: the claimed run.
         config: for the names in trades.
         exchange: of fills, e.g. `paper-binance`.
-        owner: users.id of the bot's owner. quote_currency: of the market, in which money is counted.
+        owner: users.id of the bot's owner.
         clock: for waiting between attempts.
         waiting: called before every wait, so that the watchdog sees life.
         witness: of what the run takes from outside; None: nothing is noted.
@@ -69,7 +78,6 @@ class Ledger:
         config: BotConfig,
         exchange: str,
         owner: int,
-        quote_currency: str,
         clock: Clock,
         waiting: Callable[[], None],
         witness: Witness | None = None,
@@ -79,20 +87,28 @@ class Ledger:
         self._config = config
         self._exchange = exchange
         self._owner = owner
-        self._quote_currency = quote_currency
+        self._quote_currency = ""
         self._clock = clock
-        self._waiting = waiting
         self._witness = witness
         self._begins = False
         self._connection: psycopg.Connection[Any] | None = None
         self._stored: Checkpoint | None = None
         self._opening: Decimal | None = None
+        self._pending: deque[Event] = deque(maxlen=PENDING_MAX)
+        self._patience = Patience(
+            on=DatabaseAway, backoff=DATABASE, pause=self._pause, alive=waiting, failed=self._interrupted
+        )
 
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def denominate(self, quote_currency: str) -> None:
+        """Say in which currency the market counts money, before the first bar: the market is asked only after there
+        is a ledger to tell a person that it doesn't answer."""
+        self._quote_currency = quote_currency
 
     def resume(self) -> tuple[BotState, dict[str, Any]] | None:
         """State and strategy state of the last checkpoint; None for a bot that never traded.
@@ -140,6 +156,8 @@ class Ledger:
             self._opening = None
         if self._witness is not None:
             self._witness.committed(outcome)
+        if self._pending:
+            self.note([])
 
     def reserve(self, value: Decimal, at: datetime) -> Denial | None:
         """Take room in the owner's limits for an entry; blocks while the database is away.
@@ -157,6 +175,23 @@ class Ledger:
         request = EntryRequest(trade_type=self._config.trading_mode, currency=self._quote_currency, value=value, at=at)
         reached = self._insist(lambda connection: reserve_entry(connection, self._run, request))
         return None if reached is None else Denial(f"tenant_{reached}")
+
+    def note(self, events: Iterable[Event]) -> None:
+        """Put what happened between bars into the outbox. One attempt: without an answer the events are kept and
+        written with the next ones, or after the next bar.
+
+        Raises:
+            FencedError: the run is no longer current.
+        """
+        self._pending.extend(events)
+        rows = [self._notification_row(event) for event in self._pending]
+        try:
+            write_notifications(self._connected(), self._run, rows)
+        except DatabaseAway as error:
+            log.warning("events_unwritten", events=len(rows), error=str(error))
+            self.close()
+        else:
+            self._pending.clear()
 
     def record(self, outcome: BarOutcome) -> BarRecord:
         """The rows of a bar."""
@@ -176,6 +211,7 @@ class Ledger:
             inputs=None if self._witness is None else self._witness.inputs(outcome, begins=self._is_first(outcome)),
             bar=None if outcome.candle is None else self._bar_row(outcome, outcome.candle),
             opening=None if outcome.candle is None else self._opening_row(outcome.candle),
+            trade_milestones=self._milestones(outcome),
         )
 
     # --- rows ------------------------------------------------------------------------------------------------------
@@ -344,8 +380,16 @@ class Ledger:
             denial=outcome.denial,
             owner=self._owner,
             counters=outcome.account.counters,
+            fills=outcome.fills,
+            total_pnl=outcome.account.total_pnl,
+            initial_balance=self._config.initial_cash,
         )
         return [self._notification_row(event) for event in (*follows, *outcome.events)]
+
+    def _milestones(self, outcome: BarOutcome) -> dict[int, dict[str, Any]]:
+        if all(trade.is_open for trade in outcome.trades):
+            return {}
+        return {count: self._notification_row(event) for count, event in trade_milestones(self._run.bot_id).items()}
 
     def _notification_row(self, event: Event) -> dict[str, Any]:
         return {
@@ -361,19 +405,21 @@ class Ledger:
     # --- certainty -------------------------------------------------------------------------------------------------
 
     def _insist(self, action: Callable[[psycopg.Connection[Any]], T]) -> T:
-        attempt = 0
-        while True:
-            try:
-                if self._connection is None or self._connection.closed:
-                    name = f"bot-{self._run.bot_id}-e{self._run.epoch} ledger"
-                    self._connection = connect(self._url, application=name)
-                return action(self._connection)
-            except DatabaseAway as error:
-                log.warning("database_away", attempt=attempt, error=str(error))
-                self.close()
-                self._waiting()
-                self._clock.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-                attempt += 1
+        return self._patience.ask(lambda: action(self._connected()))
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            name = f"bot-{self._run.bot_id}-e{self._run.epoch} ledger"
+            self._connection = connect(self._url, application=name)
+        return self._connection
+
+    def _pause(self, seconds: float) -> bool:
+        self._clock.sleep(seconds)
+        return False
+
+    def _interrupted(self, error: TransientError, failures: int, wait_s: float) -> None:
+        log.warning("database_away", failures=failures, error=str(error), retry_in_s=round(wait_s, 1))
+        self.close()
 
 
 def _extras(trade: Trade) -> dict[str, str] | None:

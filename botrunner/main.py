@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import psycopg
 import structlog
 
 from botrunner.brokers.errors import ExchangeAway
+from botrunner.error_book import ErrorBook
 from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
+from botrunner.retry import DATABASE, Patience
 from botrunner.settings import Settings, SettingsInvalid, load_settings
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
-from fleet.log import configure_logging, get_logger
+from fleet.log import configure_logging, get_logger, redact
 from fleet.states import ExitReason
 from fleet.trading_service.connect import connect
+from fleet.trading_service.errors import add_errors
 from fleet.trading_service.lease import Claim, RunId, claim, mark_live, release
 from fleet.trading_service.ledger import CheckpointConflict
 
@@ -43,17 +47,20 @@ log = get_logger("main")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the bot named on the command line; returns the exit code."""
-    arguments = _arguments(argv)
+    arguments, clock = _arguments(argv), SystemClock()
     try:
         settings = load_settings()
-        configure_logging(level=settings.log_level, form=settings.log_format)
+        errors = ErrorBook(clock)
+        configure_logging(level=settings.log_level, form=settings.log_format, watch=errors.see)
     except (SettingsInvalid, ValueError) as error:
         print(f"botrunner: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return EXIT_CONFIG
-    structlog.contextvars.bind_contextvars(bot_id=arguments.bot_id, epoch=arguments.epoch)
+    structlog.contextvars.bind_contextvars(
+        bot_id=arguments.bot_id, epoch=arguments.epoch, run_id=f"{arguments.bot_id}-{arguments.epoch}-{uuid4().hex[:8]}"
+    )
     run = RunId(arguments.bot_id, arguments.epoch, _token())
     try:
-        return BotProcess(settings, run, SystemClock()).run()
+        return BotProcess(settings, run, clock, errors).run()
     except FencedError as error:
         log.error("fenced", error=str(error))
         return EXIT_FENCED
@@ -82,10 +89,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 class BotProcess:
     """The process around a StrategyInstance: lease, signals, release."""
 
-    def __init__(self, settings: Settings, run: RunId, clock: Clock) -> None:
+    def __init__(self, settings: Settings, run: RunId, clock: Clock, errors: ErrorBook) -> None:
         self._settings = settings
         self._run = run
         self._clock = clock
+        self._errors = errors
         self._stop = StopSwitch()
         self._progress = Progress(clock)
         self._bot: Bot | None = None
@@ -113,6 +121,7 @@ class BotProcess:
             clock=self._clock,
             on_stop=self._stop.request,
             on_limits=self._take_limits,
+            beside=lambda connection: self._write_errors(connection) if self._errors.due() else None,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True)))
@@ -135,15 +144,25 @@ class BotProcess:
 
     def _claim(self) -> Claim:
         deadline = self._clock.monotonic() + CLAIM_PATIENCE_S
-        while True:
-            try:
-                with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} claim") as connection:
-                    return claim(connection, self._run, node=self._settings.node)
-            except DatabaseAway as error:
-                if self._clock.monotonic() > deadline:
-                    raise
-                log.warning("database_away", error=str(error))
-                self._clock.sleep(1.0)
+
+        def pause(seconds: float) -> bool:
+            self._clock.sleep(seconds)
+            return self._clock.monotonic() > deadline
+
+        def attempt() -> Claim:
+            with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} claim") as connection:
+                return claim(connection, self._run, node=self._settings.node)
+
+        patience = Patience(
+            on=DatabaseAway,
+            backoff=DATABASE,
+            pause=pause,
+            alive=self._progress.made,
+            failed=lambda error, failures, wait_s: log.warning(
+                "database_away", error=str(error), failures=failures, retry_in_s=round(wait_s, 1)
+            ),
+        )
+        return patience.ask(attempt)
 
     def _trade(self, claimed: Claim, fence: Fence) -> ExitReason:
         # Backtrader and ccxt take a second to import: the claim doesn't wait for them
@@ -172,11 +191,28 @@ class BotProcess:
         if self._bot is not None:
             self._bot.take_limits(limits)
 
+    def _write_errors(self, connection: psycopg.Connection[Any]) -> None:
+        """Add the counted errors to the table of trends; trouble with it never costs more than the numbers.
+
+        Raises:
+            DatabaseAway: no answer; they are kept.
+        """
+        counts = self._errors.take()
+        try:
+            if counts:
+                add_errors(connection, self._run, counts)
+        except DatabaseAway:
+            self._errors.give_back(counts)
+            raise
+        except psycopg.Error as error:
+            log.info("errors_unwritten", kinds=len(counts), error=redact(str(error))[:300])
+
     def _release(self, exit_code: int, reason: ExitReason, error_message: str | None = None) -> int:
         self._lease.stop()
         try:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} release") as connection:
                 release(connection, self._run, exit_code=exit_code, reason=reason, error_message=error_message)
+                self._write_errors(connection)
         except DatabaseAway as error:
             # the exit code tells the controller the same, a little later
             log.warning("release_unanswered", error=str(error))

@@ -42,6 +42,8 @@ class Denial(StrEnum):
     """The owner's bots lost tenant_limits.max_daily_loss (quote) this UTC day."""
     SHORT_NOT_ALLOWED = "short_not_allowed"
     """The strategy wants to sell short, trading.allow_short is off or the broker can't."""
+    LATE_CANDLE = "late_candle"
+    """Live only: the candle's successor has closed already, so the decision would be one on old news."""
     STOPPING = "stopping"
     """The bot was asked to stop."""
 

@@ -7,8 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from botrunner.budget import BudgetLimits
 from botrunner.fence import Deadlines
 from fleet.errors import PermanentError
+
+EXCHANGE_AWAY_S = 60.0
+"""Most outages are over within seconds, and nobody can do anything about those."""
 
 
 class SettingsInvalid(PermanentError):
@@ -24,6 +28,8 @@ class Settings:
         exchange_urls: exchange id → base URL in place of the public one.
         deadlines: of heartbeat and fence, seconds.
         node: where the process runs, for the run's row.
+        budget: how many failures of a strategy are too many.
+        exchange_away_s: how long an exchange must be away before people are told.
     """
 
     database_url: str = field(repr=False)
@@ -32,6 +38,8 @@ class Settings:
     log_level: str
     log_format: str
     node: str | None
+    budget: BudgetLimits = field(default_factory=BudgetLimits)
+    exchange_away_s: float = EXCHANGE_AWAY_S
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -60,7 +68,33 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         log_level=environ.get("BOTFLEET_LOG_LEVEL", "INFO"),
         log_format=environ.get("BOTFLEET_LOG_FORMAT", "json"),
         node=environ.get("BOTFLEET_NODE_NAME") or None,
+        budget=_budget(environ),
+        exchange_away_s=_seconds(environ, "BOTFLEET_EXCHANGE_AWAY_S", EXCHANGE_AWAY_S),
     )
+
+
+def _budget(environ: Mapping[str, str]) -> BudgetLimits:
+    usual = BudgetLimits()
+    budget = BudgetLimits(
+        in_a_row=_count(environ, "BOTFLEET_STRATEGY_ERRORS_IN_A_ROW", usual.in_a_row),
+        in_window=_count(environ, "BOTFLEET_STRATEGY_ERRORS_IN_WINDOW", usual.in_window),
+        window_bars=_count(environ, "BOTFLEET_STRATEGY_ERROR_WINDOW_BARS", usual.window_bars),
+    )
+    if budget.in_window >= budget.window_bars:
+        raise SettingsInvalid(
+            f"BOTFLEET_STRATEGY_ERRORS_IN_WINDOW is {budget.in_window}; it must be less than "
+            f"BOTFLEET_STRATEGY_ERROR_WINDOW_BARS ({budget.window_bars})"
+        )
+    return budget
+
+
+def _count(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name)
+    if not text:
+        return default
+    if not text.isdecimal() or not 0 < int(text) <= 10_000:
+        raise SettingsInvalid(f"{name} is {text!r}: give a whole number from 1 to 10000")
+    return int(text)
 
 
 def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:

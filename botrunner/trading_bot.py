@@ -132,6 +132,7 @@ class BaseTradingBot:
         may_enter: False once no new position may be opened (stopping).
         reserve: takes room in the owner's limits for an entry of this value (quote) decided at this time, or says
             which limit forbids it; asked last, when nothing else does.
+        entry_denied: a reason of the feed's against an entry at a candle; None when there is none.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ class BaseTradingBot:
         commit: Callable[[BarOutcome], None],
         may_enter: Callable[[], bool] = lambda: True,
         reserve: Callable[[Decimal, datetime], Denial | None] = lambda _value, _at: None,
+        entry_denied: Callable[[Candle], Denial | None] = lambda _: None,
     ) -> None:
         self.state = state
         self._bot_id = bot_id
@@ -153,6 +155,7 @@ class BaseTradingBot:
         self._may_enter = may_enter
         self._stopping = False
         self._reserve = reserve
+        self._entry_denied = entry_denied
         self._interval = timedelta(seconds=config.interval_s)
         self._rules = paper_rules(config, market)
         self._at_closes = self._rules.fill_price is FillPrice.CLOSE
@@ -486,6 +489,8 @@ class BaseTradingBot:
     def _allowed(self, desk: Desk, side: Side, limit: Decimal | None) -> Decimal | Denial:
         if self._stopping:
             return Denial.STOPPING
+        if denied := self._entry_denied(desk.candle):
+            return denied
         if side is Side.SELL and not (self._config.allow_short and self._market.can_short):
             return Denial.SHORT_NOT_ALLOWED
         denial = entry_denial(self._config.risk, desk.counters, reached=self._in_force(desk))

@@ -26,19 +26,16 @@ Row = Mapping[str, Any]
 
 
 class Witness:
-    """What one run takes from outside.
+    """What one run takes from outside."""
 
-    Args:
-        market: the rules that the run goes by.
-    """
-
-    def __init__(self, market: Market) -> None:
-        self._market = market
+    def __init__(self) -> None:
+        self._market: Market | None = None
         self._noted: BotConfig | None = None
         self._warmup: Sequence[Candle] | None = None
 
-    def watching(self, source: CandleSource) -> CandleSource:
-        """The source, with the candles of the first warm-up noted."""
+    def watching(self, source: CandleSource, market: Market) -> CandleSource:
+        """The source, with the candles of the first warm-up noted, and the rules that the run goes by."""
+        self._market = market
         return cast(CandleSource, _Watched(source, self))
 
     def warmed_up(self, candles: Sequence[Candle]) -> None:
@@ -58,6 +55,7 @@ class Witness:
         denied = _denied(outcome)
         if outcome.config is self._noted and denied is None:
             return None
+        assert self._market is not None, "no bar comes before its source"
         first, limits = self._noted is None, limits_of(outcome.config)
         changed = self._noted is None or limits != limits_of(self._noted)
         if not changed and denied is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +16,10 @@ from cli.database import database
 from cli.names import extra_names
 from cli.output import Output, Row, age, number, plain, show
 from fleet.config import ConfigInvalid, parse_config
+from fleet.error_trends import trends
 from fleet.errors import PermanentError
 from fleet.trading_service import admin
+from fleet.trading_service.errors import list_errors
 
 app = typer.Typer(help="List, apply, start and stop bots.", no_args_is_help=True)
 app.command()(performance.performance)
@@ -154,6 +158,29 @@ def runs(
         "MESSAGE": lambda row: row["error_message"] or "",
     }
     show(rows, output=output, columns=columns, empty="it never ran")
+
+
+@app.command()
+def errors(
+    bot: BotArgument,
+    hours: Annotated[int, typer.Option(min=1, max=24 * 90, help="How far back.")] = 48,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What goes wrong in a bot, by kind: how often now, and how often before."""
+    with database() as connection:
+        rows = list_errors(connection, admin.bot_id_of(connection, bot), hours=hours)
+    columns = {
+        "KIND": lambda row: row["kind"],
+        "PART": lambda row: row["part"],
+        "NOW/H": lambda row: f"{row['now_per_hour']:.1f}",
+        "BEFORE/H": lambda row: f"{row['before_per_hour']:.1f}",
+        "TREND": lambda row: row["direction"],
+        "TOTAL": lambda row: str(row["total"]),
+        "LAST": lambda row: age(row["last_seen"]),
+        "MESSAGE": lambda row: row["last_message"].splitlines()[0] if row["last_message"] else "",
+    }
+    found = [{**asdict(trend), "direction": trend.direction.value} for trend in trends(rows, now=datetime.now(UTC))]
+    show(found, output=output, columns=columns, empty=f"no errors in the last {hours} h")
 
 
 def _show(rows: list[dict[str, Any]], output: Output) -> None:

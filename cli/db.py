@@ -21,8 +21,8 @@ app = typer.Typer(help="Schema migrations, and a PostgreSQL server for trying th
 def migrate() -> None:
     """Bring the database of BOTFLEET_DATABASE_URL to this version's schema; safe to repeat.
 
-    With BOTFLEET_CONTROLLER_PASSWORD or BOTFLEET_BOT_PASSWORD set, the roles botfleet_controller and botfleet_bot
-    may log in with them.
+    With BOTFLEET_CONTROLLER_PASSWORD, BOTFLEET_BOT_PASSWORD or BOTFLEET_WORKER_PASSWORD set, the roles
+    botfleet_controller, botfleet_bot and botfleet_worker may log in with them.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -38,6 +38,7 @@ def migrate() -> None:
     for role, variable in (
         ("botfleet_controller", "BOTFLEET_CONTROLLER_PASSWORD"),
         ("botfleet_bot", "BOTFLEET_BOT_PASSWORD"),
+        ("botfleet_worker", "BOTFLEET_WORKER_PASSWORD"),
     ):
         if password := os.environ.get(variable):
             _let_log_in(url, role, password)

@@ -46,6 +46,7 @@ from fleet.config import (
     parse_config,
 )
 from fleet.errors import TransientError
+from fleet.events import severity_of
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
@@ -230,7 +231,7 @@ class StrategyManager:
                     Notification(
                         bot_id=case.bot_id,
                         kind=action.kind,
-                        severity="critical",
+                        severity=severity_of(action.kind),
                         title=action.title,
                         body=action.body,
                         key=action.key,

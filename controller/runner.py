@@ -19,13 +19,13 @@ from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from controller.observe.rows import RowWatch
 from controller.observe.runs import RunWatch
-from controller.probes import Probes
 from controller.runtime import RunningRuntime, RuntimeAway
 from controller.shards import LeaseLost, ShardKeeper
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet.errors import DatabaseAway, TransientError
 from fleet.log import get_logger
+from fleet.probes import Probes
 
 log = get_logger("runner")
 
@@ -88,7 +88,11 @@ class TradingRunner:
         self._prepare = prepare
         self._health = _Health()
         self._probes = Probes(
-            host=http[0], port=http[1], alive=self._why_dead, ready=self._why_not_ready, metrics=metrics
+            host=http[0],
+            port=http[1],
+            alive=self._why_dead,
+            ready=self._why_not_ready,
+            exposition=metrics.exposition,
         )
         self._rows = RowWatch(url=url, poll_interval_s=intervals.poll_s, changed=self._changed, poll=self._poll)
         self._runs = RunWatch(

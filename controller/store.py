@@ -6,32 +6,16 @@ way is DatabaseAway and means: outcome unknown, read again. Decisions carry the 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from psycopg import AsyncConnection
-from psycopg.conninfo import make_conninfo
-from psycopg_pool import AsyncConnectionPool
-
-from fleet.errors import DatabaseAway
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import bots, runs, shards
 from fleet.trading_service.bots import BotRecord, Notification, StatusCount
-from fleet.trading_service.connect import CONNECT_TIMEOUT_S, LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.pool import Pool
 from fleet.trading_service.runs import ShardLease, Watch, WatchLimits
-
-CALL_TIMEOUT_S = 8.0
-"""Longer than the server's own statement time-out: only a dead connection gets here."""
-
-CHECKOUT_TIMEOUT_S = 5.0
-
-RECONNECT_S = 2.0
-"""The pool's attempts to replace a connection; after that the next call tries again. The pool's own default
-doubles its pauses up to minutes, which would delay the return after an outage."""
 
 
 class Store(Protocol):
@@ -121,38 +105,19 @@ class PostgresStore:
         self._controller = controller
         self._runtime = runtime
         self._lease = lease
-        self._pool = AsyncConnectionPool(
-            bounded_conninfo(url, "controller"),
-            min_size=1,
-            max_size=connections,
-            open=False,
-            timeout=CHECKOUT_TIMEOUT_S,
-            reconnect_timeout=RECONNECT_S,
-            kwargs={"autocommit": True},
-        )
+        self._pool = Pool(url, application="controller", connections=connections)
 
     async def open(self) -> None:
         """Start connecting, in the background."""
-        await self._pool.open(wait=False)
+        await self._pool.open()
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._pool.close(timeout=2)
+        await self._pool.close()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[bots.Connection]:
-        """A connection for one call, bounded in time.
-
-        Raises:
-            DatabaseAway: none to be had, or no answer within CALL_TIMEOUT_S.
-        """
-        try:
-            async with asyncio.timeout(CHECKOUT_TIMEOUT_S + CALL_TIMEOUT_S):
-                with database_errors():
-                    async with self._pool.connection() as connection:
-                        yield connection
-        except TimeoutError as error:
-            raise DatabaseAway("the database did not answer in time") from error
+    def connection(self) -> AbstractAsyncContextManager[bots.Connection]:
+        """A connection for one call, bounded in time; see Pool."""
+        return self._pool.connection()
 
     async def load(self, bot_id: int) -> BotRecord | None:
         """See Store."""
@@ -328,32 +293,3 @@ class PostgresStore:
         """Leave a shard."""
         async with self.connection() as connection:
             await shards.release_shard(connection, lease)
-
-
-def bounded_conninfo(url: str, application: str) -> str:
-    """The URL with every wait bounded: connecting, locks, statements, dead peers."""
-    options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
-    return make_conninfo(
-        url,
-        application_name=f"botfleet {application}",
-        connect_timeout=CONNECT_TIMEOUT_S,
-        options=options,
-        keepalives_idle=5,
-        keepalives_interval=2,
-        keepalives_count=3,
-        tcp_user_timeout=STATEMENT_TIMEOUT_MS,
-    )
-
-
-async def connect(url: str, application: str) -> AsyncConnection[Any]:
-    """A connection outside the pool, in autocommit mode.
-
-    Raises:
-        DatabaseAway: no connection in time.
-    """
-    try:
-        with database_errors():
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await AsyncConnection.connect(bounded_conninfo(url, application), autocommit=True)
-    except TimeoutError as error:
-        raise DatabaseAway("no connection to the database in time") from error

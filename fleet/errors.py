@@ -17,7 +17,15 @@ class BotfleetError(Exception):
 
 
 class TransientError(BotfleetError):
-    """Trying again later may succeed; nothing was lost."""
+    """Trying again later may succeed; nothing was lost.
+
+    Args:
+        retry_after_s: how long the other side asked to be left alone, seconds; 0 when it said nothing.
+    """
+
+    def __init__(self, message: str = "", *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class DatabaseAway(TransientError):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fleet.config import NotificationsSection
+if TYPE_CHECKING:
+    from fleet.config import NotificationsSection
 
 
 class Severity(StrEnum):
@@ -59,6 +61,8 @@ class EventKind(StrEnum):
     """Most heartbeats vanished at once: the observer is suspected, nobody is fenced."""
     HEALTH = "health"
     """A change of the system's health."""
+    TEST = "test"
+    """Somebody asked whether messages arrive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,7 @@ class Event:
     @property
     def urgency(self) -> Severity:
         """Its own severity, or that of its kind."""
-        return self.severity or SEVERITIES.get(self.kind, Severity.INFO)
+        return self.severity or severity_of(self.kind)
 
 
 SEVERITIES: Mapping[EventKind, Severity] = MappingProxyType(
@@ -95,6 +99,7 @@ SEVERITIES: Mapping[EventKind, Severity] = MappingProxyType(
         EventKind.EXCHANGE_AWAY: Severity.WARNING,
         EventKind.CONFIG_REJECTED: Severity.WARNING,
         EventKind.HEALTH: Severity.WARNING,
+        EventKind.SERVICE_STOPPED: Severity.WARNING,
         EventKind.BOT_DISABLED: Severity.CRITICAL,
         EventKind.OBSERVER_SUSPICIOUS: Severity.CRITICAL,
     }
@@ -122,6 +127,22 @@ _SWITCHES: Mapping[EventKind, str] = MappingProxyType(
         EventKind.CONFIG_APPLIED: "bot_events",
     }
 )
+
+
+def severity_of(kind: EventKind) -> Severity:
+    """How urgent events of a kind are unless they say otherwise."""
+    return SEVERITIES.get(kind, Severity.INFO)
+
+
+def switch_of(kind: EventKind) -> str | None:
+    """The key of a bot's `notifications` that silences a kind; None: it can't be silenced there."""
+    return _SWITCHES.get(kind)
+
+
+def number(value: Decimal, *, places: int = 8, signed: bool = False) -> str:
+    """An amount for people: at most so many decimals, no trailing zeros, no exponent."""
+    rounded = f"{value:{'+' if signed else ''}.{places}f}"
+    return rounded.rstrip("0").rstrip(".") if "." in rounded else rounded
 
 
 def wanted(kind: EventKind, switches: NotificationsSection) -> bool:

@@ -17,6 +17,7 @@ NAMESPACE=${NAMESPACE:-botfleet}
 DB_PORT=${DB_PORT:-54320}           # on this host's 127.0.0.1: the database
 SANDBOX_PORT=${SANDBOX_PORT:-18080} # on this host's 127.0.0.1: the sandbox exchange
 HTTP_PORT=${HTTP_PORT:-18081}       # on this host's 127.0.0.1: the controller, with RUNTIME=process
+WORKER_PORT=${WORKER_PORT:-18082}   # on this host's 127.0.0.1: the worker, with RUNTIME=process
 DB_NODE_PORT=30432
 SANDBOX_NODE_PORT=30080
 

@@ -4,7 +4,7 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-IMAGES=(controller botrunner tools)
+IMAGES=(controller botrunner worker tools)
 NAMES=$STATE/images # shell assignments: CONTROLLER_IMAGE=botfleet/controller:<id> ...
 
 build_flags() { # what this host needs to reach its package index from inside a build; none of it ends up in an image

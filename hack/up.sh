@@ -77,7 +77,7 @@ load_images() {
     kind-*) CLUSTER=${context#kind-} "$HACK/images.sh" load ;;
     *)
       [ -n "${REGISTRY-}" ] || die "context $context is no kind cluster, so the images must come from a registry" "set REGISTRY=host/path that you may push to and the cluster may pull from"
-      for image in "$CONTROLLER_IMAGE" "$BOTRUNNER_IMAGE" "$TOOLS_IMAGE"; do
+      for image in "$CONTROLLER_IMAGE" "$BOTRUNNER_IMAGE" "$WORKER_IMAGE" "$TOOLS_IMAGE"; do
         say "pushing $REGISTRY/$image"
         docker tag "$image" "$REGISTRY/$image"
         docker push -q "$REGISTRY/$image" > /dev/null
@@ -98,7 +98,8 @@ make_namespace() {
 
 install_chart() {
   local flags=() maps log=$STATE/helm.log
-  flags+=("$(image_flags controller "$CONTROLLER_IMAGE")" "$(image_flags botrunner "$BOTRUNNER_IMAGE")" "$(image_flags tools "$TOOLS_IMAGE")")
+  flags+=("$(image_flags controller "$CONTROLLER_IMAGE")" "$(image_flags botrunner "$BOTRUNNER_IMAGE")" "$(image_flags worker "$WORKER_IMAGE")"
+    "$(image_flags tools "$TOOLS_IMAGE")")
   flags+=(--set "database.evaluation.enabled=true,database.evaluation.nodePort=$DB_NODE_PORT")
   if [ "$MARKET" = sandbox ]; then
     maps=$("$HACK/candles.sh" apply "$FOLDER" | paste -sd,)
@@ -166,6 +167,7 @@ up_process() {
   port_is_free DB_PORT database
   port_is_free SANDBOX_PORT sandbox
   port_is_free HTTP_PORT controller
+  port_is_free WORKER_PORT worker
   [ -f "$secret" ] || (umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' 'ab' > "$secret")
   password=$(cat "$secret")
   say "starting the database"
@@ -184,6 +186,9 @@ up_process() {
   BOTFLEET_RUNTIME=process BOTFLEET_EXCHANGE_URLS=$urls BOTFLEET_HTTP_PORT=$HTTP_PORT BOTFLEET_STATE_DIR=$STATE/state BOTFLEET_LOG_FORMAT=json \
     BOTFLEET_BOT_COMMAND="[\"$PYTHON\", \"-m\", \"botrunner\"]" launch controller "$PYTHON" -m controller
   wait_for_http controller "http://127.0.0.1:$HTTP_PORT/readyz"
+  say "starting the worker"
+  BOTFLEET_HTTP_HOST=127.0.0.1 BOTFLEET_HTTP_PORT=$WORKER_PORT BOTFLEET_LOG_FORMAT=json launch worker "$PYTHON" -m worker
+  wait_for_http worker "http://127.0.0.1:$WORKER_PORT/readyz"
   apply_samples "see $STATE/log/controller.log and $STATE/state/logs"
 }
 
@@ -202,6 +207,7 @@ Botfleet is up after $(($(date +%s) - STARTED)) s ($RUNTIME, $MARKET). Next thin
 
   . .botfleet/env
   botfleet bots list
+  botfleet notify list
   $look
   psql "\$BOTFLEET_DATABASE_URL" -c "INSERT INTO trading_bots (name, enabled, config) SELECT 'copy', true, config FROM trading_bots ORDER BY id LIMIT 1"
   psql "\$BOTFLEET_DATABASE_URL" -c "UPDATE trading_bots SET enabled = false WHERE name = 'copy'"

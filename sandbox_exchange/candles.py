@@ -12,12 +12,14 @@ from itertools import groupby
 from math import isqrt
 from typing import NamedTuple, Protocol
 
-MINUTE_MS = 60_000
+SECOND_MS = 1_000
+MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
-# Binance also has 1s, 3d, 1w and 1M; those do not divide a day and no bot of ours trades them.
+# Binance also has 3d, 1w and 1M; those do not divide a day and no bot of ours trades them.
 INTERVAL_MS: dict[str, int] = {
+    "1s": SECOND_MS,
     "1m": MINUTE_MS,
     "3m": 3 * MINUTE_MS,
     "5m": 5 * MINUTE_MS,
@@ -116,6 +118,11 @@ def aggregate(candles: Iterable[Candle], *, interval_ms: int) -> list[Candle]:
     """Candles of one interval from finer ones in order of time; a bucket without any stays a gap."""
     buckets = groupby(candles, key=lambda candle: candle.open_time - candle.open_time % interval_ms)
     return [merge(list(members), open_time=open_time) for open_time, members in buckets]
+
+
+def revised(candle: Candle) -> Candle:
+    """Another last word on the same candle: closed at its high, with twice the volume."""
+    return candle._replace(close=candle.high, volume=candle.volume * 2, quote_volume=candle.quote_volume * 2)
 
 
 def partial(candle: Candle, *, elapsed_ms: int, interval_ms: int) -> Candle:

@@ -49,6 +49,11 @@ class SimulatedClock:
         self._paused = self._speed == 0
         self._anchor_ms = self._clip(start_ms)
         self._anchor_s = monotonic()
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, moved: Callable[[], None]) -> None:
+        """Call this whenever the clock was paused, resumed, sped up or stepped."""
+        self._watchers.append(moved)
 
     def now_ms(self) -> int:
         """Simulated Unix time."""
@@ -65,6 +70,7 @@ class SimulatedClock:
         """Stand still."""
         self._anchor()
         self._paused = True
+        self._tell()
 
     def resume(self) -> None:
         """Run on at the last speed.
@@ -76,6 +82,7 @@ class SimulatedClock:
             raise ClockError("speed is 0; set a speed above zero instead of resuming")
         self._anchor()
         self._paused = False
+        self._tell()
 
     def set_speed(self, speed: float) -> None:
         """Run at this speed from now on; 0 pauses.
@@ -87,6 +94,7 @@ class SimulatedClock:
         self._anchor()
         self._speed = checked
         self._paused = checked == 0
+        self._tell()
 
     def step(self, milliseconds: int) -> None:
         """Jump ahead, running or paused.
@@ -100,6 +108,7 @@ class SimulatedClock:
             raise ClockError(f"{milliseconds} ms from now is after the year 2100; times are in milliseconds")
         self._anchor()
         self._anchor_ms = self._clip(self._anchor_ms + milliseconds)
+        self._tell()
 
     def set(self, now_ms: int) -> None:
         """Jump to a later time.
@@ -108,6 +117,10 @@ class SimulatedClock:
             ClockError: it is earlier than now, or beyond LATEST_MS.
         """
         self.step(now_ms - self.now_ms())
+
+    def _tell(self) -> None:
+        for moved in self._watchers:
+            moved()
 
     def _anchor(self) -> None:
         self._anchor_ms = self.now_ms()

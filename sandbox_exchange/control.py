@@ -16,6 +16,7 @@ from sandbox_exchange.faults import FaultBook, FaultError
 from sandbox_exchange.gateway import Gateway
 from sandbox_exchange.market import Listing, Market
 from sandbox_exchange.wire import JsonObject, JsonValue, dumps
+from sandbox_exchange.ws import Streams
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ACTIONS = {"pause": (), "resume": (), "step": ("ms", "bars", "interval"), "speed": ("speed",), "set": ("time",)}
@@ -29,6 +30,7 @@ class ControlPlane:
     clock: SimulatedClock
     faults: FaultBook
     gateway: Gateway
+    streams: Streams
 
     def attach(self, app: web.Application) -> None:
         """Serve the control plane in this application."""
@@ -53,6 +55,7 @@ class ControlPlane:
                 "notes": list(self.market.notes),
                 "faults": len(self.faults.list()),
                 "requests": self.gateway.requests,
+                "streams": {"connections": self.streams.connections, "events": self.streams.events},
             }
         )
 

@@ -23,17 +23,38 @@ class FaultKind(StrEnum):
     RATE_LIMIT = "rate_limit"  # [status 429 (default) or 418, retry_after_s]
     LATE_CANDLE = "late_candle"  # a closed candle appears only [ms, simulated] after its end
     DUPLICATE_CANDLE = "duplicate_candle"  # the newest closed candle comes twice
+    REVISED_CANDLE = "revised_candle"  # candles closed for [ms, simulated] come with another close and volume
     CLOCK_SKEW = "clock_skew"  # /time is off by [ms, simulated, may be negative]
+    STALL = "stall"  # a stream's connection stays open and says nothing
 
 
-# Kinds that change the content of one route only.
-_OWN_ROUTE = {
-    FaultKind.LATE_CANDLE: "klines",
-    FaultKind.DUPLICATE_CANDLE: "klines",
-    FaultKind.CLOCK_SKEW: "time",
+STREAM = "stream"
+STREAM_CONNECT = "stream/connect"
+STREAM_UPDATE = "stream/update"
+STREAM_CLOSED = "stream/closed"
+STREAM_ROUTES = frozenset({STREAM, STREAM_CONNECT, STREAM_UPDATE, STREAM_CLOSED})
+"""Of the WebSocket streams: the handshake, events of running candles, closing events; `stream` is all three. `*` is
+every request, so of these the handshake alone: an event is nobody's request."""
+
+
+# Kinds that change the content of some routes only; the first is meant when none is given.
+_OWN_ROUTES = {
+    FaultKind.LATE_CANDLE: ("klines", STREAM_CLOSED),
+    FaultKind.DUPLICATE_CANDLE: ("klines", STREAM_CLOSED),
+    FaultKind.REVISED_CANDLE: ("klines", STREAM_CLOSED),
+    FaultKind.CLOCK_SKEW: ("time",),
+    FaultKind.STALL: (STREAM, STREAM_UPDATE, STREAM_CLOSED),
 }
+# What can happen to an event of a stream; every other kind happens to its handshake.
+_OF_EVENTS = (
+    FaultKind.DROP,
+    FaultKind.STALL,
+    FaultKind.LATE_CANDLE,
+    FaultKind.DUPLICATE_CANDLE,
+    FaultKind.REVISED_CANDLE,
+)
 _SERVER_ERRORS = (500, 502, 503, 504)
-_NEEDS_MS = (FaultKind.DELAY, FaultKind.LATE_CANDLE, FaultKind.CLOCK_SKEW)
+_NEEDS_MS = (FaultKind.DELAY, FaultKind.LATE_CANDLE, FaultKind.REVISED_CANDLE, FaultKind.CLOCK_SKEW)
 
 
 class FaultError(ValueError):
@@ -82,7 +103,9 @@ class Effects:
     answer: Fault | None = None
     late_ms: int = 0
     duplicate: bool = False
+    revised_ms: int = 0
     skew_ms: int = 0
+    stalled: bool = False
 
 
 NO_EFFECTS = Effects()
@@ -135,13 +158,21 @@ class FaultBook:
         return effects
 
     def _strikes(self, fault: Fault, *, route: str, symbol: str | None) -> bool:
-        if fault.remaining == 0 or fault.route not in (ANY, route) or fault.symbol not in (ANY, symbol):
+        if fault.remaining == 0 or not _concerns(fault, route) or fault.symbol not in (ANY, symbol):
             return False
         return fault.probability >= 1 or self._random.random() < fault.probability
 
     def _count(self, fault: Fault) -> None:
         remaining = None if fault.remaining is None else fault.remaining - 1
         self._faults[fault.id] = replace(fault, remaining=remaining, hits=fault.hits + 1)
+
+
+def _concerns(fault: Fault, route: str) -> bool:
+    if route in (STREAM_UPDATE, STREAM_CLOSED):
+        return fault.kind in _OF_EVENTS and fault.route in (STREAM, route)
+    if route == STREAM_CONNECT:
+        return fault.kind is not FaultKind.STALL and fault.route in (ANY, STREAM, route)
+    return fault.route in (ANY, route)
 
 
 def _combined(effects: Effects, fault: Fault) -> Effects:
@@ -152,6 +183,10 @@ def _combined(effects: Effects, fault: Fault) -> Effects:
             return replace(effects, late_ms=max(effects.late_ms, fault.ms))
         case FaultKind.DUPLICATE_CANDLE:
             return replace(effects, duplicate=True)
+        case FaultKind.REVISED_CANDLE:
+            return replace(effects, revised_ms=fault.ms)
+        case FaultKind.STALL:
+            return replace(effects, stalled=True)
         case FaultKind.CLOCK_SKEW:
             return replace(effects, skew_ms=effects.skew_ms + fault.ms)
         case _:
@@ -189,12 +224,15 @@ def _kind(value: JsonValue) -> FaultKind:
 
 
 def _route(value: JsonValue, *, kind: FaultKind, routes: frozenset[str]) -> str:
-    own = _OWN_ROUTE.get(kind)
-    route = value if value is not None else own or ANY
-    if own is not None and route != own:
-        raise FaultError(f"route {route!r}: {kind} applies to {own!r} only")
-    if not isinstance(route, str) or route not in {ANY, *routes}:
-        raise FaultError(f"route {route!r} is neither '*' nor one of {', '.join(sorted(routes))}")
+    own = _OWN_ROUTES.get(kind)
+    route = value if value is not None else own[0] if own else ANY
+    if own is not None and route not in own:
+        raise FaultError(f"route {route!r}: {kind} applies to {' or '.join(map(repr, own))} only")
+    if route in (STREAM_UPDATE, STREAM_CLOSED) and kind not in _OF_EVENTS:
+        raise FaultError(f"route {route!r}: {kind} can't happen to an event; use {STREAM_CONNECT!r} or '*'")
+    if not isinstance(route, str) or route not in {ANY, *routes, *STREAM_ROUTES}:
+        known = ", ".join(sorted(routes | STREAM_ROUTES))
+        raise FaultError(f"route {route!r} is neither '*' nor one of {known}")
     return route
 
 

@@ -22,6 +22,7 @@ from sandbox_exchange.gateway import Gateway
 from sandbox_exchange.market import AtEnd, Market, open_market
 from sandbox_exchange.rest import MarketDataApi
 from sandbox_exchange.weights import DEFAULT_LIMIT, WeightLimiter
+from sandbox_exchange.ws import Streams
 
 _SHUTDOWN_S = 3.0
 _SYNTHETIC = "synthetic:"
@@ -48,7 +49,8 @@ class Options:
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line; exits with code 2 and a usage text if it is wrong."""
     parser = argparse.ArgumentParser(
-        prog="python -m sandbox_exchange", description="A local exchange speaking Binance's spot REST API."
+        prog="python -m sandbox_exchange",
+        description="A local exchange speaking Binance's spot REST API and market streams.",
     )
     parser.add_argument(
         "--candles",
@@ -122,7 +124,9 @@ def build_app(
     gateway = Gateway(clock=clock, limiter=limiter, faults=faults)
     app = web.Application()
     gateway.attach(app, routes)
-    ControlPlane(market=market, clock=clock, faults=faults, gateway=gateway).attach(app)
+    streams = Streams(market=market, clock=clock, faults=faults, monotonic=monotonic)
+    streams.attach(app)
+    ControlPlane(market=market, clock=clock, faults=faults, gateway=gateway, streams=streams).attach(app)
     return app
 
 

@@ -1,7 +1,7 @@
 """Binance's market data endpoints over the sandbox's candles.
 
 Source: https://github.com/binance/binance-spot-api-docs/blob/master/rest-api.md (July 2026). Not offered: the
-interval sizes 1s, 3d, 1w and 1M, time zones other than UTC, trades.
+interval sizes 3d, 1w and 1M, time zones other than UTC, trades.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from sandbox_exchange.book import Book, Level, make_book
-from sandbox_exchange.candles import DAY_MS, MINUTE_MS, Candle, merge
+from sandbox_exchange.candles import DAY_MS, MINUTE_MS, Candle, merge, revised
 from sandbox_exchange.gateway import ApiRequest, Route
 from sandbox_exchange.market import Listing, Market
 from sandbox_exchange.params import Params, invalid, invalid_interval, unknown_symbol
@@ -87,6 +87,8 @@ class MarketDataApi:
                 candle for candle in candles if not 0 <= request.now_ms - (candle.open_time + interval_ms) < late_ms
             ]
             candles = kept[-limit:] if start is None else kept[:limit]
+        if request.effects.revised_ms:
+            candles = _revised(candles, interval_ms=interval_ms, until=request.now_ms - request.effects.revised_ms)
         if request.effects.duplicate:
             candles = _newest_closed_twice(candles, interval_ms=interval_ms, now=request.now_ms)
         return [_kline(candle, interval_ms) for candle in candles]
@@ -246,6 +248,10 @@ def _kline(candle: Candle, interval_ms: int) -> JsonValue:
 def _newest_closed_twice(candles: list[Candle], *, interval_ms: int, now: int) -> list[Candle]:
     closed = sum(candle.open_time + interval_ms <= now for candle in candles)
     return [*candles[:closed], *candles[max(0, closed - 1) :]]
+
+
+def _revised(candles: list[Candle], *, interval_ms: int, until: int) -> list[Candle]:
+    return [revised(candle) if candle.open_time + interval_ms <= until else candle for candle in candles]
 
 
 def _quiet_day(price: Decimal, now: int) -> Candle:

@@ -125,10 +125,10 @@ class MemoryLedger(Ledger):
             config=config,
             exchange=exchange,
             owner=0,
-            quote_currency=market.quote,
             clock=StillClock(),
             waiting=lambda: None,
         )
+        self.denominate(market.quote)
         self.checkpoint = checkpoint
         self.tables = tables or Tables()
         self.denied = denied or {}

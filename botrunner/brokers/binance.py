@@ -6,20 +6,27 @@ Only the bot's own symbol is asked for, since the whole exchangeInfo takes tens 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
+from botrunner.brokers.binance_stream import closed_candle_ms, stream_url
 from botrunner.brokers.ccxt_import import exchange_class
-from botrunner.brokers.errors import ExchangeAway, ExchangeRefused, UnknownSymbol
+from botrunner.brokers.errors import ExchangeAway, ExchangeRefused, MarketHalted, UnknownSymbol
 from botrunner.feeds.candles import Candle
+from botrunner.feeds.stream import StreamSpec
 from botrunner.risk import Market
+from fleet.log import redact
 
 T = TypeVar("T")
 
 TIMEOUT_MS = 5_000
 """Longest wait for one answer; part of T_stop + order time-out + drift < T_dead."""
+
+RATE_WINDOW_S = 60.0
+"""Binance counts request weight by the minute."""
 
 _PRIVATE_LOOKUPS = {"fetchMargins": False, "fetchCurrencies": False, "fetchMarkets": {"types": ["spot"]}}
 """Without these ccxt asks signed endpoints that a bot without keys can't use."""
@@ -44,6 +51,7 @@ class BinanceBroker:
         self._client.options["maxRetriesOnFailure"] = 0
         # load_markets would fill these with signed questions; a spot bot has no use for them
         self._client.options |= {"crossMarginPairsData": [], "isolatedMarginPairsData": []}
+        self._base_url = base_url
         if base_url:
             self._client.urls["api"] = _moved(self._client.urls["api"], base_url.rstrip("/"))
 
@@ -53,13 +61,13 @@ class BinanceBroker:
         Raises:
             UnknownSymbol: not listed, or not open for trading. ExchangeAway, ExchangeRefused.
         """
-        with _errors(symbol):
+        with self._errors(symbol):
             answer = self._client.publicGetExchangeInfo({"symbol": symbol})
             listed = [row for row in _expected(answer, dict)["symbols"] if row["symbol"] == symbol]
             if not listed:
                 raise UnknownSymbol(f"symbol: Binance lists no market {symbol!r}")
             if listed[0].get("status") in _MAINTENANCE_STATES:
-                raise ExchangeAway(f"Binance has halted {symbol}: status {listed[0]['status']}")
+                raise MarketHalted(f"Binance has halted {symbol}: status {listed[0]['status']}")
             parsed = self._client.parse_market(listed[0])
         return _market(symbol, parsed)
 
@@ -69,7 +77,7 @@ class BinanceBroker:
         Raises:
             ExchangeAway: no usable answer.
         """
-        with _errors():
+        with self._errors():
             return int(_expected(self._client.publicGetTime(), dict)["serverTime"])
 
     def candles(self, symbol: str, interval: str, *, since_ms: int, limit: int) -> list[Candle]:
@@ -79,11 +87,54 @@ class BinanceBroker:
             ExchangeAway: no usable answer. ExchangeRefused: e.g. an interval that Binance doesn't have.
         """
         # the raw answer: ccxt's parser makes an empty list of garbage, and floats of the wire's decimals
-        with _errors(symbol):
+        with self._errors(symbol):
             rows = self._client.publicGetKlines(
                 {"symbol": symbol, "interval": interval, "startTime": since_ms, "limit": limit}
             )
             return [Candle(int(row[0]), *(Decimal(cell) for cell in row[1:6])) for row in _expected(rows, list)]
+
+    def candle_stream(self, symbol: str, interval: str) -> StreamSpec:
+        """The market's kline stream; asks nobody."""
+        return StreamSpec(
+            url=stream_url(self._base_url, symbol, interval),
+            closed_ms=partial(closed_candle_ms, symbol=symbol, interval=interval),
+        )
+
+    @contextmanager
+    def _errors(self, symbol: str | None = None) -> Iterator[None]:
+        """ccxt's errors as ours. Its base classes are imported with the exchange."""
+        errors = import_module("ccxt.base.errors")
+        try:
+            yield
+        except errors.BadSymbol as error:
+            raise UnknownSymbol(f"symbol: Binance lists no market {symbol!r}") from error
+        except (errors.RateLimitExceeded, errors.DDoSProtection) as error:
+            raise _away(error, retry_after_s=_retry_after_s(self._client.last_response_headers)) from error
+        except (errors.OperationFailed, errors.BadResponse) as error:
+            raise _away(error) from error
+        except errors.ExchangeError as error:
+            raise ExchangeRefused(_told(error)) from error
+        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, IndexError) as error:
+            # a foreign body gets through ccxt's checks and fails where it is read
+            raise ExchangeAway(f"Binance's answer makes no sense: {_told(error)}") from error
+
+
+def _away(error: Exception, *, retry_after_s: float = 0.0) -> ExchangeAway:
+    return ExchangeAway(_told(error), retry_after_s=retry_after_s)
+
+
+def _told(error: Exception) -> str:
+    """What ccxt says, which may hold a signed address."""
+    return f"{type(error).__name__}: {redact(str(error))[:300]}"
+
+
+def _retry_after_s(headers: Any) -> float:
+    """Retry-After of a refused request, seconds; a minute, Binance's window, when it can't be read."""
+    for name, value in dict(headers or {}).items():
+        if str(name).lower() == "retry-after":
+            with suppress(ValueError):
+                return max(float(value), 0.0) or RATE_WINDOW_S
+    return RATE_WINDOW_S
 
 
 def _moved(urls: Any, base: str) -> Any:
@@ -120,20 +171,3 @@ def _expected(answer: Any, kind: type[T]) -> T:
     if not isinstance(answer, kind):
         raise ExchangeAway(f"Binance's answer makes no sense: {str(answer)[:100]!r}")
     return answer
-
-
-@contextmanager
-def _errors(symbol: str | None = None) -> Iterator[None]:
-    """ccxt's errors as ours. Its base classes are imported with the exchange."""
-    errors = import_module("ccxt.base.errors")
-    try:
-        yield
-    except errors.BadSymbol as error:
-        raise UnknownSymbol(f"symbol: Binance lists no market {symbol!r}") from error
-    except (errors.OperationFailed, errors.BadResponse) as error:
-        raise ExchangeAway(f"{type(error).__name__}: {str(error)[:300]}") from error
-    except errors.ExchangeError as error:
-        raise ExchangeRefused(f"{type(error).__name__}: {str(error)[:300]}") from error
-    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, IndexError) as error:
-        # a foreign body gets through ccxt's checks and fails where it is read
-        raise ExchangeAway(f"Binance's answer makes no sense: {type(error).__name__}: {str(error)[:300]}") from error

@@ -1,13 +1,16 @@
 """Where closed candles come from: an exchange, or a file.
 
 Guarantees: candles are closed by the exchange's own clock, come in order, each once; a gap is asked for a second time
-before it is accepted and flagged. A revised older candle changes nothing (the bar was decided on what was known).
+before it is accepted and flagged. The newest candle, whose end only that clock tells, isn't believed while the clock
+jumps. A candle that was revised later is logged and changes nothing: the bar was decided on what was known. The local
+clock's date is never looked at.
 """
 
 from __future__ import annotations
 
 import csv
 from bisect import bisect_left
+from collections import deque
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +33,14 @@ POLL_MAX_S = 10.0
 
 RATE_SAMPLE_S = 1.0
 """Samples closer together tell jitter, not speed."""
+
+JUMP_LEAST_S = 5.0
+JUMP_SHARE = 0.5
+"""The exchange's clock jumped when it is off what its rate predicts by more than five seconds (a slow answer) and by
+more than half of what has passed."""
+
+REMEMBERED = 3
+"""Newest candles handed out that are compared with what the exchange says later: revisions come soon or never."""
 
 
 class CandleSource(Protocol):
@@ -56,24 +67,45 @@ class ExchangeClock:
 
     def __init__(self) -> None:
         self._sample: tuple[float, int] | None = None
-        self._rate = 1.0
+        self._rate = self._unproven = 1.0
+        self.jumped = False
 
     def sampled(self, *, monotonic: float, server_ms: int) -> None:
-        """The server told its time."""
+        """The server told its time; `jumped` says whether it fits what it told before."""
+        self.jumped = self._is_jump(monotonic, server_ms)
         if self._sample is not None:
             passed = monotonic - self._sample[0]
             if passed < RATE_SAMPLE_S:
                 return
-            rate = (server_ms - self._sample[1]) / 1000 / passed
-            self._rate = rate if rate > 2 else 1.0
+            self._learn((server_ms - self._sample[1]) / 1000 / passed)
         self._sample = (monotonic, server_ms)
+
+    def _learn(self, measured: float) -> None:
+        """Take over a rate that fits the old one; another one when it is measured twice: a jump is seen once."""
+        rate = measured if measured > 2 else 1.0
+        if self.jumped and abs(rate - self._unproven) > JUMP_SHARE * rate:
+            self._unproven = rate
+            return
+        self.jumped = False
+        self._rate = self._unproven = rate
+
+    def now_ms(self, monotonic: float) -> int | None:
+        """What the exchange's clock shows; None before it told."""
+        if self._sample is None:
+            return None
+        return self._sample[1] + int((monotonic - self._sample[0]) * 1000 * self._rate)
 
     def seconds_until(self, server_ms: int, *, monotonic: float) -> float:
         """Local seconds until the exchange's clock shows that time."""
-        if self._sample is None:
-            return 0.0
-        now_ms = self._sample[1] + (monotonic - self._sample[0]) * 1000 * self._rate
-        return (server_ms - now_ms) / 1000 / self._rate
+        now_ms = self.now_ms(monotonic)
+        return 0.0 if now_ms is None else (server_ms - now_ms) / 1000 / self._rate
+
+    def _is_jump(self, monotonic: float, server_ms: int) -> bool:
+        expected_ms = self.now_ms(monotonic)
+        if self._sample is None or expected_ms is None:
+            return False
+        off_s = abs(server_ms - expected_ms) / 1000
+        return off_s > max(JUMP_LEAST_S, JUMP_SHARE * self._rate * (monotonic - self._sample[0]))
 
 
 class ExchangeCandles:
@@ -87,6 +119,12 @@ class ExchangeCandles:
         self._clock = clock
         self._time = ExchangeClock()
         self._suspected_gap_ms: int | None = None
+        self._followed_ms = 0
+        self._handed: deque[Candle] = deque(maxlen=REMEMBERED)
+
+    def exchange_ms(self) -> int | None:
+        """What the exchange's clock shows now; None before it told. Asks nobody."""
+        return self._time.now_ms(self._clock.monotonic())
 
     def latest_closed_ms(self) -> int | None:
         """Open time of the newest closed candle; of the last that could be, in a market without candles."""
@@ -112,7 +150,15 @@ class ExchangeCandles:
         server_ms = self._server_ms()
         if after_ms + 2 * self._interval_ms > server_ms:
             return []
-        return self._confirmed(after_ms, self._fetch(after_ms + self._interval_ms, server_ms))
+        since_ms = min([after_ms + self._interval_ms, *(candle.open_ms for candle in self._handed)])
+        rows = self._fetch(since_ms, server_ms)
+        self._compare(rows)
+        fresh = [candle for candle in rows if candle.open_ms > after_ms]
+        if fresh and not self._is_over(fresh[-1], server_ms):
+            fresh.pop()
+        found = self._confirmed(after_ms, fresh)
+        self._handed.extend(found)
+        return found
 
     def wait_s(self, after_ms: int | None) -> float:
         """Until the next candle closes by the exchange's clock, within POLL_MIN_S and POLL_MAX_S."""
@@ -127,9 +173,29 @@ class ExchangeCandles:
         self._time.sampled(monotonic=self._clock.monotonic(), server_ms=server_ms)
         return server_ms
 
+    def _is_over(self, newest: Candle, server_ms: int) -> bool:
+        """Whether the newest candle is certainly closed: seen right after its end by a clock that doesn't jump.
+
+        Every older one is: another candle follows it. A clock that is wrong by hours shows the running candle as
+        one that closed long ago without a successor; it is believed once there is one.
+        """
+        if self._followed_ms > newest.open_ms:
+            return True
+        return not self._time.jumped and server_ms - (newest.open_ms + self._interval_ms) < self._interval_ms
+
+    def _compare(self, rows: list[Candle]) -> None:
+        """Log what was handed out and now looks different; once per change."""
+        now = {candle.open_ms: candle for candle in rows}
+        for index, before in enumerate(self._handed):
+            after = now.get(before.open_ms, before)
+            if after != before:
+                log.warning("candle_revised", symbol=self._symbol, was=str(before), now=str(after))
+                self._handed[index] = after
+
     def _fetch(self, since_ms: int, server_ms: int) -> list[Candle]:
         """One page of candles that were closed at `server_ms`, sound, in order and once each."""
         rows = self._broker.candles(self._symbol, self._interval, since_ms=since_ms, limit=PAGE)
+        self._followed_ms = max((row.open_ms for row in rows), default=0)
         closed: list[Candle] = []
         for candle in sorted(rows, key=lambda row: row.open_ms):
             if candle.open_ms < since_ms or candle.open_ms + self._interval_ms > server_ms:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from psycopg import Notify
 
-from controller.store import CALL_TIMEOUT_S, connect
 from fleet.errors import DatabaseAway
 from fleet.log import get_logger
 from fleet.trading_service.lease import database_errors
+from fleet.trading_service.pool import CALL_TIMEOUT_S, connect
 
 log = get_logger("rows")
 

@@ -17,6 +17,7 @@ from controller.facts import PodFacts, Policy
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from fleet.errors import DatabaseAway
+from fleet.events import EventKind, Severity, severity_of
 from fleet.log import get_logger
 from fleet.trading_service.bots import Notification
 from fleet.trading_service.runs import QuietRun, Watch, WatchLimits
@@ -103,6 +104,7 @@ class RunWatch:
         self.manager.suspicious = suspicious
         if not suspicious:
             log.warning("observer_trusted_again", claimed=watch.claimed, quiet=len(quiet))
+            await self.store.notify(_trusted_again(watch, len(quiet)))
             return
         log.error(
             "observer_suspicious",
@@ -130,12 +132,23 @@ class RunWatch:
         return (now - run.beat_at).total_seconds()
 
 
+def _trusted_again(watch: Watch, quiet: int) -> Notification:
+    return Notification(
+        bot_id=None,
+        kind=EventKind.HEALTH,
+        severity=Severity.INFO,
+        title="Heartbeats are believed again",
+        body=f"{quiet} of {watch.claimed} claimed runs are silent; those are decided about from now on",
+        key=f"observer_trusted/{watch.now:%Y-%m-%dT%H:%M}",
+    )
+
+
 def _mass_death(watch: Watch, quiet: Collection[QuietRun]) -> Notification:
     last = max(run.beat_at for run in quiet)
     return Notification(
-        bot_id=min(run.bot_id for run in quiet),
-        kind="observer_suspicious",
-        severity="critical",
+        bot_id=None,
+        kind=EventKind.OBSERVER_SUSPICIOUS,
+        severity=severity_of(EventKind.OBSERVER_SUSPICIOUS),
         title=f"{len(quiet)} of {watch.claimed} bots fell silent at once",
         body=(
             f"No heartbeat since {last:%H:%M:%SZ}. The cause may be the database, the network or the controller, so "

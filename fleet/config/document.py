@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from fleet.config.values import (
     Amount,
+    ChatId,
+    Email,
     Fraction,
     GainPercent,
     Interval,
@@ -28,6 +30,7 @@ from fleet.config.values import (
     Rate,
     Seconds,
     Symbol,
+    WebUrl,
     Whole,
     Word,
 )
@@ -181,6 +184,7 @@ class DataSection(Section):
     lookback_bars: Annotated[Whole, Field(ge=50, le=1000)] = Field(
         500, description="Closed bars for the warm-up; indicators are recomputed from so many bars."
     )
+    stream: bool = Field(True, description="Let the exchange's stream wake the bot; false: by polling alone.")
     poll_interval: Seconds | None = Field(None, description="Seconds between requests for new candles.")
     retry_interval: Seconds | None = Field(None, description="Seconds before a failed request is repeated.")
     file_path: Line | None = Field(None, description="CSV of candles, for data_source file.")
@@ -269,8 +273,10 @@ class NotificationsSection(Section):
     daily_summary: bool = False
     email_enabled: bool = False
     telegram_enabled: bool = False
-    notify_email: Line | None = Field(None, description="Address, when it isn't the owner's own.")
-    notify_telegram_chat_id: Label | None = None
+    webhook_enabled: bool = False
+    notify_email: Email | None = Field(None, description="Address, when it isn't the owner's own.")
+    notify_telegram_chat_id: ChatId | None = Field(None, description="Chat, when it isn't the owner's own.")
+    webhook_url: WebUrl | None = Field(None, description="HTTPS address, when it isn't the owner's own.")
 
 
 class ConfigDocument(Section):

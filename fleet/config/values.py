@@ -83,3 +83,15 @@ Label = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 100}, {"type": "number"}]}),
 ]
 """A short text that people also write as a number: an id, a version, a chat id."""
+Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s,;:<>\"()\[\]\\]+@[^@\s,;:<>\"()\[\]\\]+$")]
+"""One bare address: nothing that could become a second one, or a header."""
+_CHAT = r"^(-?[0-9]{1,32}|@[A-Za-z][A-Za-z0-9_]{2,63})$"
+ChatId = Annotated[
+    str,
+    BeforeValidator(_text),
+    StringConstraints(max_length=100, pattern=_CHAT),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 100, "pattern": _CHAT}, {"type": "integer"}]}),
+]
+"""A Telegram chat: its number, or the @name of a public channel."""
+WebUrl = Annotated[str, StringConstraints(max_length=2_000, pattern=r"^https?://[^\s@/\\?#]+([/?][^\s#]*)?$")]
+"""An http(s) URL without user, password or fragment."""

@@ -116,8 +116,13 @@ _STATUS = """
 
 _NOTIFY = """
     INSERT INTO trading_notifications (bot_id, user_id, epoch, kind, severity, title, body, facts, dedupe_key)
-    SELECT id, user_id, %(epoch)s, %(kind)s, %(severity)s, %(title)s, %(body)s, %(facts)s, %(key)s
-    FROM trading_bots WHERE id = %(bot_id)s
+    SELECT b.id, b.user_id, %(epoch)s, %(kind)s, %(severity)s, %(title)s,
+        %(body)s || CASE WHEN %(kind)s = 'bot_disabled'
+                AND EXISTS (SELECT FROM trading_positions p WHERE p.bot_id = b.id AND p.status = 'open')
+            THEN '. A POSITION IS OPEN and nobody manages it' ELSE '' END,
+        %(facts)s, %(key)s
+    FROM (VALUES (1)) one LEFT JOIN trading_bots b ON b.id = %(bot_id)s
+    WHERE b.id IS NOT NULL OR %(bot_id)s::bigint IS NULL
     ON CONFLICT (dedupe_key) DO NOTHING
 """
 
@@ -210,9 +215,13 @@ async def update_bot_status(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """A line of the outbox. `key` makes it unique for ever: the same one is written once."""
+    """A line of the outbox. `key` makes it unique for ever: the same one is written once.
 
-    bot_id: int
+    Attributes:
+        bot_id: None for what concerns the whole installation: its operators are told.
+    """
+
+    bot_id: int | None
     kind: str
     severity: str
     title: str

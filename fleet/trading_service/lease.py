@@ -17,6 +17,7 @@ from psycopg.rows import class_row
 
 from fleet.errors import DatabaseAway, FencedError
 from fleet.states import ExitReason
+from fleet.trading_service import run_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +93,18 @@ _HEARTBEAT = """
     SELECT stop_requested_at IS NOT NULL AS stop_requested, stop_reason, limits FROM beat
 """
 
-_LIVE = """
-    UPDATE trading_runs SET live_at = clock_timestamp(), progress_at = clock_timestamp()
-    WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
-      AND live_at IS NULL
+_LIVE = f"""
+    WITH live AS (
+        UPDATE trading_runs SET live_at = clock_timestamp(), progress_at = clock_timestamp()
+        WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
+          AND live_at IS NULL
+        RETURNING bot_id, epoch, config_version
+    ), told AS ({run_events.WENT_LIVE})
+    SELECT FROM live
 """
 
-_RELEASE = """
+_RELEASE = f"""
+    WITH ended AS (
     UPDATE trading_runs
     SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, error_message = %(error_message)s,
         -- SIGTERM is quicker than the heartbeat's reply: the row knows whether the end was asked for
@@ -107,6 +113,9 @@ _RELEASE = """
                 AND stop_reason IN ('stopped', 'superseded') THEN stop_reason
             ELSE %(exit_reason)s::text END
     WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
+    RETURNING bot_id, epoch, exit_reason, exit_code, error_message
+    ), told AS ({run_events.ENDED})
+    SELECT FROM ended
 """
 
 
@@ -156,9 +165,9 @@ def heartbeat(
 
 
 def mark_live(connection: psycopg.Connection[Any], run: RunId) -> None:
-    """Note that warm-up is over and decisions begin. Does nothing when noted before."""
+    """Note that warm-up is over and decisions begin, and tell it. Does nothing when noted before."""
     with database_errors():
-        connection.execute(_LIVE, _key(run))
+        connection.execute(_LIVE.encode(), _key(run))
 
 
 def release(
@@ -176,4 +185,4 @@ def release(
     """
     values = {**_key(run), "exit_code": exit_code, "exit_reason": reason, "error_message": error_message}
     with database_errors():
-        return connection.execute(_RELEASE, values).rowcount == 1
+        return connection.execute(_RELEASE.encode(), values).rowcount == 1

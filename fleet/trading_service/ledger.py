@@ -7,7 +7,7 @@ commit whose answer got lost is safe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from fleet.errors import FencedError, PermanentError
+from fleet.states import TradeStatus
 from fleet.trading_service.lease import RunId, database_errors
 
 Row = Mapping[str, Any]
@@ -59,6 +60,7 @@ class BarRecord:
         inputs: the row of trading_inputs; None when the bar took nothing new from outside.
         bar: the row of trading_bars; None for what happens between bars.
         opening: the row of trading_equity that says with how much a market was begun; with its first bar only.
+        trade_milestones: notifications by the number of the bot's closed trades; written when the bar reaches it.
     """
 
     expected_last_bar_at: datetime | None
@@ -70,6 +72,7 @@ class BarRecord:
     inputs: Row | None = None
     bar: Row | None = None
     opening: Row | None = None
+    trade_milestones: Mapping[int, Row] = field(default_factory=dict)
 
 
 _TRADE_JSON = ("entry_logic_params", "exit_logic_params", "extra_metadata")
@@ -232,6 +235,23 @@ def commit_bar(connection: psycopg.Connection[Any], run: RunId, record: BarRecor
         _write_rows(connection, run, record)
 
 
+def write_notifications(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
+    """Put what happened between bars into the outbox. Repeating it is safe: a dedupe_key is written once.
+
+    Raises:
+        FencedError: the run isn't current; nothing was written. DatabaseAway: no answer.
+    """
+    with database_errors(), connection.transaction():
+        require_current(connection, run)
+        _notify(connection, run, notifications)
+
+
+def _notify(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
+    key = {"bot_id": run.bot_id, "epoch": run.epoch}
+    for notification in notifications:
+        connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+
+
 def require_current(connection: psycopg.Connection[Any], run: RunId) -> None:
     """Lock the run's row until the transaction ends.
 
@@ -282,12 +302,23 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
     if record.inputs is not None:
         columns = ("market", "limits", "warmup")
         connection.execute(_INPUTS, {**_with_json(record.inputs, columns), **key})
-    for notification in record.notifications:
-        connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+    _notify(connection, run, (*record.notifications, *_reached(connection, run, record)))
     if record.bar is not None:
         connection.execute(_BAR, {**record.bar, **key})
     if record.opening is not None:
         connection.execute(_OPENING, {**record.opening, **key})
+
+
+def _reached(connection: psycopg.Connection[Any], run: RunId, record: BarRecord) -> Iterator[Row]:
+    """The milestones that this bar's trades reach; the trades are counted where they are stored."""
+    closed = sum(position["trade"]["status"] == TradeStatus.CLOSED for position in record.positions)
+    if not closed or not record.trade_milestones:
+        return
+    row = connection.execute(
+        "SELECT count(*) FROM trading_trades WHERE bot_id = %s AND status = 'closed'", (run.bot_id,)
+    ).fetchone()
+    assert row is not None
+    yield from (note for count, note in record.trade_milestones.items() if row[0] - closed < count <= row[0])
 
 
 def _with_json(row: Row, columns: Sequence[str]) -> dict[str, Any]:

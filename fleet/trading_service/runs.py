@@ -17,6 +17,7 @@ from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from fleet.states import ExitReason
+from fleet.trading_service import run_events
 from fleet.trading_service.bots import Connection
 from fleet.trading_service.lease import database_errors
 
@@ -57,25 +58,37 @@ _STOP = f"""
 """
 
 _ADOPT = f"""
-    UPDATE trading_runs
-    SET config_version = %(config_version)s, limits = COALESCE(%(limits)s, limits)
-    WHERE {_CURRENT} AND config_version < %(config_version)s AND {_LEASED}
+    WITH adopted AS (
+        UPDATE trading_runs
+        SET config_version = %(config_version)s, limits = COALESCE(%(limits)s, limits)
+        WHERE {_CURRENT} AND config_version < %(config_version)s AND {_LEASED}
+        RETURNING bot_id, epoch, config_version
+    ), told AS ({run_events.ADOPTED})
+    SELECT FROM adopted
 """
 
 _END = f"""
-    UPDATE trading_runs
-    SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, exit_reason = %(reason)s,
-        error_message = COALESCE(error_message, %(message)s)
-    WHERE {_CURRENT} AND {_LEASED}
+    WITH ended AS (
+        UPDATE trading_runs
+        SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, exit_reason = %(reason)s,
+            error_message = COALESCE(error_message, %(message)s)
+        WHERE {_CURRENT} AND {_LEASED}
+        RETURNING bot_id, epoch, exit_reason, exit_code, error_message
+    ), told AS ({run_events.ENDED})
+    SELECT FROM ended
 """
 
 _FENCE = f"""
-    UPDATE trading_runs
-    SET fenced_at = clock_timestamp(), ended_at = clock_timestamp(), exit_reason = %(reason)s,
-        error_message = COALESCE(error_message, %(message)s)
-    WHERE {_CURRENT} AND {_LEASED}
-      AND clock_timestamp() < %(decided_at)s + make_interval(secs => {DECISION_VALID_S})
-      AND {{guard}}
+    WITH ended AS (
+        UPDATE trading_runs
+        SET fenced_at = clock_timestamp(), ended_at = clock_timestamp(), exit_reason = %(reason)s,
+            error_message = COALESCE(error_message, %(message)s)
+        WHERE {_CURRENT} AND {_LEASED}
+          AND clock_timestamp() < %(decided_at)s + make_interval(secs => {DECISION_VALID_S})
+          AND {{guard}}
+        RETURNING bot_id, epoch, exit_reason, exit_code, error_message
+    ), told AS ({run_events.ENDED})
+    SELECT FROM ended
 """
 
 _FENCE_UNCLAIMED = _FENCE.format(guard="claimed_by IS NULL")

@@ -10,18 +10,22 @@ from datetime import datetime
 
 from psycopg.rows import scalar_row
 
+from fleet.trading_service import run_events
 from fleet.trading_service.bots import Connection
 from fleet.trading_service.lease import database_errors
 from fleet.trading_service.runs import ShardLease
 
-_ACQUIRE = """
+_ACQUIRE = f"""
+    WITH taken AS (
     INSERT INTO controller_shards AS s (shard, epoch, holder, renewed_at)
     VALUES (%(shard)s, 1, %(holder)s, clock_timestamp())
     ON CONFLICT (shard) DO UPDATE
     SET epoch = s.epoch + 1, holder = EXCLUDED.holder, renewed_at = clock_timestamp()
     WHERE s.holder IS NULL OR s.holder = EXCLUDED.holder OR s.renewed_at IS NULL
        OR s.renewed_at < clock_timestamp() - make_interval(secs => %(ttl_s)s)
-    RETURNING epoch
+    RETURNING shard, epoch, holder
+    ), told AS ({run_events.SERVICE_STARTED})
+    SELECT epoch FROM taken
 """
 
 _RENEW = """
@@ -29,9 +33,16 @@ _RENEW = """
     WHERE shard = %(shard)s AND epoch = %(epoch)s
 """
 
-_RELEASE = """
-    UPDATE controller_shards SET holder = NULL, renewed_at = NULL
-    WHERE shard = %(shard)s AND epoch = %(epoch)s
+_RELEASE = f"""
+    WITH held AS (
+        SELECT shard, epoch, holder FROM controller_shards
+        WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder IS NOT NULL FOR UPDATE
+    ), left_it AS (
+        UPDATE controller_shards s SET holder = NULL, renewed_at = NULL
+        FROM held WHERE s.shard = held.shard
+        RETURNING s.shard, s.epoch, held.holder
+    ), told AS ({run_events.SERVICE_STOPPED})
+    SELECT FROM left_it
 """
 
 
@@ -43,7 +54,7 @@ async def acquire_shard(connection: Connection, shard: int, *, holder: str, ttl_
     """
     with database_errors():
         async with connection.cursor(row_factory=scalar_row) as cursor:
-            await cursor.execute(_ACQUIRE, {"shard": shard, "holder": holder, "ttl_s": ttl_s})
+            await cursor.execute(_ACQUIRE.encode(), {"shard": shard, "holder": holder, "ttl_s": ttl_s})
             epoch = await cursor.fetchone()
     return None if epoch is None else ShardLease(shard, epoch)
 
@@ -58,7 +69,7 @@ async def renew_shard(connection: Connection, lease: ShardLease) -> bool:
 async def release_shard(connection: Connection, lease: ShardLease) -> None:
     """Let another controller take over at once; does nothing when one has already."""
     with database_errors():
-        await connection.execute(_RELEASE, {"shard": lease.shard, "epoch": lease.epoch})
+        await connection.execute(_RELEASE.encode(), {"shard": lease.shard, "epoch": lease.epoch})
 
 
 async def database_now(connection: Connection) -> datetime:

@@ -132,8 +132,15 @@ def test_a_crashing_bot_is_given_up_and_its_owner_told(fleet: Fleet) -> None:
     assert len(fleet.runs(bot)) == 6
     assert fleet.bot(bot)["error_count"] == 6
     assert "something broke" in fleet.bot(bot)["error_message"]
-    notices = fleet.connection.execute("SELECT kind, severity, dedupe_key FROM trading_notifications").fetchall()
-    assert notices == [{"kind": "bot_disabled", "severity": "critical", "dedupe_key": f"bot_disabled/{bot}/1"}]
+    notices = fleet.connection.execute(
+        "SELECT kind, severity, dedupe_key FROM trading_notifications ORDER BY id"
+    ).fetchall()
+    keys = [(notice["kind"], notice["severity"], notice["dedupe_key"]) for notice in notices]
+    assert keys == [
+        ("service_started", "info", "service_started:0:1"),
+        *(("bot_error", "warning", f"ended:{bot}:{epoch}") for epoch in range(1, 7)),
+        ("bot_disabled", "critical", f"bot_disabled/{bot}/1"),
+    ]
     time.sleep(1)
     assert len(fleet.runs(bot)) == 6
     fleet.update(bot, config=config())

@@ -199,11 +199,11 @@ def test_a_replay_follows_configs_and_limits_as_they_changed(
     new_bot(database, made, 7)
     tighter = {"risk_management": {"stop_loss_pct": 0.35, "cooldown_bars": 3}}
     looser = {"risk_management": {"max_daily_trades": 4}}
-    trade(database, 7, url=database_url, interrupt_at=900, limits={300: tighter, 600: looser})
+    trade(database, 7, url=database_url, interrupt_at=380, limits={100: tighter, 250: looser})
     # another strategy, which closes its position when it is stopped
     changed = config(candle_file, leave="TimeBasedExitMixin", trading={"on_stop": "flatten"})
     database.execute("UPDATE trading_bots SET config = %s WHERE id = 7", (Jsonb(changed),))
-    for at in (400, 404, 1):
+    for at in (150, 154, 1):
         trade(database, 7, url=database_url, interrupt_at=at)
     trade(database, 7, url=database_url)
     record = recorded(database, 7)

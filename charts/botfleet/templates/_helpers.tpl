@@ -34,7 +34,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- if .Values.database.evaluation.enabled -}}
 {{ include "botfleet.name" . }}-database
 {{- else -}}
-{{ required "database.existingSecret is empty: name the Secret with the keys owner-url and controller-url, or set database.evaluation.enabled=true" .Values.database.existingSecret }}
+{{ required "database.existingSecret is empty: name the Secret with the keys owner-url, controller-url and worker-url, or set database.evaluation.enabled=true" .Values.database.existingSecret }}
 {{- end -}}
 {{- end -}}
 
@@ -44,6 +44,10 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- else -}}
 {{ required "database.existingBotSecret is empty: name the Secret whose key url is the bots' database URL, or set database.evaluation.enabled=true" .Values.database.existingBotSecret }}
 {{- end -}}
+{{- end -}}
+
+{{- define "botfleet.notificationSecret" -}}
+{{ .Values.notifications.existingSecret | default (printf "%s-notifications" (include "botfleet.name" .)) }}
 {{- end -}}
 
 {{- define "botfleet.exchangeUrls" -}}

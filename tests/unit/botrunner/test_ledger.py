@@ -14,7 +14,7 @@ from botrunner.brokers.paper import Account, CheckpointNewer, dump, load
 from botrunner.feeds.candles import Candle
 from botrunner.ledger import CheckpointDamaged, Ledger, identity
 from botrunner.orders.ids import Leg
-from botrunner.orders.machine import Order, OrderType, Side
+from botrunner.orders.machine import Fill, Order, OrderType, Side
 from botrunner.risk import Counters, Denial
 from botrunner.trading_bot import BarOutcome
 from fleet.config import BotConfig, parse_config
@@ -44,6 +44,16 @@ CLOSED = replace(
     exit_at=BAR + timedelta(minutes=30),
     exit_reason="take_profit",
 )
+FILL = Fill(
+    client_order_id=TRADE.entry_order_id,
+    exchange_trade_id="t1",
+    side=Side.BUY,
+    price=D("0.1"),
+    quantity=D("1.5"),
+    fee=D("0.00015"),
+    fee_currency="BTC",
+    filled_at=TRADE.entry_at,
+)
 
 
 def config(symbol: str = "ETHBTC", leave: str = "TimeBasedExitMixin", **sections: Any) -> BotConfig:
@@ -53,16 +63,17 @@ def config(symbol: str = "ETHBTC", leave: str = "TimeBasedExitMixin", **sections
 
 
 def ledger(made: BotConfig) -> Ledger:
-    return Ledger(
+    made_ledger = Ledger(
         url="",
         run=RunId(7, 1, "t"),
         config=made,
         exchange="paper-binance",
         owner=1,
-        quote_currency="BTC",
         clock=FakeClock(),
         waiting=lambda: None,
     )
+    made_ledger.denominate("BTC")
+    return made_ledger
 
 
 def outcome(**changes: Any) -> BarOutcome:
@@ -153,9 +164,14 @@ def test_a_damaged_checkpoint_says_so(broken: dict[str, Any]) -> None:
         ({}, {}, []),
         ({"trades": (TRADE,)}, {}, ["position_opened"]),
         ({"trades": (TRADE,)}, {"position_opened": False}, []),
-        ({"trades": (CLOSED,)}, {}, ["position_closed"]),
+        ({"trades": (CLOSED,)}, {}, ["take_profit"]),
+        ({"trades": (replace(CLOSED, exit_reason="stop_loss"),)}, {}, ["stop_loss"]),
+        ({"trades": (replace(CLOSED, exit_reason="held"),)}, {}, ["position_closed"]),
         ({"trades": (CLOSED,)}, {"position_closed": False}, []),
-        ({"trades": (CLOSED, TRADE)}, {}, ["position_closed", "position_opened"]),
+        ({"trades": (CLOSED, TRADE)}, {}, ["take_profit", "position_opened"]),
+        # an entry that its own bar closed again
+        ({"trades": (CLOSED,), "fills": (FILL,)}, {}, ["position_opened", "take_profit"]),
+        ({"trades": (TRADE,), "fills": (FILL,)}, {"order_executions": True}, ["order_filled", "position_opened"]),
         ({"breaches": (Denial.MAX_DAILY_LOSS,)}, {}, ["risk_breach"]),
         ({"breaches": (Denial.MAX_DAILY_LOSS,)}, {"risk_alerts": False}, []),
         ({"denial": Denial.BELOW_MIN_NOTIONAL}, {}, []),

@@ -12,6 +12,7 @@ import yaml
 
 from fleet.plugins import PluginNames
 from tests.unit.charts.conftest import CHART, Manifest, Render
+from worker.settings import Settings, load_settings
 
 EVALUATION: Manifest = {"database": {"evaluation": {"enabled": True}}, "sandbox": {"enabled": True}}
 EXTERNAL: Manifest = {"database": {"existingSecret": "owner", "existingBotSecret": "bots"}}
@@ -47,11 +48,15 @@ def test_kinds_with_external_database(render: Render) -> None:
     manifests = render(EXTERNAL)
     assert sorted((entry["kind"], entry["metadata"]["name"]) for entry in manifests) == [
         ("Deployment", "fleet-controller"),
+        ("Deployment", "fleet-worker"),
         ("Role", "fleet-controller"),
         ("RoleBinding", "fleet-controller"),
+        ("Secret", "fleet-notifications"),
         ("Service", "fleet-controller"),
+        ("Service", "fleet-worker"),
         ("ServiceAccount", "fleet-controller"),
         ("ServiceAccount", "fleet-tools"),
+        ("ServiceAccount", "fleet-worker"),
     ]
 
 
@@ -72,7 +77,7 @@ def test_without_any_database_the_error_names_the_value(helm_template: Any) -> N
 
 def test_restricted_pod_security_everywhere(render: Render) -> None:
     specs = pod_specs(render(EVERYTHING))
-    assert len(specs) == 3
+    assert len(specs) == 4
     for spec in specs:
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -111,8 +116,9 @@ def test_passwords_agree_between_secrets(render: Render) -> None:
     bots = one(manifests, "Secret", "fleet-bot-database")["stringData"]
     assert bots == {"url": f"postgresql://botfleet_bot:{secret['bot-password']}@fleet-database:5432/botfleet"}
     assert secret["controller-url"].startswith(f"postgresql://botfleet_controller:{secret['controller-password']}@")
-    passwords = {secret[key] for key in ("owner-password", "controller-password", "bot-password")}
-    assert len(passwords) == 3
+    assert secret["worker-url"].startswith(f"postgresql://botfleet_worker:{secret['worker-password']}@")
+    passwords = {secret[f"{role}-password"] for role in ("owner", "controller", "bot", "worker")}
+    assert len(passwords) == 4
     assert all(re.fullmatch("[A-Za-z0-9]{24}", password) for password in passwords)
 
 
@@ -135,6 +141,68 @@ def test_exchange_urls(render: Render, values: Manifest, expected: dict[str, str
     assert json.loads(controller_env(render(values))["BOTFLEET_EXCHANGE_URLS"]) == expected
 
 
+def worker_env(manifests: list[Manifest]) -> dict[str, Any]:
+    spec = one(manifests, "Deployment", "fleet-worker")["spec"]["template"]["spec"]
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in spec["containers"][0]["env"]}
+
+
+def test_the_worker_takes_secrets_by_reference_alone(render: Render) -> None:
+    values = merged(EXTERNAL, "notifications.existingSecret", "channels")
+    manifests = render(values)
+    env = worker_env(manifests)
+    assert env["BOTFLEET_DATABASE_URL"] == {"secretKeyRef": {"name": "owner", "key": "worker-url"}}
+    for variable, key in (
+        ("BOTFLEET_TELEGRAM_TOKEN", "telegram-token"),
+        ("BOTFLEET_SMTP_PASSWORD", "smtp-password"),
+        ("BOTFLEET_WEBHOOK_SECRET", "webhook-secret"),
+    ):
+        assert env[variable] == {"secretKeyRef": {"name": "channels", "key": key, "optional": True}}
+    assert not [entry for entry in manifests if entry["kind"] == "Secret"]
+
+
+def test_a_made_webhook_secret_is_kept(render: Render) -> None:
+    secret = one(render(EXTERNAL), "Secret", "fleet-notifications")
+    assert re.fullmatch("[A-Za-z0-9]{40}", secret["stringData"]["webhook-secret"])
+    assert secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_the_workers_settings_are_the_programs(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable that the chart sets is one that the worker reads, with a value that it takes."""
+    values = merged(EXTERNAL, "notifications.smtp", {"host": "mail.example.com", "from": "bots@example.com"})
+    values = merged(
+        values,
+        "notifications.operator",
+        {"email": "ops@example.com", "telegramChatId": "-100", "webhookUrl": "https://x.example"},
+    )
+    values = merged(values, "notifications.telegram.apiUrl", "https://telegram.example")
+    env = worker_env(render(values))
+    assert {name.removeprefix("BOTFLEET_").lower() for name in env} <= set(Settings.model_fields)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value if isinstance(value, str) else "from-a-secret")
+    settings = load_settings()
+    assert settings.installed.missing == {}
+    assert settings.operator.telegram_chat_id == "-100"
+
+
+def test_the_workers_egress_and_its_way_to_the_database(render: Render) -> None:
+    policies = {e["metadata"]["name"]: e["spec"] for e in render(EVERYTHING) if e["kind"] == "NetworkPolicy"}
+    ports = {rule["port"] for entry in policies["fleet-worker"]["egress"] for rule in entry["ports"]}
+    assert ports == {53, 25, 465, 587, 443, 5432}
+    worker = {
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "worker", "app.kubernetes.io/instance": "fleet"}}
+    }
+    assert worker in policies["fleet-database"]["ingress"][0]["from"]
+
+
+def test_without_the_worker_nothing_of_it_is_left(render: Render) -> None:
+    manifests = render(merged(EVERYTHING, "worker.enabled", False))
+    assert not [
+        entry["metadata"]["name"]
+        for entry in manifests
+        if entry["metadata"]["name"].endswith(("worker", "notifications"))
+    ]
+
+
 def test_image_by_tag_and_by_digest(render: Render) -> None:
     tagged = merged(EXTERNAL, "images.botrunner.tag", "abc")
     assert controller_env(render(tagged))["BOTFLEET_BOT_IMAGE"] == "botfleet/botrunner:abc"
@@ -155,7 +223,9 @@ def test_network_policies_deny_by_default(render: Render) -> None:
     policies = {
         entry["metadata"]["name"]: entry["spec"] for entry in render(EVERYTHING) if entry["kind"] == "NetworkPolicy"
     }
-    assert set(policies) == {f"fleet-{part}" for part in ("default-deny", "controller", "bots", "database", "sandbox")}
+    assert set(policies) == {
+        f"fleet-{part}" for part in ("default-deny", "controller", "worker", "bots", "database", "sandbox")
+    }
     deny = policies["fleet-default-deny"]
     assert deny["policyTypes"] == ["Ingress", "Egress"]
     assert not {"ingress", "egress"} & set(deny)
@@ -173,6 +243,8 @@ def test_network_policies_deny_by_default(render: Render) -> None:
         pytest.param("images.pullPolicy", "Sometimes", id="not one of the words"),
         pytest.param("database.evaluation.nodePort", 80, id="no node port"),
         pytest.param("images.controller.digest", "abc", id="no digest"),
+        pytest.param("notifications.smtp.tls", "maybe", id="no kind of TLS"),
+        pytest.param("worker.replicas", 0, id="no replica"),
     ],
 )
 def test_schema_refuses(helm_template: Any, path: str, value: object) -> None:

@@ -82,7 +82,7 @@ def test_a_malformed_row_is_named_by_file_and_line(tmp_path: Path, row: str, pro
     ("name", "problem"),
     [
         ("prices.csv", "rename it to SYMBOL-INTERVAL.csv"),
-        ("ETH_BTC-7m.csv", "interval '7m' is not one of 1m, 3m"),
+        ("ETH_BTC-7m.csv", "interval '7m' is not one of 1s, 1m, 3m"),
         ("ETH_BTC-1M.csv", "interval '1M'"),
         ("ABCXYZ-5m.csv", "cannot tell base from quote"),
     ],

@@ -80,7 +80,7 @@ def test_clearing_removes_all() -> None:
         ({"kind": "delay"}, "delay needs ms"),
         ({"kind": "delay", "ms": -5}, "ms -5"),
         ({"kind": "delay", "ms": "5"}, "ms '5'"),
-        ({"kind": "late_candle", "ms": 5, "route": "time"}, "late_candle applies to 'klines' only"),
+        ({"kind": "late_candle", "ms": 5, "route": "time"}, "late_candle applies to 'klines' or 'stream/closed' only"),
         ({"kind": "error", "status": 404}, "status 404"),
         ({"kind": "rate_limit", "status": 503}, "neither 429 nor 418"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +31,17 @@ def config(**limits: Any) -> Any:
     )
 
 
+class NoCandles:
+    def history(self, start_ms: int, end_ms: int) -> list[Candle]:
+        return []
+
+
+def witness_of(market: Any) -> Witness:
+    made = Witness()
+    made.watching(cast(Any, NoCandles()), market)
+    return made
+
+
 def outcome(made: Any, **changes: Any) -> BarOutcome:
     return BarOutcome(
         follows=None,
@@ -47,7 +58,7 @@ def outcome(made: Any, **changes: Any) -> BarOutcome:
 
 def test_a_runs_first_bar_notes_everything_and_later_ones_what_changed() -> None:
     market = file_market("ETHBTC")
-    witness, made = Witness(market), config(stop_loss_pct=2.5)
+    witness, made = witness_of(market), config(stop_loss_pct=2.5)
     witness.warmed_up([CANDLE])
     witness.warmed_up([])
     first = witness.inputs(outcome(made), begins=True)
@@ -66,7 +77,7 @@ def test_a_runs_first_bar_notes_everything_and_later_ones_what_changed() -> None
 
 
 def test_only_denials_from_outside_are_noted() -> None:
-    witness, made = Witness(file_market("ETHBTC")), config()
+    witness, made = witness_of(file_market("ETHBTC")), config()
     witness.committed(outcome(made))
     assert witness.inputs(outcome(made, denial=Denial.COOLDOWN), begins=False) is None
     for cause in ({"stopping": True}, {"denial": Denial.TENANT_MAX_EXPOSURE}):
@@ -76,7 +87,7 @@ def test_only_denials_from_outside_are_noted() -> None:
 
 
 def test_a_later_run_of_the_bot_notes_no_warm_up() -> None:
-    witness = Witness(file_market("ETHBTC"))
+    witness = witness_of(file_market("ETHBTC"))
     witness.warmed_up([CANDLE])
     noted = witness.inputs(outcome(config()), begins=False)
     assert noted is not None

@@ -70,14 +70,14 @@ def test_nothing_is_asked_before_a_candle_can_have_closed() -> None:
 
 def test_duplicates_disorder_and_garbage_are_dropped() -> None:
     broken = Candle(4 * M, Decimal(1), Decimal("0.5"), Decimal(1), Decimal(1), Decimal(1))
-    broker = ScriptedBroker([candle(3), candle(2), candle(3, "9"), broken, candle(5)], now_ms=100 * M)
+    broker = ScriptedBroker([candle(3), candle(2), candle(3, "9"), broken, candle(5)], now_ms=6 * M)
     found = source(broker)
     assert opens(found.poll(1 * M)) == [2, 3]
     assert opens(found.poll(3 * M)) == [5]
 
 
 def test_a_gap_is_accepted_only_when_it_is_still_there_at_the_second_look() -> None:
-    broker = ScriptedBroker([candle(1), candle(2), candle(5)], now_ms=7 * M)
+    broker = ScriptedBroker([candle(1), candle(2), candle(5)], now_ms=6 * M)
     found = source(broker)
     assert opens(found.poll(0)) == [1, 2]
     broker.minutes.insert(2, candle(3))  # a late candle turns up

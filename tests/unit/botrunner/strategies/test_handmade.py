@@ -7,13 +7,14 @@ down around 100, for short ones. What test_custom.py shows by hand isn't repeate
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from botrunner.strategies.base import Direction
-from tests.unit.botrunner.strategies.test_custom import entries, exits, held
+from tests.unit.botrunner.strategies.test_custom import SHORT_RSI, Scripted, entries, exits, held
 
 LONG, SHORT = Direction.LONG, Direction.SHORT
 Change = tuple[int, dict[str, float]]
@@ -514,6 +515,58 @@ def test_stops_and_peaks_belong_to_one_trade(engine: Any, mixin: str, params: Ma
     later = [(bar, kind) for bar, kind, _ in account.signals if bar > peaked]
     assert later == [(peaked + 1, "enter")]
     assert account.state["exit"]["state"]["best"] < 115.0
+    after_exit = engine.run(bars[: peaked + 1], engine.custom("RSIOrBBEntryMixin", mixin, always, dict(params)))
+    assert set(after_exit.state["exit"]["state"].values()) == {None}
+
+
+class Resumed(Scripted):
+    """A host whose engine is built anew at a bar: warm-up without questions, then the state of the engine before."""
+
+    def __init__(self, before: Scripted, first: int) -> None:
+        super().__init__(before.position, tell=False)
+        self.state, self.first = json.loads(json.dumps(before.states[-1])), first
+
+    def on_bar(self, strategy: Any) -> None:
+        if len(strategy) == self.first + 1:
+            strategy.import_state(self.state)
+        if len(strategy) > self.first:
+            super().on_bar(strategy)
+
+
+@pytest.mark.parametrize("direction", [LONG, SHORT])
+@pytest.mark.parametrize(
+    ("mixin", "params", "still", "tail", "saved"),
+    [
+        # the strategic stop of bar 6; at bar 8 it would be 92.5
+        (
+            "MultiLevelAtrExitMixin",
+            {**TestMultiLevel.PARAMS, "ltf_sl_multiplier": 20.0},
+            6,
+            TestMultiLevel.FALL,
+            {"best": 100.0, "stop": 95.0},
+        ),
+        # one R at bar 5, whose close is below its high: 106 - ATR of 3
+        (
+            "AdvancedATRExitMixin",
+            TestAdvancedATR.PARAMS,
+            4,
+            ((102.0, 100.0, 102.0), (106.0, 104.0, 105.0), (105.0, 102.5, 103.0)),
+            {"stop": 103.0, "risk": 4.0, "best": 106.0, "best_close": 105.0},
+        ),
+    ],
+    ids=["multi-level", "advanced"],
+)
+def test_a_rebuild_keeps_the_stop(
+    engine: Any, direction: Direction, mixin: str, params: Any, still: int, tail: Any, saved: Any
+) -> None:
+    bars = path(engine, still, *tail, direction=direction)
+    before = exits(engine, mixin, dict(params), bars[:-1], held(100.0, direction))
+    state = before.states[-1]["exit"]["state"]
+    prices = {key: 200 - value if direction is SHORT and key != "risk" else value for key, value in state.items()}
+    assert prices == pytest.approx(saved, abs=1e-3)
+    resumed = Resumed(before, len(bars) - 1)
+    engine.run(bars, engine.custom("RSIOrBBEntryMixin", mixin, SHORT_RSI, dict(params)), resumed)
+    assert resumed.said == ["atr_stop"]
 
 
 class TestAtDefaults:

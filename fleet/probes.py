@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from controller.metrics import Metrics
-
 Check = Callable[[], str | None]
 """What is wrong, or None."""
 
@@ -19,15 +17,15 @@ class Probes:
         host, port: where it listens; port 0 picks a free one.
         alive: what is wrong so that only a restart helps.
         ready: what is wrong at the moment.
-        metrics: served as they are when asked.
+        exposition: the metrics as Prometheus reads them, made when asked.
     """
 
-    def __init__(self, *, host: str, port: int, alive: Check, ready: Check, metrics: Metrics) -> None:
+    def __init__(self, *, host: str, port: int, alive: Check, ready: Check, exposition: Callable[[], bytes]) -> None:
         self._host = host
         self._port = port
         self._alive = alive
         self._ready = ready
-        self._metrics = metrics
+        self._exposition = exposition
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -49,7 +47,7 @@ class Probes:
 
     async def _expose(self, _: web.Request) -> web.Response:
         return web.Response(
-            body=self._metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+            body=self._exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
 

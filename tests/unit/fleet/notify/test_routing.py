@@ -1,0 +1,160 @@
+"""Where messages go and when: addresses, quiet hours, waits, and what webhooks must not reach."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from fleet.config import NotificationsSection
+from fleet.events import EventKind, severity_of, switch_of, wanted
+from fleet.notify.outcome import Channel
+from fleet.notify.routing import (
+    Contact,
+    Installed,
+    enabled,
+    forbidden,
+    forbidden_address,
+    hashed,
+    masked,
+    overriding,
+    quiet_end,
+    retry_after_s,
+    switches_of,
+    target,
+)
+
+OPEN = Installed(missing={})
+BERLIN = ZoneInfo("Europe/Berlin")
+NIGHT = Contact(timezone="Europe/Berlin", quiet_from=time(22), quiet_until=time(7))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/x",
+        "https://127.1/x",
+        "https://localhost/x",
+        "https://10.1.2.3/",
+        "https://192.168.1.1:8443/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://[::1]/",
+        "https://[fd00::1]/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://[fe80::1%25eth0]/",
+        "https://100.64.0.1/",
+        "https://0.0.0.0/",
+        "https://kubernetes.default.svc/",
+        "https://metadata.google.internal/",
+        "http://example.com/",
+    ],
+)
+def test_addresses_inside_are_no_targets(url: str) -> None:
+    if url == "https://127.1/x":  # no IP address to us: whoever resolves it judges the result
+        assert forbidden_address("127.0.0.1")
+        return
+    assert forbidden(url, OPEN)
+
+
+def test_an_installation_may_allow_more() -> None:
+    inside = Installed(missing={}, allow_private=True, http_hosts=["hooks.internal"])
+    assert forbidden("http://hooks.internal/x", inside) is None
+    assert forbidden("https://10.0.0.1/x", inside) is None
+    assert "https:// only" in str(forbidden("http://elsewhere.internal/x", inside))
+    assert forbidden("https://example.com:8443/x", OPEN) is None
+
+
+@pytest.mark.parametrize(
+    ("contact", "installed", "problem"),
+    [
+        (Contact(email="a@example.com"), OPEN, None),
+        (Contact(), OPEN, "nobody to send to: set notifications.notify_email"),
+        (Contact(email="a@example.com\r\nBcc: b@example.com"), OPEN, "is no e-mail address"),
+        (Contact(email="a@example.com, b@example.com"), OPEN, "is no e-mail address"),
+        (Contact(email="a@b.c"), Installed(missing={Channel.EMAIL: "BOTFLEET_SMTP_HOST is not set"}), "SMTP_HOST"),
+    ],
+)
+def test_a_target_or_why_there_is_none(contact: Contact, installed: Installed, problem: str | None) -> None:
+    found = target(Channel.EMAIL, contact, installed)
+    assert (found.problem is None) == (problem is None) == (found.address is not None)
+    assert (problem or "") in (found.problem or "")
+
+
+def test_the_bots_config_goes_before_the_owners_row() -> None:
+    owner = Contact(email="owner@example.com", telegram_chat_id="1")
+    merged = overriding(NotificationsSection(notify_email="desk@example.com"), owner)
+    assert (merged.email, merged.telegram_chat_id) == ("desk@example.com", "1")
+
+
+def test_a_broken_config_still_says_where_messages_go() -> None:
+    config = {
+        "strategy": "broken",
+        "notifications": {"telegram_enabled": True, "notify_email": "nonsense", "email_enable": True, "bot_events": 3},
+    }
+    switches = switches_of(config)
+    assert enabled(switches) == [Channel.TELEGRAM]
+    assert (switches.notify_email, switches.bot_events) == (None, True)
+    assert switches_of("no object") == NotificationsSection()
+
+
+@pytest.mark.parametrize(
+    ("now", "end"),
+    [
+        ("2026-11-24 20:59", None),  # 21:59 in Berlin
+        ("2026-11-24 21:00", "2026-11-25 06:00"),
+        ("2026-11-25 05:59", "2026-11-25 06:00"),
+        ("2026-11-25 06:00", None),
+        ("2026-03-28 23:00", "2026-03-29 05:00"),  # summer time begins that night: 7:00 is 5:00 UTC
+    ],
+)
+def test_quiet_hours_follow_the_owners_wall_clock(now: str, end: str | None) -> None:
+    moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    expected = None if end is None else datetime.fromisoformat(end).replace(tzinfo=UTC)
+    assert quiet_end(moment, NIGHT, BERLIN) == expected
+
+
+def test_quiet_hours_within_a_day_and_none() -> None:
+    noon = Contact(quiet_from=time(12), quiet_until=time(13))
+    assert quiet_end(datetime(2026, 1, 1, 12, 30, tzinfo=UTC), noon, UTC) == datetime(2026, 1, 1, 13, tzinfo=UTC)
+    assert quiet_end(datetime(2026, 1, 1, 13, 30, tzinfo=UTC), noon, UTC) is None
+    assert quiet_end(datetime(2026, 1, 1, 12, 30, tzinfo=UTC), Contact(), UTC) is None
+
+
+def test_waits_double_with_jitter_and_obey_the_receiver() -> None:
+    chance = random.Random(1)
+    waits = [retry_after_s(attempt, chance, asked_s=None) for attempt in range(1, 30)]
+    for attempt, wait in enumerate(waits, start=1):
+        nominal = min(2 * 2 ** (attempt - 1), 900)
+        assert nominal / 2 <= wait <= nominal * 1.5
+    assert len(set(waits)) == len(waits)
+    assert retry_after_s(1, chance, asked_s=77) == 77
+    assert retry_after_s(10**6, chance, asked_s=None) <= 1350
+
+
+def test_history_shows_no_usable_address() -> None:
+    hook = "https://hooks.example.com:8443/services/T000/B000/secret?token=1"
+    assert masked(Channel.WEBHOOK, hook) == "https://hooks.example.com:8443/…"
+    assert masked(Channel.EMAIL, "somebody@example.com") == "s…@example.com"
+    assert masked(Channel.TELEGRAM, "-1001234567890") == "…7890"
+    assert hashed(Channel.EMAIL, "a@b.c") != hashed(Channel.WEBHOOK, "a@b.c")
+
+
+def test_every_switch_exists_and_critical_kinds_have_none() -> None:
+    for kind in EventKind:
+        switch = switch_of(kind)
+        if switch is not None:
+            assert not wanted(kind, NotificationsSection(**{switch: False}))
+        if severity_of(kind) == "critical":
+            assert switch is None
+
+
+def test_the_waits_are_whole_in_a_day() -> None:
+    """With the default of a day a message gets far more than 50 attempts before it has failed."""
+    chance = random.Random(2)
+    spent, attempts = timedelta(), 0
+    while spent < timedelta(days=1):
+        attempts += 1
+        spent += timedelta(seconds=retry_after_s(attempts, chance, asked_s=None))
+    assert attempts > 50

@@ -1,0 +1,181 @@
+"""Claims messages, sends them, records what came of it; several at a time, one at a time to each receiver.
+
+No transaction is open while something is on the network. Whatever ends this process, the message's lease runs out and
+the next attempt carries the same idempotency key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from fleet.errors import DatabaseAway
+from fleet.log import get_logger
+from fleet.notify import routing
+from fleet.notify.messages import Item, Message, clean, cut
+from fleet.notify.outcome import Channel, Delivered, Outcome, Refused, Senders, TryAgain
+from fleet.notify.routing import Contact, Installed
+from fleet.trading_service import outbox
+from fleet.trading_service.outbox import ClaimedMessage, Note
+from fleet.trading_service.pool import Pool
+from worker.metrics import Metrics
+from worker.router import targets_of
+
+log = get_logger("dispatch")
+
+ERROR_LIMIT = 500
+"""Characters of `last_error`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Dispatcher:
+    """Sends what is due.
+
+    Attributes:
+        senders: the configured channels.
+        lease_s: how long a claim holds.
+        per_minute: rate limit by channel.
+        chance: jitter.
+    """
+
+    pool: Pool
+    senders: Senders
+    installed: Installed
+    operator: Contact
+    metrics: Metrics
+    concurrency: int
+    send_timeout_s: float
+    lease_s: float
+    per_minute: dict[str, int]
+    chance: random.Random
+    _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+
+    async def send_due(self) -> int:
+        """Start what is due and there is room for; returns how many were started.
+
+        Raises:
+            DatabaseAway: no answer; what was claimed without our knowing is due again after its lease.
+        """
+        room = self.concurrency - len(self._running)
+        if room <= 0:
+            return 0
+        async with self.pool.connection() as connection:
+            claimed = await outbox.claim_messages(
+                connection, limit=room, lease_s=self.lease_s, per_minute=self.per_minute
+            )
+        for message in claimed:
+            task = asyncio.create_task(self._deliver(message), name=f"message {message.message_id}")
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return len(claimed)
+
+    async def any_done(self) -> None:
+        """Wait until one of the messages on their way is done; for ever if there are none."""
+        if self._running:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.Event().wait()
+
+    async def drain(self) -> None:
+        """Let what is on its way arrive."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _deliver(self, claimed: ClaimedMessage) -> None:
+        try:
+            async with self.pool.connection() as connection:
+                notes = await outbox.notes_of(connection, claimed)
+            await self._try(claimed, notes)
+        except DatabaseAway as error:
+            log.warning("outcome_not_recorded", message_id=claimed.message_id, error=str(error)[:300])
+        except Exception:
+            # one message must not end the program: it is tried again after its lease
+            log.exception("delivery_crashed", message_id=claimed.message_id, channel=claimed.channel)
+
+    async def _try(self, claimed: ClaimedMessage, notes: list[Note]) -> None:
+        channel = Channel(claimed.channel)
+        target = next((t for t in targets_of(notes[0], self.operator, self.installed) if t.channel is channel), None)
+        if target is None:
+            await self._end(claimed, "skipped", "the channel was switched off meanwhile")
+        elif target.address is None:
+            await self._end(claimed, "skipped", target.problem)
+        else:
+            message = Message(claimed.idempotency_key, notes[0].user_id, tuple(item_of(note) for note in notes))
+            outcome = await self._send(channel, message, target.address)
+            await self._record(claimed, channel, target.address, outcome)
+
+    async def _send(self, channel: Channel, message: Message, address: str) -> Outcome:
+        try:
+            async with asyncio.timeout(self.send_timeout_s + 2):
+                return await self.senders[channel].send(message, address=address)
+        except TimeoutError:
+            return TryAgain(f"no answer within {self.send_timeout_s:g} s")
+
+    async def _record(self, claimed: ClaimedMessage, channel: Channel, address: str, outcome: Outcome) -> None:
+        marks = {"target": routing.masked(channel, address), "target_hash": routing.hashed(channel, address)}
+        match outcome:
+            case Delivered():
+                await self._end(claimed, "delivered", None, **marks)
+                late = datetime.now(UTC) - claimed.created_at
+                self.metrics.delivery_seconds.labels(channel).observe(max(0.0, late.total_seconds()))
+            case Refused(error):
+                await self._end(claimed, "failed", error, **marks)
+            case TryAgain(error, asked_s):
+                after_s = routing.retry_after_s(claimed.attempts, self.chance, asked_s=asked_s)
+                if datetime.now(UTC) + timedelta(seconds=after_s) > claimed.expires_at:
+                    given_up = f"given up after {claimed.attempts} attempts, last: {error}"
+                    await self._end(claimed, "failed", given_up, **marks)
+                else:
+                    await self._postpone(claimed, after_s, error)
+
+    async def _end(self, claimed: ClaimedMessage, state: str, error: str | None, **marks: str) -> None:
+        text = None if error is None else cut(clean(error), ERROR_LIMIT)
+        async with self.pool.connection() as connection:
+            concerned = await outbox.conclude(connection, claimed, state=state, error=text, **marks)
+        self.metrics.notifications.labels(claimed.channel, state).inc()
+        say = log.info if state == "delivered" else log.error
+        say(
+            f"message_{state}",
+            message_id=claimed.message_id,
+            channel=claimed.channel,
+            attempts=claimed.attempts,
+            notifications=concerned,
+            error=text,
+        )
+
+    async def _postpone(self, claimed: ClaimedMessage, after_s: float, error: str) -> None:
+        text = cut(clean(error), ERROR_LIMIT)
+        async with self.pool.connection() as connection:
+            await outbox.postpone(connection, claimed, after_s=after_s, error=text)
+        self.metrics.notifications.labels(claimed.channel, "retried").inc()
+        log.warning(
+            "message_retried",
+            message_id=claimed.message_id,
+            channel=claimed.channel,
+            attempts=claimed.attempts,
+            after_s=round(after_s, 1),
+            error=text,
+        )
+
+
+def item_of(note: Note) -> Item:
+    """A notification as a message tells it."""
+    owner = note.user_name or "botfleet"
+    config = note.config if isinstance(note.config, dict) else {}
+    broker = config.get("broker")
+    mode = str(broker.get("trading_mode") or "paper") if isinstance(broker, dict) else "paper"
+    return Item(
+        id=note.id,
+        kind=note.kind,
+        severity=note.severity,
+        title=note.title,
+        body=note.body,
+        at=note.created_at,
+        subject=f"{owner}/{note.bot_name}" if note.bot_name else owner,
+        mode=mode if note.bot_id is not None else "",
+        bot_id=note.bot_id,
+        epoch=note.epoch,
+        facts=note.facts or {},
+    )

@@ -1,0 +1,105 @@
+"""The worker as a process: wiring only. Delivers notifications and does what is done on a timer.
+
+Exit codes: 0 asked to stop, 1 something failed that a restart may heal, 2 settings are wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import sys
+
+from fleet.log import configure_logging, get_logger
+from fleet.notify.mail import MailSender
+from fleet.notify.outcome import Channel, Sender
+from fleet.notify.telegram import TelegramSender
+from fleet.notify.webhook import WebhookSender
+from fleet.trading_service.pool import Pool
+from worker.dispatch import Dispatcher
+from worker.health import HealthWatch
+from worker.metrics import Metrics
+from worker.router import Router
+from worker.runner import Job, WorkerRunner
+from worker.settings import Settings, SettingsInvalid, load_settings
+from worker.summaries import Summaries
+
+EXIT_USAGE = 2
+
+SUMMARIES_EVERY_S = 60.0
+
+log = get_logger("main")
+
+
+def main() -> int:
+    """Run the worker with the settings of the environment."""
+    try:
+        settings = load_settings()
+        configure_logging(level=settings.log_level, form=settings.log_format)
+    except (SettingsInvalid, ValueError) as error:
+        print(f"worker: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    gc.freeze()  # what was imported stays for ever
+    return asyncio.run(run(settings))
+
+
+async def run(settings: Settings) -> int:
+    """Wire all parts and run them; returns the exit code."""
+    metrics = Metrics()
+    pool = Pool(settings.database_url, application="worker", connections=settings.database_connections)
+    senders = build_senders(settings)
+    for channel, reason in settings.installed.missing.items():
+        log.info("channel_not_configured", channel=channel, reason=reason)
+    router = Router(pool=pool, installed=settings.installed, operator=settings.operator, max_age_s=settings.max_age_s)
+    dispatcher = Dispatcher(
+        pool=pool,
+        senders=senders,
+        installed=settings.installed,
+        operator=settings.operator,
+        metrics=metrics,
+        concurrency=settings.concurrency,
+        send_timeout_s=settings.send_timeout_s,
+        lease_s=settings.lease_s,
+        per_minute=settings.per_minute,
+        chance=random.Random(),
+    )
+    runner = WorkerRunner(
+        url=settings.database_url,
+        pool=pool,
+        router=router,
+        dispatcher=dispatcher,
+        senders=senders,
+        health=HealthWatch(pool=pool, backlog_s=settings.backlog_s),
+        jobs=periodic_jobs(settings, pool),
+        metrics=metrics,
+        poll_interval_s=settings.poll_interval_s,
+        http=(settings.http_host, settings.http_port),
+    )
+    log.info("starting")
+    return await runner.run()
+
+
+def periodic_jobs(settings: Settings, pool: Pool) -> list[Job]:
+    """What is done on a timer beside the outbox; each on its own, one that fails leaves the others alone."""
+    return [
+        Job("summaries", SUMMARIES_EVERY_S, Summaries(pool=pool, hour=settings.summary_hour).write),
+    ]
+
+
+def build_senders(settings: Settings) -> dict[Channel, Sender]:
+    """The channels that are configured."""
+    senders: dict[Channel, Sender] = {}
+    if settings.telegram:
+        senders[Channel.TELEGRAM] = TelegramSender(
+            token=settings.telegram, api_url=settings.telegram_api_url, timeout_s=settings.send_timeout_s
+        )
+    server = settings.mail_server
+    if server is not None:
+        senders[Channel.EMAIL] = MailSender(server, timeout_s=settings.send_timeout_s)
+    if settings.webhook_key:
+        senders[Channel.WEBHOOK] = WebhookSender(
+            secret=settings.webhook_key,
+            allow_private=settings.webhook_allow_private,
+            timeout_s=settings.send_timeout_s,
+        )
+    return senders
