@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -37,20 +37,23 @@ class StopsWhenIdle(StopSwitch):
 
 
 class Interrupting(Progress):
-    """Interrupts a bot at its nth sign of life: there are some per bar."""
+    """Interrupts a bot, or brings it new limits, at its nth sign of life: there is at least one per bar."""
 
     def __init__(self, at: int | None, *, kill: bool, stop: StopSwitch) -> None:
         super().__init__(SystemClock())
-        self._left, self._kill, self._stop = at, kill, stop
+        self._interrupt_at, self._kill, self._stop = at, kill, stop
+        self.signs = 0
+        self.limits: Mapping[int, Mapping[str, Any]] = {}
+        self.take_limits: Callable[[Mapping[str, Any]], None] = lambda _: None
 
     def made(self) -> None:
         super().made()
-        if self._left is None:
-            return
-        self._left -= 1
-        if self._left == 0 and self._kill:
+        self.signs += 1
+        if self.signs in self.limits:
+            self.take_limits(self.limits[self.signs])
+        if self.signs == self._interrupt_at and self._kill:
             raise Killed
-        if self._left == 0:
+        if self.signs == self._interrupt_at:
             self._stop.request(StopRequest(ExitReason.STOPPED, urgent=True))
 
 
@@ -119,26 +122,13 @@ def trade(
         clock=SystemClock(),
         on_live=lambda: mark_live(database, run),
     )
-    if limits:
-        _bring(bot, progress, limits)
+    progress.limits, progress.take_limits = limits or {}, bot.take_limits
     try:
         reason = bot.trade()
     except Killed:
         return False
     release(database, run, exit_code=0, reason=reason)
     return reason is ExitReason.RELEASED
-
-
-def _bring(bot: Bot, progress: Progress, limits: Mapping[int, Mapping[str, Any]]) -> None:
-    made, signs = progress.made, count(1)
-
-    def made_and_brought() -> None:
-        made()
-        changed = limits.get(next(signs))
-        if changed is not None:
-            bot.take_limits(changed)
-
-    progress.made = made_and_brought  # type: ignore[method-assign]
 
 
 def write_candles(path: Path, candles: Iterable[Candle]) -> Path:
