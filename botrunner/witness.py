@@ -117,7 +117,7 @@ def _as_written(value: Any) -> JsonValue:
 
 def dump_market(market: Market) -> dict[str, JsonValue]:
     """The rules as JSON: numbers as texts."""
-    return {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(market).items()}
+    return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in asdict(market).items()}
 
 
 def load_market(dumped: Mapping[str, JsonValue]) -> Market:

@@ -69,9 +69,11 @@ class Finished:
 
     def as_json(self) -> dict[str, Any]:
         """What `-o json` prints."""
+        from botrunner.witness import dump_market
+
         return {
             "candles": str(self.path),
-            "market": {**_rules(self.market), "origin": self.market.origin},
+            "market": {**dump_market(self.market.rules), "origin": self.market.origin},
             "trades": [_trade(row) for row in self.done.trades],
             "open_trade": _trade(self.done.open_trade) if self.done.open_trade else None,
             "orders": self.done.orders,
@@ -261,17 +263,6 @@ _TRADE = (
 
 def _trade(row: Mapping[str, Any]) -> dict[str, Any]:
     return {column: row[column] for column in _TRADE}
-
-
-def _rules(market: KnownMarket) -> dict[str, Any]:
-    rules = market.rules
-    return {
-        "symbol": rules.symbol,
-        "tick": rules.tick,
-        "step": rules.step,
-        "min_quantity": rules.min_quantity,
-        "min_notional": rules.min_notional,
-    }
 
 
 def _write(

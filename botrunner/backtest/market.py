@@ -23,7 +23,8 @@ from fleet.errors import PermanentError
 
 AUTO, EXCHANGE, NONE = "auto", "exchange", "none"
 
-_STEPS = ("tick", "step", "min_quantity", "min_notional")
+_NUMBERS = ("tick", "step", "min_quantity", "min_notional", "maker_fee", "taker_fee")
+_OTHERS = ("symbol", "base", "quote", "can_short", "origin")
 
 
 class MarketUnknown(PermanentError):
@@ -70,31 +71,38 @@ def market_for(config: BotConfig, choice: str, *, exchange_urls: Mapping[str, st
 
 
 def read_market(path: Path, symbol: str) -> Market:
-    """The rules of a JSON file: an object with tick, step, and maybe min_quantity and min_notional, as texts.
+    """The rules of a JSON file: an object with tick and step, and maybe more of what `-o json` prints as `market`.
 
     Raises:
-        MarketUnknown: unreadable, unknown keys, or steps that aren't numbers above 0.
+        MarketUnknown: unreadable, unknown keys, of another symbol, or with values that make no sense.
     """
     try:
         document = json.loads(path.read_text(), parse_float=Decimal, parse_int=Decimal)
     except (OSError, ValueError, RecursionError) as error:
         raise MarketUnknown(f"--market {path} can't be read: {error}") from error
-    if not isinstance(document, dict) or not {"tick", "step"} <= set(document) <= {*_STEPS, "symbol"}:
+    if not isinstance(document, dict) or not {"tick", "step"} <= set(document) <= {*_NUMBERS, *_OTHERS}:
         raise MarketUnknown(
-            f"--market {path}: an object with tick and step is expected, min_quantity and min_notional are optional: "
-            '{"tick": "0.000001", "step": "0.0001", "min_notional": "0.0001"}'
+            f"--market {path}: an object with tick and step is expected, {', '.join(_NUMBERS[2:])} and can_short are "
+            'optional: {"tick": "0.000001", "step": "0.0001", "min_notional": "0.0001"}'
         )
     if document.get("symbol", symbol) != symbol:
         raise MarketUnknown(f"--market {path}: the rules are of {document['symbol']}, the config's symbol is {symbol}")
-    steps = {key: _number(path, key, document[key]) for key in _STEPS if key in document}
-    if not (steps["tick"] > 0 and steps["step"] > 0):
+    numbers = {key: _number(path, key, document[key]) for key in _NUMBERS if key in document}
+    if not (numbers["tick"] > 0 and numbers["step"] > 0):
         raise MarketUnknown(f"--market {path}: tick and step must be above 0")
+    can_short = document.get("can_short", True)
+    if not isinstance(can_short, bool):
+        raise MarketUnknown(f"--market {path}: can_short must be true or false")
+    plain = file_market(symbol)
     return replace(
-        file_market(symbol),
-        tick=steps["tick"],
-        step=steps["step"],
-        min_quantity=steps.get("min_quantity", steps["step"]),
-        min_notional=steps.get("min_notional", Decimal(0)),
+        plain,
+        tick=numbers["tick"],
+        step=numbers["step"],
+        min_quantity=numbers.get("min_quantity", numbers["step"]),
+        min_notional=numbers.get("min_notional", plain.min_notional),
+        maker_fee=numbers.get("maker_fee", plain.maker_fee),
+        taker_fee=numbers.get("taker_fee", plain.taker_fee),
+        can_short=can_short,
     )
 
 

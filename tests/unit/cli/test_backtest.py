@@ -239,7 +239,12 @@ def test_market_rules_of_a_file_are_obeyed(given: Path, candles: Path, tmp_path:
     result = run("-c", given, "--candles", candles, "-o", "json", market=str(rules))
     made = json.loads(result.stdout)
     assert all(D(trade["size"]) % D("0.01") == 0 for trade in made["trades"])
+    # what was printed can be given again
+    rules.write_text(json.dumps(made["market"]))
+    again = json.loads(run("-c", given, "--candles", candles, "-o", "json", market=str(rules)).stdout)
+    assert again["trades"] == made["trades"]
     for text, said in (
+        ('{"tick": 1, "step": 1, "can_short": "no"}', "can_short must be true or false"),
         ("{", "can't be read"),
         ('{"tick": 1}', "an object with tick and step is expected"),
         ('{"tick": 0, "step": 1}', "must be above 0"),
