@@ -21,6 +21,7 @@ from botrunner.risk import Market
 from botrunner.settings import Settings
 from botrunner.strategy_handler import StrategyHandler
 from botrunner.strategy_instance import Collaborators, StrategyInstance
+from botrunner.witness import Witness
 from fleet.clock import Clock
 from fleet.config import BotConfig, ConfigInvalid, parse_config, with_hot_fields
 from fleet.errors import ConfigUnusable
@@ -66,6 +67,7 @@ class Bot:
         for notice in config.notices:
             log.warning("config_notice", notice=notice)
         found = BrokerManager(settings.exchange_urls).get(config.broker_type)
+        witness = Witness()
         self._ledger = Ledger(
             url=settings.database_url,
             run=run,
@@ -74,6 +76,7 @@ class Bot:
             owner=claimed.user_id,
             clock=clock,
             waiting=progress.made,
+            witness=witness,
         )
         broker = GuardedBroker(
             found,
@@ -88,7 +91,7 @@ class Bot:
         exchange = source if isinstance(source, ExchangeCandles) else None
         parts = Collaborators(
             strategy=resolved.cls,
-            source=source,
+            source=witness.watching(source, market),
             ledger=self._ledger,
             market=market,
             fence=fence,

@@ -24,6 +24,7 @@ from botrunner.orders.machine import Fill, Order
 from botrunner.retry import DATABASE, Patience
 from botrunner.risk import Denial
 from botrunner.trading_bot import BarOutcome, BotState
+from botrunner.witness import Witness
 from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec
 from fleet.errors import ConfigUnusable, DatabaseAway, TransientError
@@ -66,6 +67,7 @@ class Ledger:
         owner: users.id of the bot's owner.
         clock: for waiting between attempts.
         waiting: called before every wait, so that the watchdog sees life.
+        witness: of what the run takes from outside; None: nothing is noted.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Ledger:
         owner: int,
         clock: Clock,
         waiting: Callable[[], None],
+        witness: Witness | None = None,
     ) -> None:
         self._url = url
         self._run = run
@@ -86,6 +89,8 @@ class Ledger:
         self._owner = owner
         self._quote_currency = ""
         self._clock = clock
+        self._witness = witness
+        self._begins = False
         self._connection: psycopg.Connection[Any] | None = None
         self._stored: Checkpoint | None = None
         self._opening: Decimal | None = None
@@ -122,6 +127,7 @@ class Ledger:
         Raises:
             FencedError: the run isn't current.
         """
+        self._begins = True
         first = self._checkpoint(
             account=state.account,
             last_bar_at=state.last_bar_at,
@@ -148,6 +154,8 @@ class Ledger:
         self._insist(lambda connection: commit_bar(connection, self._run, record))
         if record.opening is not None:
             self._opening = None
+        if self._witness is not None:
+            self._witness.committed(outcome)
         if self._pending:
             self.note([])
 
@@ -200,6 +208,7 @@ class Ledger:
             fills=[self._fill_row(fill) for fill in outcome.fills],
             positions=[self._position_row(trade) for trade in outcome.trades],
             notifications=self._notifications(outcome),
+            inputs=None if self._witness is None else self._witness.inputs(outcome, begins=self._is_first(outcome)),
             bar=None if outcome.candle is None else self._bar_row(outcome, outcome.candle),
             opening=None if outcome.candle is None else self._opening_row(outcome.candle),
             trade_milestones=self._milestones(outcome),
@@ -258,6 +267,10 @@ class Ledger:
         if not same_strategy:
             log.warning("strategy_state_reset", bot_id=self._run.bot_id, had=stored.strategy_state["identity"])
         return state, kept if same_strategy else {}
+
+    def _is_first(self, outcome: BarOutcome) -> bool:
+        """Whether the bot had no bar in this market before; a process may have died between begin and the first."""
+        return self._begins or outcome.bars == 1
 
     def _order_row(self, order: Order) -> dict[str, Any]:
         return {

@@ -63,7 +63,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         )
     return Settings(
         database_url=url,
-        exchange_urls=_urls(environ.get("BOTFLEET_EXCHANGE_URLS", "")),
+        exchange_urls=exchange_urls(environ.get("BOTFLEET_EXCHANGE_URLS", "")),
         deadlines=deadlines,
         log_level=environ.get("BOTFLEET_LOG_LEVEL", "INFO"),
         log_format=environ.get("BOTFLEET_LOG_FORMAT", "json"),
@@ -110,7 +110,12 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
     return value
 
 
-def _urls(text: str) -> Mapping[str, str]:
+def exchange_urls(text: str) -> Mapping[str, str]:
+    """Exchange id → base URL, of BOTFLEET_EXCHANGE_URLS.
+
+    Raises:
+        SettingsInvalid: it isn't a JSON object of texts.
+    """
     if not text.strip():
         return {}
     try:

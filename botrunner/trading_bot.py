@@ -78,6 +78,8 @@ class BarOutcome:
         breaches: limits that came into force at this bar.
         candle: this bar's; None for what happens between bars.
         events: what a person may be told, beyond what follows from trades and denial.
+        config: the one that decided, with the limits in force; None for what happens between bars.
+        stopping: whether the bot had been asked to stop when the bar came, and opened nothing any more.
     """
 
     follows: datetime | None
@@ -94,6 +96,8 @@ class BarOutcome:
     breaches: tuple[Denial, ...] = ()
     candle: Candle | None = None
     events: tuple[Event, ...] = ()
+    config: BotConfig | None = None
+    stopping: bool = False
 
     @property
     def balance(self) -> Decimal:
@@ -149,6 +153,7 @@ class BaseTradingBot:
         self._market = market
         self._commit = commit
         self._may_enter = may_enter
+        self._stopping = False
         self._reserve = reserve
         self._entry_denied = entry_denied
         self._interval = timedelta(seconds=config.interval_s)
@@ -177,6 +182,8 @@ class BaseTradingBot:
         Raises:
             FencedError: the run is no longer current; nothing of this bar happened.
         """
+        # asked once: whatever a bar does follows from one answer
+        self._stopping = not self._may_enter()
         desk = self._desk(candle, strategy)
         if desk.busy:
             self._at_open(desk)
@@ -205,6 +212,8 @@ class BaseTradingBot:
                 breaches=breaches,
                 candle=candle,
                 events=self._events(desk),
+                config=self._config,
+                stopping=self._stopping,
             )
         )
 
@@ -355,7 +364,7 @@ class BaseTradingBot:
         entry, leave = desk.open_order(Leg.ENTRY), desk.open_order(Leg.EXIT)
         if entry is not None and entry.expires_at is not None and entry.expires_at <= desk.closes_at:
             desk.close(Leg.ENTRY, OrderState.EXPIRED)
-        elif entry is not None and not self._may_enter():
+        elif entry is not None and self._stopping:
             desk.close(Leg.ENTRY)
         if leave is not None and leave.expires_at is not None and leave.expires_at <= desk.closes_at:
             desk.close(Leg.EXIT, OrderState.EXPIRED)
@@ -478,7 +487,7 @@ class BaseTradingBot:
         return sellable(trade.size_open, price=price, market=self._market)
 
     def _allowed(self, desk: Desk, side: Side, limit: Decimal | None) -> Decimal | Denial:
-        if not self._may_enter():
+        if self._stopping:
             return Denial.STOPPING
         if denied := self._entry_denied(desk.candle):
             return denied

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,15 +23,7 @@ def validate(
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print.")] = Output.TABLE,
 ) -> None:
     """Check a config; exit code 1 when it is invalid."""
-    import yaml
-
-    try:
-        document = yaml.safe_load(sys.stdin if str(file) == "-" else file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise PermanentError(f"{file} can't be read: {error}") from error
-    if isinstance(document, dict) and "config" in document and "strategy" not in document:
-        document = document["config"]
-    errors = validate_config(document, extra_names=extra_names())
+    errors = validate_config(read_config(file), extra_names=extra_names())
     if output in (Output.JSON, Output.YAML):
         facts = [{"path": e.path, "message": e.message, "hint": e.hint} for e in errors]
         print(json.dumps({"valid": not errors, "errors": facts}, indent=2))
@@ -41,6 +33,23 @@ def validate(
     else:
         print("valid")
     raise typer.Exit(1 if errors else 0)
+
+
+def read_config(file: Path) -> Any:
+    """The config of a JSON or YAML file, alone or under a key `config`; - is stdin.
+
+    Raises:
+        PermanentError: it can't be read.
+    """
+    import yaml
+
+    try:
+        document = yaml.safe_load(sys.stdin if str(file) == "-" else file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise PermanentError(f"{file} can't be read: {error}") from error
+    if isinstance(document, dict) and "config" in document and "strategy" not in document:
+        return document["config"]
+    return document
 
 
 @app.command()

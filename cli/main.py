@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import bots, config, db, limits, notify, strategies
+from cli import backtest, bots, config, db, limits, notify, parity, strategies
 from fleet import __version__
 from fleet.errors import BotfleetError
 from fleet.log import configure_logging
@@ -26,6 +26,8 @@ app.add_typer(db.app, name="db")
 app.add_typer(limits.app, name="limits")
 app.add_typer(notify.app, name="notify")
 app.add_typer(strategies.app, name="strategies")
+app.command("backtest")(backtest.backtest)
+app.command("parity")(parity.parity)
 
 
 @app.command()

@@ -148,6 +148,22 @@ trading_runs = Table(
     comment="One attempt at running a bot, and the lease that claim, heartbeat and fence contend for",
 )
 
+trading_inputs = Table(
+    "trading_inputs",
+    metadata,
+    Column("bot_id", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    _moment("bar_at", nullable=False),
+    Column("version", Text),
+    Column("market", JSONB),
+    Column("limits", JSONB),
+    Column("warmup", JSONB),
+    Column("denied", Text),
+    PrimaryKeyConstraint("bot_id", "epoch", "bar_at"),
+    ForeignKeyConstraint(["bot_id", "epoch"], ["trading_runs.bot_id", "trading_runs.epoch"]),
+    comment="What a run took from outside besides candles, at the bar from which on it applied",
+)
+
 trading_orders = Table(
     "trading_orders",
     metadata,

@@ -57,6 +57,7 @@ class BarRecord:
         expected_last_bar_at: the checkpoint this bar follows; must still be the stored one.
         checkpoint: the new one.
         positions: each with a key `trade`: the row of trading_trades that belongs to it.
+        inputs: the row of trading_inputs; None when the bar took nothing new from outside.
         bar: the row of trading_bars; None for what happens between bars.
         opening: the row of trading_equity that says with how much a market was begun; with its first bar only.
         trade_milestones: notifications by the number of the bot's closed trades; written when the bar reaches it.
@@ -68,10 +69,13 @@ class BarRecord:
     fills: Sequence[Row] = field(default=())
     positions: Sequence[Row] = field(default=())
     notifications: Sequence[Row] = field(default=())
+    inputs: Row | None = None
     bar: Row | None = None
     opening: Row | None = None
     trade_milestones: Mapping[int, Row] = field(default_factory=dict)
 
+
+_TRADE_JSON = ("entry_logic_params", "exit_logic_params", "extra_metadata")
 
 _LOCK_RUN = """
     SELECT FROM trading_runs
@@ -174,6 +178,11 @@ _OPENING = """
     ON CONFLICT DO NOTHING
 """
 
+
+_INPUTS = """
+    INSERT INTO trading_inputs (bot_id, epoch, bar_at, version, market, limits, warmup, denied)
+    VALUES (%(bot_id)s, %(epoch)s, %(bar_at)s, %(version)s, %(market)s, %(limits)s, %(warmup)s, %(denied)s)
+"""
 
 _SETTLE = """
     DELETE FROM tenant_reservations WHERE bot_id = %(bot_id)s AND NOT EXISTS (
@@ -286,10 +295,13 @@ def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarReco
     for position in record.positions:
         written = connection.execute(_POSITION, {**position, **key}).fetchone()
         assert written is not None
-        connection.execute(_TRADE, {**_with_json(position["trade"]), **key, "position_id": written[0]})
+        connection.execute(_TRADE, {**_with_json(position["trade"], _TRADE_JSON), **key, "position_id": written[0]})
     if record.orders:
         # what the entry has become counts from here on, in the same transaction
         connection.execute(_SETTLE, key)
+    if record.inputs is not None:
+        columns = ("market", "limits", "warmup")
+        connection.execute(_INPUTS, {**_with_json(record.inputs, columns), **key})
     _notify(connection, run, (*record.notifications, *_reached(connection, run, record)))
     if record.bar is not None:
         connection.execute(_BAR, {**record.bar, **key})
@@ -309,6 +321,5 @@ def _reached(connection: psycopg.Connection[Any], run: RunId, record: BarRecord)
     yield from (note for count, note in record.trade_milestones.items() if row[0] - closed < count <= row[0])
 
 
-def _with_json(trade: Row) -> dict[str, Any]:
-    columns = ("entry_logic_params", "exit_logic_params", "extra_metadata")
-    return {**trade, **{name: None if trade[name] is None else Jsonb(trade[name]) for name in columns}}
+def _with_json(row: Row, columns: Sequence[str]) -> dict[str, Any]:
+    return {**row, **{name: None if row[name] is None else Jsonb(row[name]) for name in columns}}

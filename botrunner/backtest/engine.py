@@ -1,0 +1,283 @@
+"""Drives StrategyInstance over a list of candles: no database, no network, no waiting.
+
+Guarantees: the bars go through the code that a bot's process runs, block by block, and the rows are made by the
+ledger that writes them to PostgreSQL. The same arguments give the same rows, always.
+"""
+
+from __future__ import annotations
+
+import gc
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from botrunner.backtest.rows import as_stored
+from botrunner.feeds.candles import Candle
+from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
+from botrunner.ledger import Ledger
+from botrunner.risk import Denial, Market
+from botrunner.strategy_instance import Collaborators, StrategyInstance
+from botrunner.trading_bot import BarOutcome, BotState
+from fleet.config import BotConfig
+from fleet.states import ExitReason
+from fleet.times import from_ms
+from fleet.trading_service.lease import RunId
+from fleet.trading_service.ledger import BarRecord, Checkpoint
+
+Rows = dict[str, dict[str, Any]]
+"""Rows of one table by key."""
+
+
+@dataclass(slots=True)
+class Tables:
+    """What a bot wrote, as its tables would hold it: orders by client_order_id, fills by exchange_trade_id, trades and
+    positions by the order that opened them."""
+
+    orders: Rows = field(default_factory=dict)
+    fills: Rows = field(default_factory=dict)
+    positions: Rows = field(default_factory=dict)
+    trades: Rows = field(default_factory=dict)
+
+
+class StillClock:
+    """A clock that never moves: nothing here may depend on time."""
+
+    def monotonic(self) -> float:
+        """Always 0."""
+        return 0.0
+
+    def now(self) -> datetime:
+        """Always 1970."""
+        return datetime(1970, 1, 1, tzinfo=UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Return at once."""
+
+
+class ListedCandles:
+    """A CandleSource over candles in memory; asks to stop when they are used up.
+
+    Args:
+        candles: in order, each once.
+        stop: is told when nothing follows.
+        begin_after_ms: a new bot begins after this candle, warmed up by those before; None: with the first.
+    """
+
+    def __init__(self, candles: Sequence[Candle], *, stop: StopSwitch, begin_after_ms: int | None = None) -> None:
+        self._candles = candles
+        self._opens = [candle.open_ms for candle in candles]
+        self._stop = stop
+        self._begin_after_ms = begin_after_ms
+
+    def latest_closed_ms(self) -> int | None:
+        """Where a new bot begins."""
+        return self._begin_after_ms
+
+    def history(self, start_ms: int, end_ms: int) -> list[Candle]:
+        """Candles with start ≤ open < end."""
+        return list(self._candles[bisect_left(self._opens, start_ms) : bisect_left(self._opens, end_ms)])
+
+    def poll(self, after_ms: int | None) -> list[Candle]:
+        """All candles that follow."""
+        found = list(self._candles if after_ms is None else self._candles[bisect_left(self._opens, after_ms + 1) :])
+        if not found:
+            self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True))
+        return found
+
+    def wait_s(self, after_ms: int | None) -> float:  # noqa: ARG002 - there is nothing to wait for
+        """No wait."""
+        return 0.0
+
+
+class MemoryLedger(Ledger):
+    """The bot's ledger without its database: the same rows, kept in memory as the tables would hold them.
+
+    Args:
+        bot_id: names orders and accounts.
+        config: for the names in rows. market: for the currency in rows.
+        exchange: of fills, e.g. `paper-binance`.
+        checkpoint: where to go on; None for a new bot.
+        denied: decisions' times at which no position may be opened, for a reason outside the bot; none in a backtest,
+            where the bot is its owner's only one.
+        tables: to write on in; new ones without it.
+        on_bar: called with each committed bar.
+    """
+
+    def __init__(
+        self,
+        *,
+        bot_id: int,
+        config: BotConfig,
+        market: Market,
+        exchange: str,
+        checkpoint: Checkpoint | None = None,
+        denied: Mapping[datetime, Denial] | None = None,
+        tables: Tables | None = None,
+        on_bar: Callable[[BarOutcome], None] = lambda _: None,
+    ) -> None:
+        super().__init__(
+            url="",
+            run=RunId(bot_id, 0, "memory"),
+            config=config,
+            exchange=exchange,
+            owner=0,
+            clock=StillClock(),
+            waiting=lambda: None,
+        )
+        self.denominate(market.quote)
+        self.checkpoint = checkpoint
+        self.tables = tables or Tables()
+        self.denied = denied or {}
+        self._interval = timedelta(seconds=config.interval_s)
+        self._on_bar = on_bar
+
+    def resume(self) -> tuple[BotState, dict[str, Any]] | None:
+        """State and strategy state of the checkpoint, as the database's would be taken."""
+        return None if self.checkpoint is None else self._restore(self.checkpoint)
+
+    def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
+        """Keep where the bot begins."""
+        self.checkpoint = self._checkpoint(
+            account=state.account,
+            last_bar_at=state.last_bar_at,
+            bars=state.bars,
+            close=state.last_close,
+            strategy_state=strategy_state,
+        )
+        return state, strategy_state
+
+    def asked_to_stop_at(self, bar_at: datetime) -> bool:
+        """Whether the bot had been asked to stop when it decided at this bar."""
+        return self.denied.get(bar_at + self._interval) is Denial.STOPPING
+
+    def reserve(self, value: Decimal, at: datetime) -> Denial | None:  # noqa: ARG002 - as much as is asked for
+        """Whether an entry decided at that time is forbidden from outside."""
+        return self.denied.get(at)
+
+    def commit(self, outcome: BarOutcome) -> None:
+        """Keep a bar's rows, later ones in place of earlier ones as the tables' upserts do."""
+        self._keep(self.record(outcome))
+        self._on_bar(outcome)
+
+    def _keep(self, record: BarRecord) -> None:
+        assert self.checkpoint is not None
+        assert self.checkpoint.last_bar_at == record.expected_last_bar_at
+        self.checkpoint, tables = record.checkpoint, self.tables
+        for order in record.orders:
+            tables.orders[order["client_order_id"]] = as_stored(order)
+        for fill in record.fills:
+            tables.fills.setdefault(fill["exchange_trade_id"], as_stored(fill))
+        for position in record.positions:
+            trade = position["trade"]
+            tables.trades[trade["entry_order_id"]] = as_stored(trade)
+            kept = {column: value for column, value in position.items() if column != "trade"}
+            tables.positions[trade["entry_order_id"]] = as_stored(kept)
+
+
+class _Switch(StopSwitch):
+    """A stop that comes at the end of the candles; before that it is asked for where a replayed bot's was."""
+
+    asked_now = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether no position may be opened."""
+        return self.asked_now or super().asked
+
+    def settle(self) -> None:
+        """Nothing waits here for a closed position."""
+
+
+class _Instance(StrategyInstance):
+    """A StrategyInstance that knows whether its indicators ever had candles enough."""
+
+    ever_ready = False
+    asked_at: Callable[[datetime], bool] | None = None
+    switch: _Switch
+
+    def on_unready_bar(self, strategy: Any) -> None:
+        """As ever."""
+        self._recall(strategy)
+        super().on_unready_bar(strategy)
+
+    def on_bar(self, strategy: Any) -> None:
+        """As ever."""
+        self.ever_ready = True
+        self._recall(strategy)
+        super().on_bar(strategy)
+
+    def _recall(self, strategy: Any) -> None:
+        if self.asked_at is not None:
+            self.switch.asked_now = self.asked_at(_opens_at(strategy))
+
+
+def _opens_at(strategy: Any) -> datetime:
+    """The bar's open time; Backtrader keeps it as a float of days, exact to some microseconds."""
+    rough: datetime = strategy.data.datetime.datetime(0)
+    return from_ms(round(rough.replace(tzinfo=UTC).timestamp() * 1000))
+
+
+def replay(
+    *,
+    config: BotConfig,
+    bot_id: int,
+    strategy: type[Any],
+    market: Market,
+    ledger: MemoryLedger,
+    candles: Sequence[Candle],
+    begin_after_ms: int | None = None,
+) -> bool:
+    """Run a bot over candles until they are used up; what it did is in the ledger.
+
+    Args:
+        config: `trading.on_stop` decides about a position that is open at the end: see `holding`.
+        bot_id: names the orders.
+        strategy: the class that decides.
+        market: the exchange's rules.
+        ledger: where to go on, and where to write.
+        candles: those to trade, after those to warm up with.
+        begin_after_ms: for a new bot, see `ListedCandles`.
+
+    Returns:
+        Whether the strategy's indicators had candles enough at any bar.
+
+    Raises:
+        CheckpointDamaged: the ledger's checkpoint can't be gone on from.
+    """
+    clock, stop = StillClock(), _Switch()
+    parts = Collaborators(
+        strategy=strategy,
+        source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),
+        ledger=ledger,
+        market=market,
+        fence=Fence(Deadlines(), claimed_at=clock.monotonic()),
+        progress=Progress(clock),
+        stop=stop,
+        clock=clock,
+        on_live=lambda: None,
+    )
+    instance = _Instance(bot_id=bot_id, config=config, parts=parts)
+    instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None
+    with _little_garbage():
+        instance.run()
+    return instance.ever_ready
+
+
+def holding(config: BotConfig) -> BotConfig:
+    """The config of a bot that isn't stopped where its candles end: an open position stays open."""
+    trading = config.document.trading.model_copy(update={"on_stop": "hold"})
+    return replace(config, document=config.document.model_copy(update={"trading": trading}))
+
+
+@contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Let the collection at each block's end look at the block's own objects, not at all modules again."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

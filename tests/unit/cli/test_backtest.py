@@ -1,0 +1,267 @@
+"""`botfleet backtest` as people type it: outputs, files, and what is said when something is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from botrunner.backtest import market as markets
+from botrunner.brokers.errors import ExchangeAway
+from botrunner.feeds.candles import Candle
+from cli import backtest_plot
+from cli.main import app
+from fleet.errors import BotfleetError
+from tests.paper import write_candles
+
+D = Decimal
+START = 1_515_560_100_000
+
+
+@pytest.fixture(scope="module")
+def candles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng, price, made = random.Random(3), D("0.1"), []
+    for number in range(400):
+        opened = price
+        price = (price * (1 + D(rng.randint(-40, 40)) / 10_000)).quantize(D("0.000001"))
+        high, low = max(opened, price), min(opened, price)
+        made.append(Candle(START + number * 300_000, opened, high, low, price, D(5)))
+    return write_candles(tmp_path_factory.mktemp("candles") / "ETH_BTC-5m.csv", made)
+
+
+def document(**sections: Any) -> dict[str, Any]:
+    return {
+        "symbol": "ETHBTC",
+        "broker": {"cash": 10},
+        "strategy": {
+            "type": "CustomStrategy",
+            "parameters": {
+                "entry_logic": {"name": "RSIOrBBEntryMixin", "params": {"rsi_period": 5, "rsi_oversold": 45}},
+                "exit_logic": {"name": "TimeBasedExitMixin", "params": {"max_bars": 5}},
+            },
+        },
+        "data": {"interval": "5m", "lookback_bars": 60, **sections.pop("data", {})},
+        **sections,
+    }
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    path = tmp_path / "bot.json"
+    path.write_text(json.dumps({"name": "x", "config": document()}))
+    return path
+
+
+def run(*arguments: object, market: str = "none") -> Result:
+    return CliRunner().invoke(app, ["backtest", *map(str, arguments), "--market", market])
+
+
+def failure(*arguments: object, market: str = "none") -> str:
+    result = run(*arguments, market=market)
+    assert isinstance(result.exception, BotfleetError), result.output
+    return str(result.exception)
+
+
+def found(*arguments: object) -> Any:
+    result = run(*arguments, "-o", "json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_json_has_the_shape_that_others_parse(given: Path, candles: Path) -> None:
+    made = found("--config", given, "--candles", candles)
+    assert {"trades", "orders", "metrics", "final_balance"} <= set(made)
+    assert len(made["trades"]) > 10
+    first = made["trades"][0]
+    assert {"signal_at", "entry_time", "exit_time", "direction", "size", "entry_price", "exit_price"} <= set(first)
+    assert {"commission", "net_pnl", "exit_reason"} <= set(first)
+    assert made["metrics"]["total_trades"] == len(made["trades"])
+    # money is text without exponents, and adds up
+    closed = sum(D(trade["net_pnl"]) for trade in made["trades"])
+    held = made["open_trade"]
+    if held is None:
+        assert D(made["final_balance"]) == D(made["start_balance"]) + closed
+    numbers = [trade[name] for trade in made["trades"] for name in ("size", "entry_price", "net_pnl", "commission")]
+    assert all(re.fullmatch(r"-?\d+(\.\d+)?", text) for text in numbers)
+
+
+def test_a_window_is_warmed_up_by_the_candles_before_it(given: Path, candles: Path) -> None:
+    whole = found("--config", given, "--candles", candles)
+    begin, end = "2018-01-10T20:00", "2018-01-11T06:00"
+    part = found("--config", given, "--candles", candles, "--from", begin, "--to", end)
+    assert part["trades"]
+    assert all(f"{begin}:00" <= trade["signal_at"] < f"{end}:00" for trade in part["trades"])
+    assert len(part["trades"]) < len(whole["trades"])
+    assert part["trades"][0]["signal_at"] < f"{begin[:10]}T20:30", "the indicators are warm from the first bar on"
+    other = found("--config", given, "--candles", candles, "--bot-id", 7)
+    assert {o["client_order_id"] for o in other["orders"]}.isdisjoint(o["client_order_id"] for o in whole["orders"])
+
+
+def test_files_hold_what_was_printed(given: Path, candles: Path, tmp_path: Path) -> None:
+    trades, orders, equity = tmp_path / "t.csv", tmp_path / "o.json", tmp_path / "e.csv"
+    made = found(
+        *("--config", given, "--candles", candles),
+        *("--trades", trades, "--orders", orders, "--equity", equity),
+    )
+    rows = list(csv.DictReader(trades.open()))
+    assert [row["net_pnl"] for row in rows] == [trade["net_pnl"] for trade in made["trades"]]
+    assert json.loads(orders.read_text()) == made["orders"]
+    curve = list(csv.DictReader(equity.open()))
+    assert len(curve) == 400
+    assert curve[-1]["equity"] == made["final_balance"]
+
+
+def test_the_table_is_for_people(given: Path, candles: Path) -> None:
+    result = run("--config", given, "--candles", candles, "--limit", 3)
+    assert result.exit_code == 0, result.output
+    assert "final balance" in result.stdout
+    assert "max drawdown" in result.stdout
+    assert len(re.findall(r"^2018-01-1\d ", result.stdout, re.M)) == 3
+
+
+def test_several_files_are_compared_each_as_its_own_symbol(given: Path, candles: Path, tmp_path: Path) -> None:
+    other = tmp_path / "LTC_BTC-5m.csv"
+    other.write_text(candles.read_text())
+    both = found("--config", given, "--candles", candles, "--candles", other)
+    assert [one["market"]["symbol"] for one in both] == ["ETHBTC", "LTCBTC"]
+    assert both[0]["final_balance"] == both[1]["final_balance"]
+    assert "LTC_BTC-5m" in run("--config", given, "--candles", candles, "--candles", other).stdout
+    refused = run("--config", given, "--candles", candles, "--candles", other, "--trades", tmp_path / "t.csv")
+    assert refused.exit_code == 2
+
+
+@pytest.mark.parametrize("suffix", ["png", "html"])
+def test_plots(suffix: str, given: Path, candles: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"plot.{suffix}"
+    assert run("--config", given, "--candles", candles, "--plot", path).exit_code == 0
+    if suffix == "png":
+        assert path.read_bytes().startswith(b"\x89PNG\r\n")
+        return
+    page = path.read_text()
+    assert "data:image/png;base64," in page
+    # self-contained
+    assert not re.search(r"(src|href)=\"?https?:", page)
+    assert page.count("<tr>") > 20
+
+
+def test_names_are_escaped_in_html(tmp_path: Path, candles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {
+        "entry_time": START,
+        "exit_time": START,
+        "direction": "<b>",
+        "size": D(1),
+        "entry_price": D(1),
+        "exit_price": D(1),
+        "net_pnl": D(1),
+        "pnl_percentage": D(1),
+        "exit_reason": "<script>alert(1)</script>",
+    }
+    written = backtest_plot._row({**row, "entry_time": _Moment(), "exit_time": _Moment()})
+    assert "<script>" not in written
+    assert "&lt;script&gt;" in written
+
+
+class _Moment:
+    def __format__(self, _: str) -> str:
+        return "then"
+
+
+def test_a_plot_without_matplotlib_is_refused_before_the_work(
+    given: Path, candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backtest_plot, "find_spec", lambda _: None)
+    message = failure("--config", given, "--candles", candles, "--plot", tmp_path / "p.png")
+    assert "pip install 'botfleet[backtest]'" in message
+
+
+def test_every_error_of_a_config_is_named(candles: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(document(symbol="ethbtc", tradnig={})))
+    message = failure("--config", path, "--candles", candles)
+    assert "symbol:" in message
+    assert "tradnig" in message
+
+
+def test_errors_of_candles_name_file_and_line(given: Path, candles: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "ETH_BTC-5m.csv"
+    lines = candles.read_text().splitlines()
+    lines[7] = "1515562000000,what,is,this"
+    broken.write_text("\n".join(lines))
+    assert f"{broken}:8: expected timestamp,open" in failure("--config", given, "--candles", broken)
+    assert failure("--config", given, "--candles", tmp_path / "none.csv").startswith(
+        f"{tmp_path}/none.csv can't be read"
+    )
+    wrong = tmp_path / "ETH_BTC-1h.csv"
+    wrong.write_text(candles.read_text())
+    assert "has candles of 1h, data.interval is 5m" in failure("--config", given, "--candles", wrong)
+    odd = tmp_path / "odd.csv"
+    odd.write_text(candles.read_text().replace("1515560400000", "1515560340000"))
+    assert "doesn't open at a multiple of data.interval" in failure("--config", given, "--candles", odd)
+    other = tmp_path / "LTC_BTC-5m.csv"
+    other.write_text(candles.read_text())
+    assert "has candles of LTCBTC, but the config's symbol is ETHBTC" in run("-c", given, "--candles", other).stderr
+
+
+def test_too_few_candles_say_which_kind_of_few(candles: Path, tmp_path: Path) -> None:
+    slow = document()
+    slow["strategy"]["parameters"]["entry_logic"] = {"name": "RSIIchimokuEntryMixin"}
+    path, few = tmp_path / "slow.json", tmp_path / "few.csv"
+    path.write_text(json.dumps({**slow, "data": {"interval": "5m", "lookback_bars": 100}}))
+    few.write_text("\n".join(candles.read_text().splitlines()[:60]))
+    assert "59 candles are too few for the indicators of RSIIchimokuEntryMixin" in failure("-c", path, "--candles", few)
+    assert "there is no candle from" in failure("-c", path, "--candles", candles, "--from", "2019-01-01")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--from", "soon"),
+        ("--plot", "p.gif"),
+        ("--trades", "t.xlsx"),
+        ("--trades", "nowhere/t.csv"),
+        ("--bot-id", "-1"),
+    ],
+)
+def test_misuse_is_exit_code_2(arguments: tuple[str, str], given: Path, candles: Path) -> None:
+    assert run("--config", given, "--candles", candles, *arguments).exit_code == 2
+
+
+def test_market_rules_of_a_file_are_obeyed(given: Path, candles: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text('{"tick": "0.000001", "step": 0.01, "min_notional": "0.0001"}')
+    result = run("-c", given, "--candles", candles, "-o", "json", market=str(rules))
+    made = json.loads(result.stdout)
+    assert all(D(trade["size"]) % D("0.01") == 0 for trade in made["trades"])
+    for text, said in (
+        ("{", "can't be read"),
+        ('{"tick": 1}', "an object with tick and step is expected"),
+        ('{"tick": 0, "step": 1}', "must be above 0"),
+        ('{"tick": "x", "step": 1}', "tick must be a number"),
+        ('{"tick": true, "step": 1}', "tick must be a number"),
+        ('{"tick": 1, "step": 1, "symbol": "BTCUSDT"}', "the rules are of BTCUSDT"),
+    ):
+        rules.write_text(text)
+        assert said in failure("-c", given, "--candles", candles, market=str(rules))
+
+
+def test_without_an_exchange_auto_goes_on_and_says_so(
+    given: Path, candles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away:
+        name = "binance"
+
+        def market(self, symbol: str) -> Any:
+            raise ExchangeAway("scripted")
+
+    monkeypatch.setattr(markets.BrokerManager, "get", lambda self, name: Away())
+    result = run("-c", given, "--candles", candles, market="auto")
+    assert result.exit_code == 0
+    assert "binance can't be asked for the rules of ETHBTC" in result.stderr
+    assert "doesn't tell the rules of ETHBTC: scripted" in failure("-c", given, "--candles", candles, market="exchange")
