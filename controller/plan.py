@@ -196,10 +196,10 @@ def _without_run(
         leaving = any(pod.may_run for pod in pods)
         yield from _status(bot, BotStatus.STOPPING if leaving else BotStatus.STOPPED, None, failures)
     elif bot.invalid is not None:
-        yield from _reject(bot, f"version {bot.config_version} is invalid: {bot.invalid}", failures)
+        yield from _status(bot, BotStatus.ERROR, f"version {bot.config_version} is invalid: {bot.invalid}", failures)
     elif last is not None and last.reason is ExitReason.CONFIG_ERROR:
         refusal = last.message or "the bot refused its config without saying why"
-        yield from _reject(bot, refusal, failures)
+        yield from _status(bot, BotStatus.ERROR, refusal, failures)
     elif gave_up(bot.config_version, ends, policy=policy):
         yield from _give_up(bot, ends, policy)
     else:
@@ -239,10 +239,7 @@ def _with_run(
         case Condition.STARTING:
             note = _invalid_note(bot, run)
             yield from _adopt(bot, run)
-            if note:
-                yield from _reject(bot, note, failures)
-            else:
-                yield from _status(bot, BotStatus.STARTING, _waiting(pod), failures)
+            yield from _status(bot, BotStatus.ERROR if note else BotStatus.STARTING, note or _waiting(pod), failures)
             yield from _wait(verdict)
         case Condition.HUNG:
             yield RequestStop(run.epoch, StopReason.HUNG if bot.wanted else StopReason.STOPPED)
@@ -270,7 +267,7 @@ def _healthy(
     yield from _adopt(bot, run)
     note = _invalid_note(bot, run)
     if note is not None:
-        yield from _reject(bot, note, failures)
+        yield from _status(bot, BotStatus.ERROR, note, failures)
     else:
         status = BotStatus.RUNNING if run.live_at else BotStatus.STARTING
         silent = verdict.condition is Condition.UNWATCHED
@@ -370,19 +367,6 @@ def _give_up(bot: BotFacts, ends: Sequence[RunEnd], policy: Policy) -> Iterator[
             f"bot_disabled/{bot.bot_id}/{bot.config_version}",
         )
     yield from _status(bot, BotStatus.DISABLED, body, failures)
-
-
-def _reject(bot: BotFacts, message: str, failures: Sequence[RunEnd]) -> Iterator[Action]:
-    """Show the error; tell it first, once for each version: a status that is shown was told."""
-    steps = list(_status(bot, BotStatus.ERROR, message, failures))
-    if steps:
-        yield Notify(
-            EventKind.CONFIG_REJECTED,
-            f"Config version {bot.config_version} is rejected",
-            message[:MESSAGE_LIMIT],
-            f"config_rejected/{bot.bot_id}/{bot.config_version}",
-        )
-    yield from steps
 
 
 def _status(bot: BotFacts, status: BotStatus, message: str | None, failures: Sequence[RunEnd]) -> Iterator[SetStatus]:

@@ -17,6 +17,7 @@ from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from fleet.states import BotStatus, ExitReason
+from fleet.trading_service import run_events
 from fleet.trading_service.lease import database_errors
 
 HISTORY_LIMIT = 32
@@ -107,11 +108,15 @@ _UNSETTLED = """
     ORDER BY b.id
 """
 
-_STATUS = """
-    UPDATE trading_bots
-    SET status = %(status)s, error_message = %(message)s, error_count = %(error_count)s
-    WHERE id = (SELECT id FROM trading_bots WHERE id = %(bot_id)s FOR NO KEY UPDATE SKIP LOCKED)
-      AND status = %(seen)s
+_STATUS = f"""
+    WITH shown AS (
+        UPDATE trading_bots
+        SET status = %(status)s, error_message = %(message)s, error_count = %(error_count)s
+        WHERE id = (SELECT id FROM trading_bots WHERE id = %(bot_id)s FOR NO KEY UPDATE SKIP LOCKED)
+          AND status = %(seen)s
+        RETURNING id, user_id, config_version, status, error_message
+    ), told AS ({run_events.REJECTED})
+    SELECT FROM shown
 """
 
 _NOTIFY = """
@@ -199,6 +204,8 @@ async def update_bot_status(
 ) -> bool:
     """Write the status, unless the row is locked at this moment or no longer shows the status `seen`.
 
+    A config that is shown as rejected is told in the same statement.
+
     Returns:
         False when nothing was written: read again, decide again.
     """
@@ -210,7 +217,7 @@ async def update_bot_status(
         "error_count": error_count,
     }
     with database_errors():
-        return (await connection.execute(_STATUS, values)).rowcount == 1
+        return (await connection.execute(_STATUS.encode(), values)).rowcount == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a run's changes tell people, as parts of the statements that make them: event and change commit together.
 
-The parts read a CTE of the changed run: `live` (bot_id, epoch, config_version), `ended` (bot_id, epoch, exit_reason,
+The parts read a CTE of the changed row: `live` (bot_id, epoch, config_version), `ended` (bot_id, epoch, exit_reason,
 exit_code, error_message) or `adopted` (bot_id, epoch, config_version). They wait for nobody: `trading_notifications`
 has no foreign keys, so a person who holds a bot's row doesn't delay a fence. Whether the owner wants to be told is
 decided when the event is routed.
@@ -9,7 +9,7 @@ decided when the event is routed.
 from __future__ import annotations
 
 from fleet.events import EventKind
-from fleet.states import ExitReason
+from fleet.states import BotStatus, ExitReason
 
 _INSERT = """
     INSERT INTO trading_notifications (bot_id, user_id, epoch, kind, severity, title, body, facts, dedupe_key)
@@ -88,6 +88,16 @@ ADOPTED = f"""{_INSERT}
     ON CONFLICT (dedupe_key) DO NOTHING
 """
 """Limits or notifications that a running bot took over."""
+
+REJECTED = f"""{_INSERT}
+    SELECT shown.id, shown.user_id, NULL, '{EventKind.CONFIG_REJECTED}', 'warning', 'The config is rejected',
+        left(shown.error_message, 1500), jsonb_build_object('config_version', shown.config_version),
+        -- the row may have got a newer version since this one was judged: that one's verdict has another text
+        format('config_rejected:%%s:%%s:%%s', shown.id, shown.config_version, md5(shown.error_message))
+    FROM shown WHERE shown.status = '{BotStatus.ERROR}' AND shown.error_message IS NOT NULL
+    ON CONFLICT (dedupe_key) DO NOTHING
+"""
+"""The status `error` is shown: its config can't be run. Reads `shown`, the bot's row."""
 
 SERVICE_STARTED = f"""{_INSERT}
     SELECT NULL, NULL, NULL, '{EventKind.SERVICE_STARTED}', 'info',

@@ -23,7 +23,7 @@ from botrunner.orders.machine import Order, OrderType, Side
 from botrunner.trading_bot import BotState
 from fleet.config import parse_config
 from fleet.errors import FencedError
-from fleet.states import ExitReason, OrderState
+from fleet.states import BotStatus, ExitReason, OrderState
 from fleet.trading_service import bots, runs, shards
 from fleet.trading_service.bots import Notification
 from fleet.trading_service.lease import RunId, claim, mark_live, release
@@ -164,6 +164,18 @@ async def controllers_life(url: str, bot_id: int) -> None:
         assert lease is not None
         assert await runs.adopt_config(connection, bot_id, 1, config_version=7, limits={}, lease=lease)
         assert not await runs.adopt_config(connection, bot_id, 1, config_version=7, limits={}, lease=lease)
+        seen = BotStatus.STOPPED
+        for message in ("version 3 is invalid", "version 3 is invalid", "version 4 is invalid"):
+            assert await bots.update_bot_status(
+                connection, bot_id, seen=seen, status=BotStatus.ERROR, message=message, error_count=0
+            )
+            seen = BotStatus.ERROR
+        assert not await bots.update_bot_status(
+            connection, bot_id, seen=BotStatus.RUNNING, status=BotStatus.ERROR, message="not written", error_count=0
+        )
+        assert await bots.update_bot_status(
+            connection, bot_id, seen=BotStatus.ERROR, status=BotStatus.RUNNING, message="no heartbeat", error_count=0
+        )
         for _ in range(2):
             await bots.add_notification(
                 connection,
@@ -189,11 +201,13 @@ def test_the_controllers_own_events(outbox: Outbox) -> None:
     assert [(kind, title) for kind, title, _ in told(outbox)[1:]] == [
         ("service_started", "Controller host-a took over"),
         ("config_applied", "Config version 7 is in effect"),
+        ("config_rejected", "The config is rejected"),
+        ("config_rejected", "The config is rejected"),
         ("bot_disabled", "t"),
         ("observer_suspicious", "t"),
         ("service_stopped", "Controller host-a stopped"),
     ]
-    assert told(outbox)[3][2] == "b. A POSITION IS OPEN and nobody manages it"
+    assert told(outbox)[5][2] == "b. A POSITION IS OPEN and nobody manages it"
     owners = outbox.rows("SELECT kind, user_id, bot_id FROM trading_notifications WHERE bot_id IS NULL ORDER BY id")
     assert [(row["kind"], row["user_id"]) for row in owners] == [
         ("service_started", None),

@@ -26,7 +26,6 @@ from controller.plan import (
     StartRun,
     Wait,
 )
-from fleet.events import EventKind
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
 from tests.unit.controller.make import NOW, POLICY, TRUSTED, World, ago, bot, end, pod, run, unclaimed
 
@@ -36,12 +35,6 @@ STOPPING = BotStatus.STOPPING
 
 def kinds(plan: Plan) -> list[str]:
     return [type(action).__name__ for action in plan.actions]
-
-
-def rejected(version: int, message: str) -> Notify:
-    """What tells the owner, before the status shows it."""
-    kind = EventKind.CONFIG_REJECTED
-    return Notify(kind, f"Config version {version} is rejected", message, f"config_rejected/7/{version}")
 
 
 def in_s(seconds: float) -> Wait:
@@ -202,17 +195,11 @@ CASES = {
     ),
     "an invalid new version leaves the old one running": (
         World(bot(config_version=4, invalid="strategy: missing"), run(outdated=True), (pod(),)),
-        (
-            rejected(4, "version 4 is invalid: strategy: missing; still running version 3"),
-            SetStatus(BotStatus.ERROR, "version 4 is invalid: strategy: missing; still running version 3", 0),
-        ),
+        (SetStatus(BotStatus.ERROR, "version 4 is invalid: strategy: missing; still running version 3", 0),),
     ),
     "an invalid config starts nothing": (
         World(bot(invalid="strategy: missing"), None),
-        (
-            rejected(3, "version 3 is invalid: strategy: missing"),
-            SetStatus(BotStatus.ERROR, "version 3 is invalid: strategy: missing", 0),
-        ),
+        (SetStatus(BotStatus.ERROR, "version 3 is invalid: strategy: missing", 0),),
     ),
     "an invalid config doesn't keep a disabled bot": (
         World(bot(config_version=4, invalid="bad", wanted=False), run(), (pod(),)),
@@ -224,7 +211,7 @@ CASES = {
     ),
     "a config error waits for another version": (
         World(bot(), run(ended=True), (), (end(ExitReason.CONFIG_ERROR, message="no such market"),)),
-        (rejected(3, "no such market"), SetStatus(BotStatus.ERROR, "no such market", 0)),
+        (SetStatus(BotStatus.ERROR, "no such market", 0),),
     ),
     "another version after a config error starts": (
         World(
