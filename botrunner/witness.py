@@ -22,6 +22,9 @@ from botrunner.trading_bot import BarOutcome
 from fleet import __version__
 from fleet.config import BotConfig
 
+OUTSIDE = (*TENANT_LIMITS, Denial.LATE_CANDLE)
+"""Denials that follow neither from the config nor from the bars; a stop is told by `BarOutcome.stopping`."""
+
 Row = Mapping[str, Any]
 
 
@@ -79,7 +82,7 @@ def _denied(outcome: BarOutcome) -> Denial | None:
     """Why no position might be opened at this bar, if the reason came from outside."""
     if outcome.stopping:
         return Denial.STOPPING
-    return outcome.denial if outcome.denial in TENANT_LIMITS else None
+    return outcome.denial if outcome.denial in OUTSIDE else None
 
 
 class _Watched:

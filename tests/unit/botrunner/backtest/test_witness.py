@@ -80,7 +80,7 @@ def test_only_denials_from_outside_are_noted() -> None:
     witness, made = witness_of(file_market("ETHBTC")), config()
     witness.committed(outcome(made))
     assert witness.inputs(outcome(made, denial=Denial.COOLDOWN), begins=False) is None
-    for cause in ({"stopping": True}, {"denial": Denial.TENANT_MAX_EXPOSURE}):
+    for cause in ({"stopping": True}, {"denial": Denial.TENANT_MAX_EXPOSURE}, {"denial": Denial.LATE_CANDLE}):
         noted = witness.inputs(outcome(made, **cause), begins=False)
         assert noted is not None
         assert noted["denied"] is cause.get("denial", Denial.STOPPING)
