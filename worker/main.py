@@ -9,6 +9,7 @@ import asyncio
 import gc
 import random
 import sys
+from datetime import timedelta
 
 from fleet.log import configure_logging, get_logger
 from fleet.notify.mail import MailSender
@@ -16,6 +17,7 @@ from fleet.notify.outcome import Channel, Sender
 from fleet.notify.telegram import TelegramSender
 from fleet.notify.webhook import WebhookSender
 from fleet.trading_service.pool import Pool
+from worker.bookkeeping import Bookkeeping
 from worker.dispatch import Dispatcher
 from worker.health import HealthWatch
 from worker.metrics import Metrics
@@ -27,6 +29,7 @@ from worker.summaries import Summaries
 EXIT_USAGE = 2
 
 SUMMARIES_EVERY_S = 60.0
+RETENTION_EVERY_S = 3600.0
 
 log = get_logger("main")
 
@@ -70,7 +73,7 @@ async def run(settings: Settings) -> int:
         dispatcher=dispatcher,
         senders=senders,
         health=HealthWatch(pool=pool, backlog_s=settings.backlog_s),
-        jobs=periodic_jobs(settings, pool),
+        jobs=periodic_jobs(settings, pool, metrics),
         metrics=metrics,
         poll_interval_s=settings.poll_interval_s,
         http=(settings.http_host, settings.http_port),
@@ -79,10 +82,18 @@ async def run(settings: Settings) -> int:
     return await runner.run()
 
 
-def periodic_jobs(settings: Settings, pool: Pool) -> list[Job]:
+def periodic_jobs(settings: Settings, pool: Pool, metrics: Metrics) -> list[Job]:
     """What is done on a timer beside the outbox; each on its own, one that fails leaves the others alone."""
+    books = Bookkeeping(
+        url=settings.database_url,
+        metrics=metrics,
+        keep_bars=timedelta(days=settings.keep_bars_days),
+        keep_errors=timedelta(days=settings.keep_errors_days),
+    )
     return [
         Job("summaries", SUMMARIES_EVERY_S, Summaries(pool=pool, hour=settings.summary_hour).write),
+        Job("performance", settings.performance_every_s, books.measure),
+        Job("retention", RETENTION_EVERY_S, books.prune),
     ]
 
 

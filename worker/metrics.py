@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from fleet.trading_service.notifications import BreachCount
 from fleet.trading_service.outbox import Waiting
+from fleet.trading_service.performance import Gauges
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 86_400)
+
+_FIGURES = {
+    "equity": "Equity at the last close, quote currency",
+    "net_pnl": "Realised profit after fees, quote currency",
+    "trades": "Closed trades",
+    "drawdown_ratio": "Below the highest equity, as a fraction of it",
+    "max_drawdown_ratio": "Largest drawdown, as a fraction",
+}
 
 
 class Metrics:
@@ -39,6 +51,27 @@ class Metrics:
         self.job_failures = Counter(
             "botfleet_worker_job_failures", "Turns of periodic jobs that failed", ["job"], registry=registry
         )
+
+        self._bots = {
+            figure: Gauge(f"botfleet_bot_{figure}", text, ["bot_id", "name", "symbol"], registry=registry)
+            for figure, text in _FIGURES.items()
+        }
+        self._breaches = Gauge(
+            "botfleet_risk_breaches",
+            "Times that a limit of risk_management or of the tenant came into force",
+            ["bot_id", "limit"],
+            registry=registry,
+        )
+
+    def take_bots(self, bots: Sequence[Gauges], breaches: Sequence[BreachCount]) -> None:
+        """Take over the bots' figures; those of bots that are gone disappear."""
+        for figure, gauge in self._bots.items():
+            gauge.clear()
+            for bot in bots:
+                gauge.labels(str(bot.bot_id), bot.name, bot.symbol).set(getattr(bot, figure))
+        self._breaches.clear()
+        for breach in breaches:
+            self._breaches.labels(str(breach.bot_id), breach.limit).set(breach.count)
 
     def note(self, waits: Waiting) -> None:
         """Take over what waits."""

@@ -73,6 +73,15 @@ class Settings(BaseSettings):
         86_400, description="A message that couldn't be delivered for so long has failed."
     )
     summary_hour: int = Field(8, ge=0, le=23, description="Hour of summaries in the owner's timezone.")
+    performance_every_s: Seconds = Field(
+        30, description="Between two rounds of performance metrics; a bot's own are at least a minute apart."
+    )
+    keep_bars_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
+        30, description="How long trading_bars are kept; the daily equity curve stays."
+    )
+    keep_errors_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
+        90, description="How long the hourly counts of trading_errors are kept."
+    )
     backlog_s: Seconds = Field(600, description="An outbox that is late by so much is a health event.")
 
     @model_validator(mode="after")

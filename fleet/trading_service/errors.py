@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -81,3 +82,13 @@ def list_errors(connection: psycopg.Connection[Any], bot_id: int, *, hours: int)
             """,
             (bot_id, hours),
         ).fetchall()
+
+
+async def prune_errors(connection: psycopg.AsyncConnection[Any], keep: timedelta) -> int:
+    """Delete hours older than `keep`; returns how many rows went.
+
+    Raises:
+        DatabaseAway: no answer.
+    """
+    with database_errors():
+        return (await connection.execute("DELETE FROM trading_errors WHERE hour < now() - %s", (keep,))).rowcount

@@ -1,16 +1,22 @@
-"""What people do with notifications by hand: look at the history, try again, ask for a test. Synchronous."""
+"""What people do with notifications by hand: look at the history, try again, ask for a test. Synchronous.
+
+And what the history says to a monitoring system, for the worker (async).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from fleet.errors import NotFound, PermanentError
 from fleet.events import EventKind
+from fleet.trading_service.lease import database_errors
 
 Row = dict[str, Any]
 
@@ -146,3 +152,31 @@ def user_id_of(connection: psycopg.Connection[Any], name_or_id: str) -> int:
     if row is None:
         raise NotFound(f"there is no user {name_or_id!r}")
     return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class BreachCount:
+    """How often a limit came into force for a bot."""
+
+    bot_id: int
+    limit: str
+    count: int
+
+
+async def count_breaches(connection: AsyncConnection[Any]) -> list[BreachCount]:
+    """Risk breaches by bot and limit, silenced ones included; archived bots left out.
+
+    Raises:
+        DatabaseAway: no answer.
+    """
+    with database_errors():
+        async with connection.cursor(row_factory=class_row(BreachCount)) as cursor:
+            await cursor.execute(
+                """
+                SELECT n.bot_id, COALESCE(n.facts ->> 'limit', '') AS limit, count(*) AS count
+                FROM trading_notifications n JOIN trading_bots b ON b.id = n.bot_id
+                WHERE n.kind = %s AND b.archived_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2
+                """,
+                (EventKind.RISK_BREACH,),
+            )
+            return await cursor.fetchall()

@@ -15,6 +15,7 @@ GRANTS = {
     "botfleet_user": "GRANT SELECT ON trading_errors TO botfleet_user;",
     "botfleet_controller": "GRANT SELECT ON trading_errors TO botfleet_controller;",
     "botfleet_bot": "GRANT SELECT, INSERT, UPDATE ON trading_errors TO botfleet_bot;",
+    "botfleet_worker": "GRANT SELECT, DELETE ON trading_errors TO botfleet_worker;",
 }
 
 
