@@ -6,10 +6,10 @@ from fleet.events import Event, EventKind
 from fleet.times import from_ms
 
 STALE_INTERVALS = 2
-STALE_MOST_MS = 3_600_000
+STALE_LEAST_MS, STALE_MOST_MS = 300_000, 3_600_000
 STALE_GRACE_MS = 30_000
-"""A candle is overdue by two more intervals, an hour at most, and half a minute: an exchange writes candles without
-trades too, so a market that misses three in a row is halted, or the feed is broken."""
+"""A candle is overdue by two more intervals, five minutes at least and an hour at most, and half a minute: a market that
+misses three in a row is halted, or the feed is broken; a quiet one may miss some short ones."""
 
 LATE_MIN_MS = 10_000
 """Candles of seconds may be this late."""
@@ -22,7 +22,7 @@ def overdue_ms(last_open_ms: int, server_ms: int, *, interval_ms: int) -> int:
 
 def is_stale(last_open_ms: int, server_ms: int, *, interval_ms: int) -> bool:
     """Whether candles have failed to come for so long that somebody should know."""
-    allowed = min(STALE_INTERVALS * interval_ms, STALE_MOST_MS) + STALE_GRACE_MS
+    allowed = min(max(STALE_INTERVALS * interval_ms, STALE_LEAST_MS), STALE_MOST_MS) + STALE_GRACE_MS
     return overdue_ms(last_open_ms, server_ms, interval_ms=interval_ms) > allowed
 
 

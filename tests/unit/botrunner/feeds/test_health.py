@@ -14,12 +14,14 @@ HOUR = 60 * M
 @pytest.mark.parametrize(
     ("interval_ms", "overdue_ms", "stale"),
     [
-        pytest.param(M, 2 * M + 30_000, False, id="two more minutes and the grace"),
-        pytest.param(M, 2 * M + 30_001, True, id="more"),
+        pytest.param(M, 5 * M + 30_000, False, id="a quiet market misses some short ones: five minutes and the grace"),
+        pytest.param(M, 5 * M + 30_001, True, id="more"),
+        pytest.param(5 * M, 10 * M + 30_000, False, id="two more of five minutes and the grace"),
+        pytest.param(5 * M, 10 * M + 30_001, True, id="more of those"),
         pytest.param(HOUR, HOUR + 30_000, False, id="an hour is the most"),
         pytest.param(HOUR, HOUR + 30_001, True, id="not two more hours"),
         pytest.param(24 * HOUR, HOUR + 30_001, True, id="nor two more days"),
-        pytest.param(1000, 32_000, False, id="candles of seconds have the grace"),
+        pytest.param(1000, 5 * M + 30_000, False, id="candles of seconds too"),
         pytest.param(M, -M, False, id="the next one still runs"),
     ],
 )
@@ -42,7 +44,7 @@ def test_told_once_and_once_more_when_it_is_over() -> None:
     told = [watch.looked(last_open_ms=100 * M, server_ms=(100 + minutes) * M) for minutes in range(10)]
     events = [event for event in told if event]
     assert [event.kind for event in events] == [EventKind.FEED_STALE]
-    assert told.index(events[0]) == 5  # the next closes at 102, is overdue by 2.5 at 104.5
+    assert told.index(events[0]) == 8  # the next closes at 102, is overdue by 5.5 at 107.5
     back = watch.came()
     assert back is not None
     assert back.kind is EventKind.BOT_RECOVERED
