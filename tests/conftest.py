@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import settings
 
 from fleet.embedded import EmbeddedPostgres, free_port
@@ -20,6 +21,17 @@ _numbers = itertools.count(1)
 # no test of ours is timed; CI gives the same verdict on the same code
 settings.register_profile("botfleet", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("botfleet")
+
+
+@pytest.fixture(autouse=True)
+def _logs_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test that sets logging up must not leave its captured stderr to the loggers of later tests."""
+    configure = structlog.configure
+    monkeypatch.setattr(
+        structlog, "configure", lambda **settings: configure(**{**settings, "cache_logger_on_first_use": False})
+    )
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,6 @@ from cli.main import main
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    # loggers would keep this test's stderr beyond its end
-    monkeypatch.setattr("cli.main.configure_logging", lambda **_: None)
     monkeypatch.setattr(sys, "argv", ["botfleet", *arguments])
     with pytest.raises(SystemExit) as end:
         main()
