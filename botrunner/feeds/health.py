@@ -8,8 +8,8 @@ from fleet.times import from_ms
 STALE_INTERVALS = 2
 STALE_LEAST_MS, STALE_MOST_MS = 300_000, 3_600_000
 STALE_GRACE_MS = 30_000
-"""A candle is overdue by two more intervals, five minutes at least and an hour at most, and half a minute: a market that
-misses three in a row is halted, or the feed is broken; a quiet one may miss some short ones."""
+"""A candle is overdue by two more intervals, five minutes at least and an hour at most, and half a minute: a market
+that misses three in a row is halted, or the feed is broken; a quiet one may miss some short ones."""
 
 LATE_MIN_MS = 10_000
 """Candles of seconds may be this late."""

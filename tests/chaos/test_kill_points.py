@@ -119,7 +119,7 @@ def forget(url: str) -> None:
         for table in (
             "trading_notifications", "trading_fills", "trading_trades", "trading_positions", "trading_orders",
             "trading_bars", "trading_equity",
-            "trading_checkpoints", "tenant_reservations", "trading_runs",
+            "trading_checkpoints", "tenant_reservations", "trading_inputs", "trading_runs",
         ):  # fmt: skip
             database.execute(f"DELETE FROM {table}")
 

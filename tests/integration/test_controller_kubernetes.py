@@ -112,7 +112,8 @@ def test_rows_become_pods_and_back(fleet: Fleet, kubelet: FakeKubelet, api: Api)
     assert fleet.runs(bot)[1]["exit_reason"] == "released"
     fleet.update(bot, enabled=False)
     fleet.wait(lambda: fleet.bot(bot)["status"] == "stopped")
-    assert api.pods() == []
+    # its container has ended; the node takes the object away a moment later
+    fleet.wait(lambda: api.pods() == [])
     assert fleet.never_two_claimed(bot)
 
 

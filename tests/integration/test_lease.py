@@ -381,7 +381,7 @@ def test_the_version_moves_with_config_and_enabled_only(database: Connection) ->
         ("botfleet_user", "SELECT * FROM trading_bars, trading_equity", True),
         ("botfleet_worker", "DELETE FROM trading_bars", True),
         ("botfleet_worker", "UPDATE trading_bars SET close = 1", False),
-        ("botfleet_worker", "SELECT config FROM trading_bots", False),
+        ("botfleet_worker", "UPDATE trading_bots SET config = '{}'", False),
     ],
 )
 def test_roles_write_their_own_columns(database: Connection, role: str, statement: str, allowed: bool) -> None:

@@ -224,7 +224,10 @@ def test_a_round_number_of_trades_is_told_in_the_bar_that_reaches_it(outbox: Out
     for number in range(8):
         closed_trade(outbox, bot_id, number, bar_at - timedelta(hours=number + 1), "1")
     config = parse_config({**CONFIG, "symbol": "ETHBTC"})
-    ledger = Ledger(url=outbox.url, run=run, config=config, exchange="paper", clock=FakeClock(), waiting=lambda: None)
+    ledger = Ledger(
+        url=outbox.url, run=run, config=config, exchange="paper", owner=1, clock=FakeClock(), waiting=lambda: None
+    )
+    ledger.denominate("BTC")
     begun = BotState(account=Account(cash=Decimal(10)))
     ledger.begin(begun, {})
     follows, milestones = None, []

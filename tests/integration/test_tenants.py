@@ -91,7 +91,7 @@ def commit(
         "exit_value": None, "size": D(value), "commission": D(0), "gross_pnl": None,
         "net_pnl": D(net_pnl) if net_pnl else None, "pnl_percentage": None, "entry_logic_name": None,
         "entry_logic_params": None, "exit_logic_name": None, "exit_logic_params": None, "exit_reason": None,
-        "status": "closed" if closed else "open", "quote_currency": "BTC",
+        "status": "closed" if closed else "open", "quote_currency": "BTC", "extra_metadata": None,
     }  # fmt: skip
     position = {
         "symbol": "ETHBTC", "direction": "long", "opened_at": BAR + timedelta(hours=bar), "closed_at": None,
