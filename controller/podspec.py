@@ -194,6 +194,10 @@ def bot_environment(
     t_stop_s: float,
     t_exit_s: float,
     heartbeat_interval_s: float,
+    strategy_errors_in_a_row: int,
+    strategy_errors_in_window: int,
+    strategy_error_window_bars: int,
+    exchange_away_s: float,
 ) -> dict[str, str]:
     """The variables that every bot gets from the controller's own settings."""
     return {
@@ -203,4 +207,8 @@ def bot_environment(
         "BOTFLEET_T_STOP_S": f"{t_stop_s:g}",
         "BOTFLEET_T_EXIT_S": f"{t_exit_s:g}",
         "BOTFLEET_HEARTBEAT_INTERVAL_S": f"{heartbeat_interval_s:g}",
+        "BOTFLEET_STRATEGY_ERRORS_IN_A_ROW": str(strategy_errors_in_a_row),
+        "BOTFLEET_STRATEGY_ERRORS_IN_WINDOW": str(strategy_errors_in_window),
+        "BOTFLEET_STRATEGY_ERROR_WINDOW_BARS": str(strategy_error_window_bars),
+        "BOTFLEET_EXCHANGE_AWAY_S": f"{exchange_away_s:g}",
     }

@@ -76,6 +76,10 @@ class Settings(BaseSettings):
         default_factory=PluginNames,
         description="JSON: names that packages in the bots' image add: strategies, entry_mixins, exit_mixins, brokers.",
     )
+    strategy_errors_in_a_row: int = Field(10, ge=1, le=10_000, description="Failed decisions in a row that end a run.")
+    strategy_errors_in_window: int = Field(30, ge=1, le=10_000, description="Failed decisions in the window that do.")
+    strategy_error_window_bars: int = Field(100, ge=2, le=10_000, description="Bars of that window.")
+    exchange_away_s: Seconds = Field(60, description="Outage of an exchange after which a bot's owner is told.")
     bot_database_url: str = Field("", description="process: libpq URL of the bots; default: the controller's.")
     state_dir: Path = Field(Path(".botfleet/state"), description="process: logs and records of processes.")
 
@@ -110,6 +114,11 @@ class Settings(BaseSettings):
                 f"BOTFLEET_WATCH_INTERVAL_S ({self.watch_interval_s:g}), and with BOTFLEET_HEARTBEAT_INTERVAL_S and "
                 f"{RECONNECT_S:g} s for a bot's reconnect less than BOTFLEET_T_DEAD_S ({self.t_dead_s:g}), or a short "
                 "outage of the database looks like the bots' death"
+            )
+        if self.strategy_errors_in_window >= self.strategy_error_window_bars:
+            raise ValueError(
+                f"BOTFLEET_STRATEGY_ERRORS_IN_WINDOW is {self.strategy_errors_in_window}; it must be less than "
+                f"BOTFLEET_STRATEGY_ERROR_WINDOW_BARS ({self.strategy_error_window_bars})"
             )
         if 2 * self.heartbeat_interval_s > self.t_stop_s:
             raise ValueError(
@@ -155,6 +164,10 @@ class Settings(BaseSettings):
             t_stop_s=self.t_stop_s,
             t_exit_s=self.t_exit_s,
             heartbeat_interval_s=self.heartbeat_interval_s,
+            strategy_errors_in_a_row=self.strategy_errors_in_a_row,
+            strategy_errors_in_window=self.strategy_errors_in_window,
+            strategy_error_window_bars=self.strategy_error_window_bars,
+            exchange_away_s=self.exchange_away_s,
         )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from botrunner.settings import load_settings as load_bot_settings
 from controller.settings import SettingsInvalid, load_settings
 
 GOOD = {
@@ -69,3 +70,20 @@ def test_the_process_runtime_needs_no_image(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("BOTFLEET_DATABASE_URL", "postgresql://u@h/d")
     monkeypatch.setenv("BOTFLEET_RUNTIME", "process")
     assert load_settings().runtime == "process"
+
+
+def test_bots_understand_what_the_controller_hands_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names and values of the two programs' settings agree, defaults included."""
+    url = {"BOTFLEET_DATABASE_URL": "postgresql://u:p@h/d"}
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    assert load_bot_settings({**load_settings().bot_environment, **url}) == load_bot_settings(url)
+    monkeypatch.setenv("BOTFLEET_STRATEGY_ERRORS_IN_A_ROW", "4")
+    monkeypatch.setenv("BOTFLEET_EXCHANGE_AWAY_S", "90")
+    changed = load_bot_settings({**load_settings().bot_environment, **url})
+    assert (changed.budget.in_a_row, changed.exchange_away_s) == (4, 90.0)
+
+
+def test_an_error_window_that_bots_would_refuse_is_refused_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = load_with(monkeypatch, BOTFLEET_STRATEGY_ERRORS_IN_WINDOW="100")
+    assert "BOTFLEET_STRATEGY_ERROR_WINDOW_BARS" in text
