@@ -120,7 +120,8 @@ def others_untouched(db: Database) -> Iterator[None]:
 
 
 def one_pod(kubectl: Kubectl, bot: Bot, epoch: int) -> dict[str, Any]:
-    pods = kubectl.pods(bot.id)
+    # the object of a pod that has ended may stay for a moment
+    pods = [pod for pod in kubectl.pods(bot.id) if pod["status"]["phase"] not in ("Failed", "Succeeded")]
     assert [pod["metadata"]["labels"]["botfleet.dev/epoch"] for pod in pods] == [str(epoch)]
     return pods[0]
 
