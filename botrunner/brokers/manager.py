@@ -73,6 +73,8 @@ class BrokerManager:
             raise UnknownBroker(f"broker.type: there is no broker {name!r}{hint}")
         try:
             factory: BrokerFactory = entry.load()
-        except ImportError as error:
-            raise UnknownBroker(f"broker.type: broker {name!r} can't be loaded from {entry.value}: {error}") from error
+        except Exception as error:  # a package's own code runs here and may raise anything
+            raise UnknownBroker(
+                f"broker.type: broker {name!r} can't be loaded from {entry.value}: {type(error).__name__}: {error}"
+            ) from error
         return factory(base_url=self._urls.get(name))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ class Disturbed:
         """From the first to the last candle in one go."""
         with psycopg.connect(self._url, autocommit=True) as database:
             process = self._start(database)
-            self._wait(database, process, lambda: self._done(database) >= self.bars)
+            self._wait(database, process, partial(self._reached, database, self.bars))
             self._finish(process)
 
     def killed(self, kills: int, rng: random.Random) -> None:
@@ -141,13 +142,13 @@ class Disturbed:
                 if rng.random() < 1 / 3:
                     self._pause(process, rng.uniform(0.05, 2.0))
                 else:
-                    self._wait(database, process, lambda bar=stop_at: self._done(database) >= bar)  # type: ignore[misc]
+                    self._wait(database, process, partial(self._reached, database, stop_at))
                     time.sleep(rng.random() * 0.01)
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 self.kills += 1
             process = self._start(database)
-            self._wait(database, process, lambda: self._done(database) >= self.bars)
+            self._wait(database, process, partial(self._reached, database, self.bars))
             self._finish(process)
 
     def cut_off(self, cuts: int, rng: random.Random) -> None:
@@ -193,6 +194,9 @@ class Disturbed:
     def _done(self, database: psycopg.Connection[Any]) -> int:
         row = database.execute("SELECT bars FROM trading_checkpoints WHERE bot_id = %s", (self._bot_id,)).fetchone()
         return row[0] if row else 0
+
+    def _reached(self, database: psycopg.Connection[Any], bars: int) -> bool:
+        return self._done(database) >= bars
 
     def _wait(
         self, database: psycopg.Connection[Any], process: subprocess.Popen[bytes], done: Callable[[], bool]
