@@ -131,7 +131,7 @@ class Disturbed:
         """From the first to the last candle in one go."""
         with psycopg.connect(self._url, autocommit=True) as database:
             process = self._start(database)
-            self._wait(database, process, partial(self._reached, database, self.bars))
+            self._wait(database, process, partial(self._over, database))
             self._finish(process)
 
     def killed(self, kills: int, rng: random.Random) -> None:
@@ -148,7 +148,7 @@ class Disturbed:
                 process.wait()
                 self.kills += 1
             process = self._start(database)
-            self._wait(database, process, partial(self._reached, database, self.bars))
+            self._wait(database, process, partial(self._over, database))
             self._finish(process)
 
     def cut_off(self, cuts: int, rng: random.Random) -> None:
@@ -197,6 +197,13 @@ class Disturbed:
 
     def _reached(self, database: psycopg.Connection[Any], bars: int) -> bool:
         return self._done(database) >= bars
+
+    def _over(self, database: psycopg.Connection[Any]) -> bool:
+        """All candles are done, and the process is past its start: before that SIGTERM ends it without a release."""
+        live = database.execute(
+            "SELECT live_at IS NOT NULL FROM trading_runs WHERE bot_id = %s AND ended_at IS NULL", (self._bot_id,)
+        ).fetchone()
+        return self._reached(database, self.bars) and live == (True,)
 
     def _wait(
         self, database: psycopg.Connection[Any], process: subprocess.Popen[bytes], done: Callable[[], bool]
