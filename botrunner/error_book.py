@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fleet.clock import Clock
-from fleet.log import redact
+from fleet.redaction import safe_text
 from fleet.trading_service.errors import ErrorCount
 
 FLUSH_S = 30.0
@@ -56,7 +56,7 @@ class ErrorBook:
     def count(self, *, kind: str, part: str, message: str) -> None:
         """Count one."""
         now = self._clock.monotonic()
-        entry = _Entry(1, now, now, redact(message)[:MESSAGE_MAX])
+        entry = _Entry(1, now, now, safe_text(message, MESSAGE_MAX))
         with self._lock:
             key = (kind[:100], part[:100])
             if key not in self._entries and len(self._entries) >= KINDS_MAX:
@@ -118,4 +118,6 @@ def message_of(event: Mapping[str, Any]) -> str:
     exception = event.get("exception")
     if isinstance(exception, list) and exception and isinstance(exception[0], dict):
         return f"{exception[0].get('exc_type', '')}: {exception[0].get('exc_value', '')}"
+    if isinstance(exception, str):  # in the form for terminals
+        return exception.rstrip().rpartition("\n")[2]
     return ""

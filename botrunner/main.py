@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,8 @@ from botrunner.retry import DATABASE, Patience
 from botrunner.settings import Settings, SettingsInvalid, load_settings
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
-from fleet.log import configure_logging, get_logger, redact
+from fleet.log import configure_logging, get_logger, say_failure
+from fleet.redaction import guard_environment, safe_text
 from fleet.states import ExitReason
 from fleet.trading_service.connect import connect
 from fleet.trading_service.errors import add_errors
@@ -47,13 +47,14 @@ log = get_logger("main")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the bot named on the command line; returns the exit code."""
+    guard_environment(os.environ)
     arguments, clock = _arguments(argv), SystemClock()
     try:
         settings = load_settings()
         errors = ErrorBook(clock)
         configure_logging(level=settings.log_level, form=settings.log_format, watch=errors.see)
     except (SettingsInvalid, ValueError) as error:
-        print(f"botrunner: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
+        say_failure("botrunner", error)
         return EXIT_CONFIG
     structlog.contextvars.bind_contextvars(
         bot_id=arguments.bot_id, epoch=arguments.epoch, run_id=f"{arguments.bot_id}-{arguments.epoch}-{uuid4().hex[:8]}"
@@ -205,7 +206,7 @@ class BotProcess:
             self._errors.give_back(counts)
             raise
         except psycopg.Error as error:
-            log.info("errors_unwritten", kinds=len(counts), error=redact(str(error))[:300])
+            log.info("errors_unwritten", kinds=len(counts), error=safe_text(error, 300))
 
     def _release(self, exit_code: int, reason: ExitReason, error_message: str | None = None) -> int:
         self._lease.stop()

@@ -23,7 +23,8 @@ from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.trading_bot import DecidesOnBars
 from fleet.errors import FencedError, TransientError
 from fleet.events import Event, EventKind
-from fleet.log import get_logger, redact
+from fleet.log import get_logger
+from fleet.redaction import safe_text
 from fleet.times import from_ms
 
 log = get_logger("strategy")
@@ -138,4 +139,4 @@ class GuardedStrategy:
 
 
 def _message(error: Exception) -> str:
-    return redact(str(error))[:MESSAGE_MAX]
+    return safe_text(error, MESSAGE_MAX)

@@ -23,7 +23,8 @@ from controller.shards import ShardKeeper
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet import plugins
-from fleet.log import configure_logging, get_logger
+from fleet.log import configure_logging, get_logger, say_failure
+from fleet.redaction import guard_environment
 
 EXIT_USAGE = 2
 
@@ -32,11 +33,12 @@ log = get_logger("main")
 
 def main() -> int:
     """Run the controller with the settings of the environment."""
+    guard_environment(os.environ)
     try:
         settings = load_settings()
         configure_logging(level=settings.log_level, form=settings.log_format)
     except (SettingsInvalid, ValueError) as error:
-        print(f"controller: {error}", file=sys.stderr)  # noqa: T201
+        say_failure("controller", error)
         return EXIT_USAGE
     # what was imported stays for ever: keep the collector from walking it again and again
     gc.freeze()

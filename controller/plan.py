@@ -19,6 +19,7 @@ from controller.backoff import failure_streak, gave_up, recent_failures, restart
 from controller.classify import FENCED_EXIT_CODE, Condition, Verdict, classify, own_pod
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
 from fleet.events import EventKind
+from fleet.redaction import safe_text
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
 
 CONFIG_EXIT_CODE = 2
@@ -370,7 +371,7 @@ def _give_up(bot: BotFacts, ends: Sequence[RunEnd], policy: Policy) -> Iterator[
 
 
 def _status(bot: BotFacts, status: BotStatus, message: str | None, failures: Sequence[RunEnd]) -> Iterator[SetStatus]:
-    text = message[:MESSAGE_LIMIT] if message else None
+    text = (safe_text(message, MESSAGE_LIMIT) or None) if message else None
     wanted = (status, text, len(failures))
     if wanted != (bot.status, bot.error_message, bot.error_count):
         yield SetStatus(*wanted)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from fleet import redaction
 from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 
@@ -25,12 +29,16 @@ settings.load_profile("botfleet")
 
 @pytest.fixture(autouse=True)
 def _logs_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A test that sets logging up must not leave its captured stderr to the loggers of later tests."""
+    """A test that sets logging up must not leave its captured stderr to later tests, nor hooks, nor known secrets."""
     configure = structlog.configure
     monkeypatch.setattr(
         structlog, "configure", lambda **settings: configure(**{**settings, "cache_logger_on_first_use": False})
     )
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    logging.captureWarnings(False)
+    redaction.forget()
     structlog.reset_defaults()
 
 

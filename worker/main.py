@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
-import sys
 from datetime import timedelta
 
-from fleet.log import configure_logging, get_logger
+from fleet.log import configure_logging, get_logger, say_failure
 from fleet.notify.mail import MailSender
 from fleet.notify.outcome import Channel, Sender
 from fleet.notify.telegram import TelegramSender
 from fleet.notify.webhook import WebhookSender
+from fleet.redaction import guard_environment
 from fleet.trading_service.pool import Pool
 from worker.bookkeeping import Bookkeeping
 from worker.dispatch import Dispatcher
@@ -36,11 +37,12 @@ log = get_logger("main")
 
 def main() -> int:
     """Run the worker with the settings of the environment."""
+    guard_environment(os.environ)
     try:
         settings = load_settings()
         configure_logging(level=settings.log_level, form=settings.log_format)
     except (SettingsInvalid, ValueError) as error:
-        print(f"worker: {error}", file=sys.stderr)  # noqa: T201
+        say_failure("worker", error)
         return EXIT_USAGE
     gc.freeze()  # what was imported stays for ever
     return asyncio.run(run(settings))

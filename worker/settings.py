@@ -18,6 +18,7 @@ from fleet.notify.mail import MailServer
 from fleet.notify.outcome import Channel
 from fleet.notify.routing import Contact, Installed
 from fleet.notify.telegram import PUBLIC_API
+from fleet.redaction import guard, guard_url
 
 PREFIX = "BOTFLEET_"
 
@@ -112,7 +113,7 @@ class Settings(BaseSettings):
         """Where mails are handed in."""
         if not self.smtp_host:
             return None
-        password = _secret("SMTP_PASSWORD", self.smtp_password, self.smtp_password_file)
+        password = _secret("SMTP_PASSWORD", self.smtp_password, self.smtp_password_file, user=self.smtp_user)
         return MailServer(
             host=self.smtp_host,
             port=self.smtp_port or {"starttls": 587, "ssl": 465, "none": 25}[self.smtp_tls],
@@ -155,13 +156,14 @@ class Settings(BaseSettings):
         }
 
 
-def _secret(name: str, value: SecretStr, file: Path | None) -> str:
-    if file is None:
-        return value.get_secret_value().strip()
+def _secret(name: str, value: SecretStr, file: Path | None, *, user: str = "") -> str:
+    """A secret that no output shows from now on."""
     try:
-        return file.read_text().strip()
-    except OSError as error:
+        secret = (value.get_secret_value() if file is None else file.read_text()).strip()
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{PREFIX}{name}_FILE can't be read: {error}") from error
+    guard(secret, user=user)
+    return secret
 
 
 def load_settings() -> Settings:
@@ -177,6 +179,7 @@ def load_settings() -> Settings:
         raise SettingsInvalid("\n".join(lines)) from None
     except SettingsError as error:
         raise SettingsInvalid(f"{error}: lists are written as JSON") from error
+    guard_url(settings.database_url)
     _ = settings.installed, settings.mail_server  # unreadable files are found now, not at the first message
     return settings
 

@@ -18,7 +18,7 @@ from botrunner.brokers.errors import ExchangeAway, ExchangeRefused, MarketHalted
 from botrunner.feeds.candles import Candle
 from botrunner.feeds.stream import StreamSpec
 from botrunner.risk import Market
-from fleet.log import redact
+from fleet.redaction import safe_text
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ def _away(error: Exception, *, retry_after_s: float = 0.0) -> ExchangeAway:
 
 def _told(error: Exception) -> str:
     """What ccxt says, which may hold a signed address."""
-    return f"{type(error).__name__}: {redact(str(error))[:300]}"
+    return f"{type(error).__name__}: {safe_text(error, 300)}"
 
 
 def _retry_after_s(headers: Any) -> float:
@@ -169,5 +169,5 @@ def _exact(number: float | int | str) -> Decimal:
 def _expected(answer: Any, kind: type[T]) -> T:
     """The answer, when it has the expected JSON type; an empty or HTML body with status 200 has not."""
     if not isinstance(answer, kind):
-        raise ExchangeAway(f"Binance's answer makes no sense: {str(answer)[:100]!r}")
+        raise ExchangeAway(f"Binance's answer makes no sense: {safe_text(answer, 100)!r}")
     return answer

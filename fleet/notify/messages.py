@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from fleet.log import redact
+from fleet.redaction import MASK, is_secret_name, redact
 
 REFERENCE_LENGTH = 12
 """Characters of the idempotency key at the end of a text: how people and Telegram tell a repetition."""
@@ -28,21 +28,6 @@ LISTED = 30
 _SIGNS: Mapping[str, str] = {"info": "🟢 INFO", "warning": "🟡 WARNING", "critical": "🔴 CRITICAL"}
 _RANKS = ("info", "warning", "critical")
 
-_NAMED_SECRET = re.compile(
-    r"(?P<name>(?:api[_-]?key|apikey|api[_-]?secret|secret(?:[_-]?key)?|passw(?:or)?d|passphrase|token|signature"
-    r"|authorization|x-mbx-apikey|private[_-]?key)[\"']?\s*(?:[=:]\s*|\s+is\s+)[\"']?(?:bearer\s+|basic\s+)?)"
-    r"(?P<value>[^\s\"'&,;)}\]]+)",
-    re.IGNORECASE,
-)
-_BEARER = re.compile(r"(?P<name>\b(?:bearer|basic)\s+)(?P<value>[A-Za-z0-9._~+/=-]{12,})", re.IGNORECASE)
-_OPAQUE = re.compile(
-    r"(?<!\d)\d{6,}:[A-Za-z0-9_-]{30,}"  # a Telegram bot's token
-    r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)?"  # a JSON web token
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
-    # exchange keys are 40 and more letters and digits; an order's id has 32
-    r"|(?<![A-Za-z0-9+/_-])(?=[A-Za-z+/_-]*\d)[A-Za-z0-9+/_-]{40,}={0,2}",
-    re.DOTALL,
-)
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -95,11 +80,7 @@ class Message:
 
 def clean(text: str) -> str:
     """The text without what looks like a secret and without control characters; newlines stay."""
-    text = _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = redact(text)
-    text = _BEARER.sub(r"\g<name>***", text)
-    text = _NAMED_SECRET.sub(r"\g<name>***", text)
-    return _OPAQUE.sub("***", text)
+    return redact(_CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def cut(text: str, limit: int) -> str:
@@ -193,11 +174,10 @@ def _clean_json(value: Any) -> Any:
     if isinstance(value, str):
         return cut(clean(value), BODY_LIMIT)
     if isinstance(value, Mapping):
-        return {key: "***" if _is_secret(key, item) else _clean_json(item) for key, item in value.items()}
+        return {
+            clean(str(key)): MASK if isinstance(item, str) and is_secret_name(str(key)) else _clean_json(item)
+            for key, item in value.items()
+        }
     if isinstance(value, Sequence):
         return [_clean_json(item) for item in value]
     return value
-
-
-def _is_secret(key: str, value: Any) -> bool:
-    return isinstance(value, str) and bool(_NAMED_SECRET.search(f"{key}=x"))

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
+from fleet.redaction import MESSAGE, safe_fields, safe_note
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import run_events
 from fleet.trading_service.lease import database_errors
@@ -209,13 +210,8 @@ async def update_bot_status(
     Returns:
         False when nothing was written: read again, decide again.
     """
-    values = {
-        "bot_id": bot_id,
-        "seen": seen,
-        "status": status,
-        "message": message,
-        "error_count": error_count,
-    }
+    status_now = {"seen": seen, "status": status, "message": message, "error_count": error_count}
+    values = {"bot_id": bot_id, **safe_fields(status_now, message=MESSAGE)}
     with database_errors():
         return (await connection.execute(_STATUS.encode(), values)).rowcount == 1
 
@@ -248,10 +244,12 @@ async def add_notification(connection: Connection, notification: Notification) -
         "body": notification.body,
         "key": notification.key,
         "epoch": notification.epoch,
-        "facts": None if notification.facts is None else Jsonb(dict(notification.facts)),
+        "facts": notification.facts,
     }
+    safe = safe_note(values)
+    safe["facts"] = None if notification.facts is None else Jsonb(safe["facts"])
     with database_errors():
-        return (await connection.execute(_NOTIFY, values)).rowcount == 1
+        return (await connection.execute(_NOTIFY, safe)).rowcount == 1
 
 
 @dataclass(frozen=True, slots=True)

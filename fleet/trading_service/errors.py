@@ -15,7 +15,11 @@ import psycopg
 from psycopg.rows import class_row
 
 from fleet.error_trends import ErrorHour
+from fleet.redaction import MESSAGE, safe_text
 from fleet.trading_service.lease import RunId, database_errors
+
+NAME = 100
+"""Characters of a kind and of a part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +63,12 @@ def add_errors(connection: psycopg.Connection[Any], run: RunId, counts: Sequence
         {
             "bot_id": run.bot_id,
             "epoch": run.epoch,
-            "kind": it.kind,
-            "part": it.part,
+            "kind": safe_text(it.kind, NAME, lines=False),
+            "part": safe_text(it.part, NAME, lines=False),
             "count": it.count,
             "first_age_s": it.first_age_s,
             "last_age_s": it.last_age_s,
-            "message": it.message.replace("\0", ""),
+            "message": safe_text(it.message, MESSAGE),
         }
         for it in counts
     ]

@@ -16,6 +16,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from fleet.errors import DatabaseAway, FencedError
+from fleet.redaction import MESSAGE, safe_fields
 from fleet.states import ExitReason
 from fleet.trading_service import run_events
 
@@ -183,6 +184,7 @@ def release(
     Returns:
         False when it had been fenced or ended already.
     """
-    values = {**_key(run), "exit_code": exit_code, "exit_reason": reason, "error_message": error_message}
+    end = {"exit_code": exit_code, "exit_reason": reason, "error_message": error_message}
+    values = {**_key(run), **safe_fields(end, error_message=MESSAGE)}
     with database_errors():
         return connection.execute(_RELEASE.encode(), values).rowcount == 1

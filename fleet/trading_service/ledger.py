@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from fleet.errors import FencedError, PermanentError
+from fleet.redaction import safe_note
 from fleet.states import TradeStatus
 from fleet.trading_service.lease import RunId, database_errors
 
@@ -249,7 +250,8 @@ def write_notifications(connection: psycopg.Connection[Any], run: RunId, notific
 def _notify(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
     key = {"bot_id": run.bot_id, "epoch": run.epoch}
     for notification in notifications:
-        connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+        safe = safe_note(notification)
+        connection.execute(_NOTIFY, {**safe, **key, "facts": Jsonb(safe["facts"])})
 
 
 def require_current(connection: psycopg.Connection[Any], run: RunId) -> None:

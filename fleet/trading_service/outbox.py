@@ -16,6 +16,7 @@ from typing import Any
 from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
+from fleet.redaction import MESSAGE, safe_note, safe_text
 from fleet.trading_service.bots import Connection
 from fleet.trading_service.lease import database_errors
 
@@ -383,7 +384,7 @@ async def conclude(
         "channel": message.channel,
         "attempts": message.attempts,
         "state": state,
-        "error": error,
+        "error": None if error is None else safe_text(error, MESSAGE),
         "target": target,
         "target_hash": target_hash,
     }
@@ -413,7 +414,7 @@ async def postpone(connection: Connection, message: ClaimedMessage, *, after_s: 
         "channel": message.channel,
         "attempts": message.attempts,
         "after_s": after_s,
-        "error": error,
+        "error": safe_text(error, MESSAGE),
     }
     with database_errors():
         await connection.execute(_POSTPONE, values)
@@ -464,12 +465,14 @@ async def add(
         "title": title,
         "body": body,
         "dedupe_key": dedupe_key,
-        "facts": None if facts is None else Jsonb(dict(facts)),
+        "facts": facts,
         "bot_id": bot_id,
         "user_id": user_id,
     }
+    safe = safe_note(values)
+    safe["facts"] = None if facts is None else Jsonb(safe["facts"])
     with database_errors():
-        return (await connection.execute(_ADD, values)).rowcount == 1
+        return (await connection.execute(_ADD, safe)).rowcount == 1
 
 
 Row = dict[str, Any]

@@ -16,6 +16,7 @@ from typing import Any
 from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import Jsonb
 
+from fleet.redaction import MESSAGE, safe_fields
 from fleet.states import ExitReason
 from fleet.trading_service import run_events
 from fleet.trading_service.bots import Connection
@@ -123,7 +124,7 @@ def _values(bot_id: int, epoch: int, lease: ShardLease | None, **more: object) -
         "epoch": epoch,
         "shard": lease.shard if lease else None,
         "lease_epoch": lease.epoch if lease else None,
-        **more,
+        **(safe_fields(more, message=MESSAGE) if "message" in more else more),
     }
 
 
