@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.config import read_config
-from cli.output import Output, plain
+from cli.output import Output, cell, plain, print_document, say
 from fleet.config import BotConfig, ConfigInvalid, parse_config
 from fleet.errors import ConfigUnusable, PermanentError
 from fleet.times import to_ms
@@ -135,11 +135,6 @@ def backtest(
     _print(finished, output, limit)
 
 
-def say(text: str) -> None:
-    """A line for people, beside the data."""
-    print(text, file=sys.stderr)
-
-
 def exchange_urls() -> Mapping[str, str]:
     """Exchange id → base URL, as this installation's bots have it.
 
@@ -235,9 +230,9 @@ def bar_of_progress(title: str, *, total: int, wanted: bool) -> Iterator[Callabl
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(title, total=total)
+        task = shown.add_task(cell(title).plain, total=total)
         yield lambda: shown.advance(task)
 
 
@@ -306,12 +301,7 @@ def _print(finished: Sequence[Finished], output: Output, limit: int) -> None:
     if output in (Output.JSON, Output.YAML):
         found = [plain(one.as_json()) for one in finished]
         value = found[0] if len(found) == 1 else found
-        if output is Output.JSON:
-            print(json.dumps(value, indent=2))
-        else:
-            import yaml
-
-            print(yaml.safe_dump(value, sort_keys=False), end="")
+        print_document(value, output=output)
         return
     from cli.backtest_report import report
 

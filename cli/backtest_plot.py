@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape as escape_html
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.backtest_report import metric_lines
-from cli.output import number
+from cli.output import cell, number
 from fleet.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular
 td, th { padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid #e3e6ea } .r { text-align: right }
 .loss { color: #b3261e } .gain { color: #1a7f37 } .scroll { overflow-x: auto }
 """
+
+
+def escape(foreign: object) -> str:
+    """A text as it may stand in a page: literally, whatever it holds."""
+    return escape_html(cell(foreign).plain)
 
 
 def require_matplotlib() -> None:
@@ -66,16 +71,18 @@ def _picture(done: Backtest, title: str) -> bytes:
     times = [bar.at for bar in done.equity]
     figure = Figure(figsize=(12, 9), layout="constrained")
     price, equity, drawdown = figure.subplots(3, 1, sharex=True, height_ratios=[3, 2, 1])
-    price.set_title(f"{title}: {done.config.entry.name} / {done.config.exit.name}", loc="left")
+    # a $ in a foreign name would begin a formula
+    said = f"{title}: {done.config.entry.name} / {done.config.exit.name}"
+    price.set_title(cell(said).plain, loc="left", parse_math=False)
     price.plot(times, [float(bar.close) for bar in done.equity], color="#57606a", linewidth=0.8)
     trades = [*done.trades, *([done.open_trade] if done.open_trade else [])]
     _marks(price, trades, "entry", {"long": "^", "short": "v"}, "#1a7f37")
     _marks(price, [t for t in trades if t["exit_time"]], "exit", {"long": "v", "short": "^"}, "#b3261e")
-    price.set_ylabel(f"price, {done.market.quote}")
+    price.set_ylabel(cell(f"price, {done.market.quote}").plain, parse_math=False)
     if trades:
         price.legend(loc="upper left", frameon=False)
     equity.plot(times, [float(bar.equity) for bar in done.equity], color="#0969da", linewidth=1)
-    equity.set_ylabel(f"equity, {done.market.quote}")
+    equity.set_ylabel(cell(f"equity, {done.market.quote}").plain, parse_math=False)
     drawdown.fill_between(times, _drawdown(done), color="#b3261e", alpha=0.4, linewidth=0)
     drawdown.set_ylabel("drawdown, %")
     for axes in (price, equity, drawdown):

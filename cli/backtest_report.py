@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from cli.output import Output, number, show
+from cli.output import Output, number, show, write
 
 if TYPE_CHECKING:
     from botrunner.backtest.run import Backtest
@@ -26,7 +26,7 @@ def report(parts: Sequence[Part], *, limit: int) -> None:
     ]
     show(rows, output=Output.TABLE, columns={name: itemgetter(name) for name in ("", *(part[0] for part in parts))})
     if len(parts) == 1 and limit:
-        print()
+        write("\n")
         _trades(parts[0][1], limit)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import typer
 from cli import performance
 from cli.database import database
 from cli.names import extra_names
-from cli.output import Output, Row, age, number, plain, show
+from cli.output import Output, Row, age, number, plain, print_document, show, tell
 from fleet.config import ConfigInvalid, parse_config
 from fleet.error_trends import trends
 from fleet.errors import PermanentError
@@ -69,7 +68,7 @@ def show_(bot: BotArgument) -> None:
         row = admin.list_bots(connection, bot_id=bot_id)[0]
         config = connection.execute("SELECT config FROM trading_bots WHERE id = %s", (bot_id,)).fetchone()
     assert config is not None
-    print(json.dumps({**plain(row), "config": config[0]}, indent=2))
+    print_document({**plain(row), "config": config[0]})
 
 
 @app.command()
@@ -93,7 +92,7 @@ def apply(
                 enabled=document.get("enabled", False),
                 description=document.get("description"),
             )
-            print(f"bot {bot_id} {document['name']} {what}")
+            tell(f"bot {bot_id} {document['name']} {what}")
 
 
 @app.command()
@@ -192,7 +191,7 @@ def _enable(bot: str, *, enabled: bool) -> None:
     with database() as connection:
         changed = admin.set_enabled(connection, admin.bot_id_of(connection, bot), enabled=enabled)
     word = "enabled" if enabled else "disabled"
-    print(f"bot {bot} {word}" if changed else f"bot {bot} was {word} already")
+    tell(f"bot {bot} {word}" if changed else f"bot {bot} was {word} already")
 
 
 def _documents(path: Path) -> Iterator[tuple[str, Row]]:

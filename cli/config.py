@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.names import extra_names
-from cli.output import Output
+from cli.output import Output, print_document, tell
 from fleet.config import json_schema, validate_config
 from fleet.errors import PermanentError
 
@@ -26,12 +25,12 @@ def validate(
     errors = validate_config(read_config(file), extra_names=extra_names())
     if output in (Output.JSON, Output.YAML):
         facts = [{"path": e.path, "message": e.message, "hint": e.hint} for e in errors]
-        print(json.dumps({"valid": not errors, "errors": facts}, indent=2))
+        print_document({"valid": not errors, "errors": facts}, output=output)
     elif errors:
         for found in errors:
-            print(f"{found.path}: {found.message}" + (f" ({found.hint})" if found.hint else ""))
+            tell(f"{found.path}: {found.message}" + (f" ({found.hint})" if found.hint else ""))
     else:
-        print("valid")
+        tell("valid")
     raise typer.Exit(1 if errors else 0)
 
 
@@ -55,4 +54,4 @@ def read_config(file: Path) -> Any:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a bot's config."""
-    print(json.dumps(json_schema(), indent=2))
+    print_document(json_schema())

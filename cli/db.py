@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.database import database_url
+from cli.output import say
 from fleet.errors import PermanentError
 
 app = typer.Typer(help="Schema migrations, and a PostgreSQL server for trying things out.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def migrate() -> None:
     ):
         if password := os.environ.get(variable):
             _let_log_in(url, role, password)
-    print(f"database is at revision {newest()}", file=sys.stderr)
+    say(f"database is at revision {newest()}")
 
 
 def _let_log_in(url: str, role: str, password: str) -> None:
@@ -50,8 +50,10 @@ def _let_log_in(url: str, role: str, password: str) -> None:
     from psycopg import sql
 
     with psycopg.connect(url, autocommit=True) as connection:
+        # the server's own log shows statements that fail: it gets the hash alone
+        hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
         statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
-        connection.execute(statement.format(sql.Identifier(role), sql.Literal(password)))
+        connection.execute(statement.format(sql.Identifier(role), sql.Literal(hashed)))
 
 
 @app.command()
@@ -68,7 +70,7 @@ def serve(
 
     server = EmbeddedPostgres(data=data, host=host, port=port, password=os.environ.get("BOTFLEET_OWNER_PASSWORD"))
     running = server.start(log=Path("/dev/stderr"))
-    print(f"PostgreSQL listens on {host}:{port}, data in {data}", file=sys.stderr)
+    say(f"PostgreSQL listens on {host}:{port}, data in {data}")
 
     def stop(*_: object) -> None:
         running.process.send_signal(signal.SIGINT)

@@ -5,14 +5,17 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 us
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
 from cli import backtest, bots, config, db, limits, notify, parity, strategies
+from cli.output import forgive_characters, leave_quietly, say, tell
 from fleet import __version__
 from fleet.errors import BotfleetError
-from fleet.log import configure_logging
+from fleet.log import configure_logging, get_logger
+from fleet.redaction import guard_environment
 
 app = typer.Typer(
     name="botfleet",
@@ -33,16 +36,31 @@ app.command("parity")(parity.parity)
 @app.command()
 def version() -> None:
     """Print the version."""
-    print(__version__)
+    tell(__version__)
+
+
+def _as_typed(argument: str) -> str:
+    """A locale such as C makes surrogates of what isn't ASCII, which no database takes; people type UTF-8."""
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeDecodeError:
+        return argument
 
 
 def main() -> None:
     """Entry point; turns expected errors into one line and exit code 1."""
+    guard_environment(os.environ)
+    forgive_characters()
+    sys.argv[1:] = [_as_typed(argument) for argument in sys.argv[1:]]
     configure_logging(level="WARNING", form="console")
     try:
         app()
     except BotfleetError as error:
-        print(f"botfleet: {error}", file=sys.stderr)
+        say(f"botfleet: {error}")
         sys.exit(1)
     except BrokenPipeError:
-        sys.exit(0)
+        leave_quietly()
+    except Exception:
+        # typer would print it as it is
+        get_logger("cli").critical("crashed", exc_info=True)
+        sys.exit(1)

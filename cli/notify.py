@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,10 +12,11 @@ from uuid import uuid4
 import typer
 
 from cli.database import database
-from cli.output import Output, age, show
+from cli.output import Output, age, print_document, say, show, tell, write
 from fleet.errors import PermanentError
-from fleet.notify.messages import Item, Message, clean, document, one_line, subject, text
+from fleet.notify.messages import Item, Message, document, one_line, subject, text
 from fleet.notify.outcome import Channel
+from fleet.redaction import redact
 from fleet.trading_service import admin, notifications
 
 app = typer.Typer(help="Look at notifications, test channels, try again.", no_args_is_help=True)
@@ -69,7 +69,7 @@ app.command("history", hidden=True)(list_)
 
 
 def _cleaned(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "title": clean(row["title"]), "body": clean(row["body"])}
+    return {**row, "title": redact(row["title"]), "body": redact(row["body"])}
 
 
 @app.command()
@@ -96,11 +96,11 @@ def preview(
     message = Message(key, None, (item,))
     match channel:
         case Channel.WEBHOOK:
-            print(json.dumps(json.loads(document(message)), indent=2, ensure_ascii=False))
+            print_document(json.loads(document(message)))
         case Channel.EMAIL:
-            print(f"Subject: {subject(message)}\n\n{text(message, limit=50_000)}")
+            tell(f"Subject: {subject(message)}\n\n{text(message, limit=50_000)}")
         case Channel.TELEGRAM:
-            print(text(message, limit=3_500))
+            tell(text(message, limit=3_500))
 
 
 @app.command()
@@ -111,7 +111,7 @@ def retry(
     """Send again what failed or was skipped, after an address or a setting was corrected."""
     with database() as connection:
         channels = notifications.retry(connection, number, channel)
-    print(f"notification {number} is tried again on {', '.join(channels)}")
+    tell(f"notification {number} is tried again on {', '.join(channels)}")
 
 
 @app.command("test")
@@ -136,7 +136,7 @@ def send_test(
         row = _outcome(connection, number, wait_s)
     if row["state"] == "delivered":
         target = next((d["target"] for d in row["deliveries"]), "")
-        print(f"notification {number} was delivered by {channel} to {target}")
+        tell(f"notification {number} was delivered by {channel} to {target}")
         return
     raise PermanentError(_why(row, number, channel, wait_s))
 
@@ -186,5 +186,5 @@ def key(user: UserOption = None) -> None:
     if user:
         with database() as connection:
             owner = notifications.user_id_of(connection, user)
-    print("the key of", f"user {user}:" if user else "the operators:", file=sys.stderr)
-    print(signing_key(secret.strip(), owner))
+    say(f"the key of {f'user {user}' if user else 'the operators'}:")
+    write(signing_key(secret.strip(), owner) + "\n")

@@ -1,16 +1,39 @@
-"""Tables for people, JSON and YAML for programs."""
+"""Everything the command line prints: tables for people, JSON and YAML for programs.
+
+Foreign text (a bot's name, an error, what a strategy said) is never markup, never a control character, and never
+wider than `CELL_LIMIT` in a table; secrets are masked in what people read. JSON and YAML are exact and ASCII alone.
+A terminal that can't show a character shows a replacement; a reader that goes away (`| head -1`) ends the command
+without a word.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from fleet.foreign import clean_text
+from fleet.redaction import redact
+
+CELL_LIMIT: Final = 2_000
+"""Characters of a table's cell: the longest error message of a bot."""
+
+TEXT_LIMIT: Final = 200_000
+"""Characters of one text for people."""
+
+PIPE_WIDTH: Final = 1_000_000
+"""Columns of what isn't a terminal: never cut what a program may read."""
 
 Row = Mapping[str, Any]
 
@@ -54,28 +77,81 @@ def show(
         wide: headers that only `-o wide` shows.
         empty: said on stderr instead of an empty table.
     """
-    if output is Output.JSON:
-        print(json.dumps([plain(row) for row in rows], indent=2))
-        return
-    if output is Output.YAML:
-        import yaml
-
-        print(yaml.safe_dump([plain(row) for row in rows], sort_keys=False), end="")
+    if output in (Output.JSON, Output.YAML):
+        print_document([plain(row) for row in rows], output=output)
         return
     if not rows:
-        Console(stderr=True).print(empty)
+        say(empty)
         return
     headers = [header for header in columns if output is Output.WIDE or header not in wide]
     table = Table(box=None, pad_edge=False, header_style="")
     for header in headers:
-        table.add_column(header, no_wrap=True)
+        table.add_column(cell(header), no_wrap=True)
     for row in rows:
-        table.add_row(*(columns[header](row) for header in headers))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # a pipe has no width: never cut what a program may read
-        console = Console(highlight=False, width=10_000, soft_wrap=True)
-    console.print(table)
+        table.add_row(*(cell(columns[header](row)) for header in headers))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
+    shown = io.StringIO()
+    Console(file=shown, width=width, markup=False, emoji=False, highlight=False, color_system=None).print(table)
+    write(shown.getvalue())
+
+
+def cell(foreign: object) -> Text:
+    """A text as it may stand in a table: on one line, cut, and taken literally."""
+    return Text(clean_text(foreign, CELL_LIMIT, lines=False))
+
+
+def tell(text: str) -> None:
+    """A text for people, on stdout."""
+    write(_for_people(text) + "\n")
+
+
+def say(text: str) -> None:
+    """A text for people beside the data, on stderr."""
+    print(_for_people(text), file=sys.stderr)
+
+
+def print_document(document: Any, *, output: Output = Output.JSON) -> None:
+    """A document for programs, exact: what isn't ASCII is escaped, so any terminal and pipe takes it."""
+    if output is Output.YAML:
+        import yaml
+
+        write(yaml.safe_dump(document, sort_keys=False))
+    else:
+        write(json.dumps(document, indent=2) + "\n")
+
+
+def write(text: str) -> None:
+    """Write to stdout at once.
+
+    Raises:
+        SystemExit: nobody reads any more, which is no failure.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_quietly()
+
+
+def leave_quietly() -> None:
+    """End with 0; what the interpreter still wants to write at its end goes nowhere.
+
+    Raises:
+        SystemExit: always.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0) from None
+
+
+def forgive_characters() -> None:
+    """Show a replacement for what the terminal's encoding doesn't have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _for_people(text: str) -> str:
+    return clean_text(redact(text), TEXT_LIMIT)
 
 
 def age(moment: datetime | None) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.backtest import exchange_urls, load_candles, moment, say
+from cli.backtest import exchange_urls, load_candles, moment
 from cli.bots import BotArgument, OutputOption
 from cli.database import database
-from cli.output import Output, plain, show
+from cli.output import Output, plain, print_document, say, show, tell
 
 if TYPE_CHECKING:
     from botrunner.backtest.parity import Comparison, Difference
@@ -84,13 +83,7 @@ def _candles(choice: str, record: Recorded) -> list[Candle]:
 
 def _show(found: Comparison, output: Output) -> None:
     if output in (Output.JSON, Output.YAML):
-        facts = plain(_as_json(found))
-        if output is Output.JSON:
-            print(json.dumps(facts, indent=2))
-        else:
-            import yaml
-
-            print(yaml.safe_dump(facts, sort_keys=False), end="")
+        print_document(plain(_as_json(found)), output=output)
         return
     if found.differences:
         columns = {
@@ -107,7 +100,7 @@ def _show(found: Comparison, output: Output) -> None:
         values = ", ".join(f"{name} {plain(seen)} → {plain(now)}" for name, (seen, now) in fields.items())
         say(f"candle of {at:%Y-%m-%d %H:%M} was seen as it no longer is: {values}")
     verdict = f"{len(found.differences)} differences" if found.differences else "no difference"
-    print(
+    tell(
         f"{verdict}: {found.bars} bars of {found.runs} runs replayed; {found.orders} orders, {found.fills} fills, "
         f"{found.trades} trades compared"
     )

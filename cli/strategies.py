@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import Output, show
+from cli.output import Output, show, tell, write
 from cli.parameters import default_of, example, kind_of, range_of
 from fleet.config.translate import nearest
 from fleet.errors import NotFound, PermanentError
@@ -71,7 +71,8 @@ def show_(
 
 
 def _describe(row: dict[str, Any]) -> None:
-    print(f"{row['name']} ({row['kind']})\n\n{row['text']}\n")
+    tell(f"{row['name']} ({row['kind']})\n\n{row['text']}")
+    write("\n")
     columns = {
         "PARAMETER": lambda entry: entry["name"],
         "TYPE": kind_of,
@@ -81,7 +82,8 @@ def _describe(row: dict[str, Any]) -> None:
     }
     parameters = [{"name": name, **entry} for name, entry in row["parameters"].items()]
     show(parameters, output=Output.TABLE, columns=columns, empty="no parameters")
-    print(f'\n"strategy": {json.dumps(row["example"], indent=2)}')
+    write("\n")
+    tell(f'"strategy": {json.dumps(row["example"], indent=2)}')
 
 
 def _handler() -> StrategyHandler:
