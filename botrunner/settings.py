@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from botrunner.budget import BudgetLimits
 from botrunner.fence import Deadlines
 from fleet.errors import PermanentError
+from fleet.redaction import safe_text
 
 EXCHANGE_AWAY_S = 60.0
 """Most outages are over within seconds, and nobody can do anything about those."""
@@ -124,6 +125,6 @@ def exchange_urls(text: str) -> Mapping[str, str]:
         urls = None
     if not isinstance(urls, dict) or not all(isinstance(url, str) for url in urls.values()):
         raise SettingsInvalid(
-            f'BOTFLEET_EXCHANGE_URLS is {text[:100]!r}: give JSON like {{"binance": "http://sandbox:8080"}}'
+            f'BOTFLEET_EXCHANGE_URLS is {safe_text(text, 100)!r}: give JSON like {{"binance": "http://sandbox:8080"}}'
         )
     return urls

@@ -48,6 +48,7 @@ from fleet.config import (
 from fleet.errors import TransientError
 from fleet.events import severity_of
 from fleet.log import get_logger
+from fleet.redaction import safe_text
 from fleet.states import ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
 
@@ -264,7 +265,7 @@ class StrategyManager:
         try:
             pod = await self._runtime.create(request)
         except CreateRefused as error:
-            fence = FenceRun(action.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, str(error)[:2000])
+            fence = FenceRun(action.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, safe_text(error, 2000))
             return await self._fence(case, fence)
         return await self._store.record_pod(case.bot_id, action.epoch, pod.uid)
 

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +77,11 @@ def start(name: str, environment: Sequence[str], command: Sequence[str]) -> int:
         print(f"{name} is running already", file=sys.stderr)
         return 0
     log = LOGS / f"{name}.log"
+    variables = {**os.environ, **dict(pair.split("=", 1) for pair in environment)}
     with log.open("ab") as output:
         child = subprocess.Popen(
             command,
-            env={**os.environ, **dict(pair.split("=", 1) for pair in environment)},
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -95,10 +96,20 @@ def start(name: str, environment: Sequence[str], command: Sequence[str]) -> int:
     except subprocess.TimeoutExpired:
         return 0
     record.unlink()
-    last = log.read_text(errors="replace").strip().splitlines()[-3:]
+    last = shown(log.read_text(errors="replace"), variables).strip().splitlines()[-3:]
     print(f"\nerror: {name} ended at once with exit code {code}:\n  " + "\n  ".join(last), file=sys.stderr)
     print(f"  fix: see {log}", file=sys.stderr)
     return 1
+
+
+def shown(said: str, environment: Mapping[str, str]) -> str:
+    """What a command said, without the secrets that its environment holds."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from fleet.foreign import clean_text
+    from fleet.redaction import guard_environment, redact
+
+    guard_environment(environment)
+    return clean_text(redact(said[-100_000:]), 20_000, keep="tail")
 
 
 def end(processes: Sequence[Process]) -> None:

@@ -27,6 +27,7 @@ from botrunner.strategies.indicators import BollingerBands, MeanVolume, WilderAT
 from fleet.config.strategy_params import Feature, OnnxStrategyParams
 from fleet.errors import ConfigUnusable
 from fleet.log import get_logger
+from fleet.redaction import safe_text
 
 PATH = "strategy.parameters"
 MAX_MODEL_BYTES = 100_000_000
@@ -302,7 +303,7 @@ def _content(path: Path) -> bytes:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    return safe_text(error, 300, lines=False)
 
 
 def _shape(sizes: Sequence[Any]) -> str:

@@ -29,6 +29,7 @@ from fleet.log import get_logger
 from fleet.plugins import ENTRY_MIXINS as ENTRIES
 from fleet.plugins import EXIT_MIXINS as EXITS
 from fleet.plugins import STRATEGIES
+from fleet.redaction import safe_text
 
 GROUPS = (STRATEGIES, ENTRIES, EXITS)
 _BASES: Mapping[str, type[Any]] = {STRATEGIES: BaseStrategy, ENTRIES: EntryMixin, EXITS: ExitMixin}
@@ -77,7 +78,7 @@ def _found(group: str) -> tuple[Mapping[str, type[Any]], Mapping[str, str]]:
         try:
             usable[name] = _loaded(points, group)
         except (Exception, SystemExit) as error:  # a package's own code runs here and may do anything
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            reason = f"{type(error).__name__}: {safe_text(error, 300, lines=False)}"
             log.warning("plugin_left_out", group=group, name=name, offered_by=_origin(points), error=reason)
             if name not in _BUILT_IN[group]:
                 unusable[name] = f"{_origin(points)}: {reason}"

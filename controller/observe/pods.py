@@ -13,6 +13,7 @@ from typing import Any
 
 from controller.facts import PodFacts, PodPhase
 from controller.podspec import BOT_ID_LABEL, CONTAINER, EPOCH_LABEL
+from fleet.redaction import safe_text
 
 MESSAGE_LIMIT = 1_000
 TOMBSTONES_PER_BOT = 4
@@ -115,12 +116,12 @@ def _phase(status: Mapping[str, Any]) -> tuple[PodPhase, dict[str, Any]]:
         return PodPhase.TERMINATED, {
             "exit_code": terminated.get("exitCode"),
             "reason": str(terminated.get("reason") or ""),
-            "message": str(terminated.get("message") or "")[-MESSAGE_LIMIT:].strip(),
+            "message": safe_text(terminated.get("message"), MESSAGE_LIMIT, keep="tail"),
         }
     if terminated is not None or status.get("phase") in ("Failed", "Succeeded"):
         return PodPhase.FAILED, {
-            "reason": str(status.get("reason") or _NO_PROOF)[:100],
-            "message": str(status.get("message") or "")[:MESSAGE_LIMIT],
+            "reason": safe_text(status.get("reason") or _NO_PROOF, 100),
+            "message": safe_text(status.get("message"), MESSAGE_LIMIT),
         }
     if state.get("running") is not None:
         return PodPhase.RUNNING, {}
@@ -140,7 +141,7 @@ def _why_waiting(status: Mapping[str, Any], waiting: Mapping[str, Any] | None) -
 def _joined(part: Mapping[str, Any]) -> str:
     message = str(part.get("message") or "")
     reason = str(part.get("reason") or "unknown")
-    return (f"{reason}: {message}" if message else reason)[:MESSAGE_LIMIT]
+    return safe_text(f"{reason}: {message}" if message else reason, MESSAGE_LIMIT)
 
 
 def _node_lost(status: Mapping[str, Any]) -> bool:

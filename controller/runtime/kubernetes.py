@@ -26,6 +26,7 @@ from controller.observe.watch import PodWatch
 from controller.podspec import SELECTOR, PodRequest, PodTemplate, build_pod
 from controller.runtime import CreateRefused, RuntimeAway
 from fleet.log import get_logger
+from fleet.redaction import safe_text
 
 log = get_logger("kubernetes")
 
@@ -79,7 +80,7 @@ class Answer:
     @property
     def message(self) -> str:
         """What the server says about it."""
-        return str(self.body.get("message") or f"HTTP {self.status}")[:500]
+        return safe_text(self.body.get("message") or f"HTTP {self.status}", 500)
 
 
 class KubernetesRuntime:

@@ -27,6 +27,7 @@ from controller.podspec import PodRequest, arguments
 from controller.runtime import CreateRefused
 from fleet.errors import PermanentError
 from fleet.log import get_logger
+from fleet.redaction import safe_text
 
 log = get_logger("process")
 
@@ -273,7 +274,9 @@ class ProcessRuntime:
 
     def _last_words(self, name: str) -> str:
         try:
-            return self._folder.log_file(name).read_text(errors="replace")[-LAST_WORDS:].strip()
+            said = self._folder.log_file(name).read_text(errors="replace")
+            # masked whole: the cut may go through a secret
+            return safe_text(said[-16 * LAST_WORDS :], LAST_WORDS, keep="tail")
         except OSError:
             return ""
 

@@ -14,6 +14,7 @@ from apprise import Apprise, NotifyBase, NotifyFormat
 
 from fleet.notify.messages import cut, one_line
 from fleet.notify.outcome import Delivered, Outcome, TryAgain
+from fleet.redaction import redact
 
 HTTP_ERROR = re.compile(r"(?P<text>[^:]*(?::[^:]*)*?), error=(?P<code>\d{3})\.?$")
 SMTP_ERROR = re.compile(r"(?<!\d)(?P<code>[245]\d\d)(?:, b?['\"]| b?['\"])(?P<text>[^'\"]*)")
@@ -39,7 +40,8 @@ async def send(plugin: NotifyBase, *, title: str, body: str, timeout_s: float) -
     lines: list[str] = []
 
     def keep(entry: Any, _: NotifyBase | None) -> None:
-        lines.append(str(entry.message))
+        # masked whole: the patterns below take parts of a line, maybe of a secret
+        lines.append(redact(str(entry.message)))
 
     def run() -> bool:
         apprise = Apprise()

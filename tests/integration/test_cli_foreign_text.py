@@ -63,8 +63,7 @@ def add(connection: psycopg.Connection[Any], table: Table, text: str, **given: A
         if (
             column.name in values
             or column.identity is not None
-            or (column.nullable
-            and not isinstance(column.type, Text))
+            or (column.nullable and not isinstance(column.type, Text))
         ):
             continue
         if column.server_default is not None:
