@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from fleet.redaction import safe_text
+
 Check = Callable[[], str | None]
 """What is wrong, or None."""
 
@@ -52,4 +54,4 @@ class Probes:
 
 
 async def _answer(fault: str | None) -> web.Response:
-    return web.Response(status=200 if fault is None else 503, text=f"{fault or 'ok'}\n")
+    return web.Response(status=200 if fault is None else 503, text=f"{safe_text(fault or 'ok', 500)}\n")

@@ -160,7 +160,9 @@ def summary(market: Market, clock: SimulatedClock) -> dict[str, object]:
 def configure_logging(form: str) -> None:
     """Logs go to stderr, one line an event."""
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[

@@ -17,6 +17,7 @@ from fleet.notify.messages import Message, document, one_line
 from fleet.notify.outcome import Outcome, Refused, TryAgain, of_http
 from fleet.notify.routing import forbidden_address
 from fleet.notify.signature import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign, signing_key
+from fleet.redaction import redact
 
 ANSWER_LIMIT = 300
 """Bytes of an answer that are read, for the error text."""
@@ -87,7 +88,8 @@ class WebhookSender:
         try:
             session = self._open()
             async with session.post(address, data=body, headers=headers, allow_redirects=False) as answer:
-                said = (await answer.content.read(ANSWER_LIMIT)).decode(errors="replace")
+                raw = (await answer.content.read(ANSWER_LIMIT)).decode(errors="replace")
+                said = redact(raw, also=_private(address))
                 return _judged(answer.status, said, answer.headers, host, now=self._clock())
         except aiohttp.InvalidURL:
             return Refused("the webhook URL can't be read")
@@ -97,7 +99,7 @@ class WebhookSender:
             forbidden = _forbidden(error)
             return Refused(str(forbidden)) if forbidden else TryAgain(one_line(f"{host}: {error.os_error}"))
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            return TryAgain(one_line(f"{host}: {type(error).__name__}: {error}"))
+            return TryAgain(one_line(redact(f"{host}: {type(error).__name__}: {error}", also=_private(address))))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -130,6 +132,12 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return min(max(parsedate_to_datetime(value).timestamp() - now, 0.0), LONGEST_WAIT_S)
     except (ValueError, TypeError):
         return None
+
+
+def _private(address: str) -> list[str]:
+    """What in a webhook's URL may be a password: whoever knows it may post."""
+    parts = urlsplit(address)
+    return [address, f"{parts.path}?{parts.query}", parts.path, parts.path.strip("/"), parts.query]
 
 
 def _forbidden(error: BaseException) -> ForbiddenAddress | None:

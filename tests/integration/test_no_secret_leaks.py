@@ -46,6 +46,8 @@ SECRETS = {
     "api secret": "Secr3t/of+an=exchange",
     "migration": "r0le-password-9",
 }
+HOOK_PATH = "the-path-is-the-password"
+"""Of a webhook; masked targets show the host alone."""
 API = {"MY_EXCHANGE_API_KEY": SECRETS["api key"], "MY_EXCHANGE_API_SECRET": SECRETS["api secret"]}
 
 
@@ -163,7 +165,8 @@ def test_worker(database_url: str, admin: psycopg.Connection[Any], tmp_path: Pat
     """Jobs that raise, a mail server and a chat that repeat what they were sent."""
     with refusing_mail_server() as mail, echo(code=401) as chat, echo(code=400, besides=SECRETS["webhook"]) as hook:
         admin.execute(
-            "UPDATE users SET email = 'o@example.com', telegram_chat_id = '1', webhook_url = %s WHERE id = 1", (hook,)
+            "UPDATE users SET email = 'o@example.com', telegram_chat_id = '1', webhook_url = %s WHERE id = 1",
+            (f"{hook}/in/{HOOK_PATH}",),
         )
         switches = {"telegram_enabled": True, "email_enabled": True, "webhook_enabled": True}
         bot_id = add_bot(admin, {**CONFIG, "notifications": switches})
@@ -196,11 +199,13 @@ def test_worker(database_url: str, admin: psycopg.Connection[Any], tmp_path: Pat
         )
         try:
             told = "SELECT count(*) FROM notification_deliveries WHERE last_error IS NOT NULL"
-            wait_for(lambda: count(admin, told) == 3 and "job_failed" in program.said(), program.said, within_s=20)
+            wait_for(lambda: count(admin, told) == 3 and "job_failed" in program.said(), program.said, within_s=90)
             metrics = program.metrics()
         finally:
             program.end()
     said, rows = program.said(), everything_in(database_url)
+    errors = admin.execute("SELECT last_error FROM notification_deliveries").fetchall()
+    assert HOOK_PATH not in said + str(errors)
     assert "is wrong for sender" in rows, "the mail server's words reach people"
     assert "UndefinedTable" in said
     assert traces(said + rows + metrics) == []

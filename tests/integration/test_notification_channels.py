@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -211,3 +213,25 @@ def test_a_mail_servers_password_is_in_no_representation(servers: Receivers, mon
     assert server.password == "hunter2"
     sender = MailSender(server, timeout_s=1)
     assert not any("hunter2" in words for words in (repr(server), str(server), repr(made), repr(sender.__dict__)))
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["[/x] [long] :fire: {{x}}", "<a href='x'>y</a> &lt; &amp;", "*b* _i_ `c` ~s~ # h > q", "| - 1. [l](http://x) \\n"],
+)
+def test_no_title_is_markup_anywhere(title: str, servers: Receivers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "tests.integration.test_notification_channels.MESSAGE",
+        Message(KEY, 1, (replace(MESSAGE.items[0], title=title, body=title),)),
+    )
+    assert send(servers, monkeypatch, Channel.TELEGRAM, "-10012") == Delivered()
+    head, body, _ = html.unescape(servers.telegram.taken[-1]["text"]).replace("\xa0", " ").split("\n")
+    assert (head.rstrip("\r").partition(" · ")[2], body.rstrip("\r")) == (title, title)
+    assert send(servers, monkeypatch, Channel.EMAIL, "owner@example.com") == Delivered()
+    mail = servers.mail.taken[-1][1]
+    assert mail["Subject"].partition(" · ")[2] == title
+    [part] = [part for part in mail.walk() if part.get_content_maintype() == "text"]
+    assert part.get_content_type() == "text/plain"
+    assert title in part.get_content()
+    assert send(servers, monkeypatch, Channel.WEBHOOK, servers.webhook_url) == Delivered()
+    assert servers.webhook.taken[-1]["notifications"][0]["title"] == title

@@ -151,6 +151,17 @@ def test_plots(suffix: str, given: Path, candles: Path, tmp_path: Path) -> None:
     assert page.count("<tr>") > 20
 
 
+@pytest.mark.parametrize("suffix", ["png", "html"])
+def test_a_name_in_a_plot_is_no_formula_and_no_markup(
+    suffix: str, given: Path, candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, path, title = backtest_plot.draw, tmp_path / f"plot.{suffix}", "$\\frac{ [/x] <script>\x1b[2J\u202e$"
+    monkeypatch.setattr(backtest_plot, "draw", lambda *args, **more: draw(*args, **{**more, "title": title}))
+    assert run("--config", given, "--candles", candles, "--plot", path).exit_code == 0
+    if suffix == "html":
+        assert "<h1>$\\frac{ [/x] &lt;script&gt;\ufffd$</h1>" in path.read_text()
+
+
 def test_names_are_escaped_in_html(tmp_path: Path, candles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = {
         "entry_time": START,
