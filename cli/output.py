@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fleet.foreign import Unreadable
+
 Row = Mapping[str, Any]
 
 
@@ -30,6 +32,8 @@ def plain(value: Any) -> Any:
         return f"{value:f}"
     if isinstance(value, date):  # a datetime is one too
         return value.isoformat()
+    if isinstance(value, Unreadable):
+        return f"unreadable: {value.reason}"
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
