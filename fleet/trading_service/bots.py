@@ -16,9 +16,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
+from fleet.foreign import BYTES_LIMIT, load_json
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import run_events
+from fleet.trading_service.adapt import object_read, words
 from fleet.trading_service.lease import database_errors
+
+CONFIG_TEXT = f"left(config::text, {BYTES_LIMIT + 1})"
+"""A config to be read by `load_json`: one that is too long is known by its first part."""
 
 HISTORY_LIMIT = 32
 """Newest runs that are read with a bot: enough for six failures among some restarts that don't count."""
@@ -164,13 +169,21 @@ def _run(row: Mapping[str, Any]) -> RunRecord:
 
 
 async def load_config(connection: Connection, bot_id: int, config_version: int) -> object:
-    """The row's config as it is, if the row still has that version; None otherwise."""
+    """The row's config, `Unreadable` if it isn't an object, or None when the row has another version by now."""
+    return await document_of(
+        connection,
+        f"SELECT {CONFIG_TEXT} FROM trading_bots WHERE id = %s AND config_version = %s",
+        (bot_id, config_version),
+    )
+
+
+async def document_of(connection: Connection, query: str, values: tuple[int, int]) -> object:
+    """The object whose text the query gives, `Unreadable` if it isn't one, or None without a row."""
     with database_errors():
         async with connection.cursor(row_factory=scalar_row) as cursor:
-            await cursor.execute(
-                "SELECT config FROM trading_bots WHERE id = %s AND config_version = %s", (bot_id, config_version)
-            )
-            return await cursor.fetchone()
+            await cursor.execute(query.encode(), values)
+            text = await cursor.fetchone()
+    return None if text is None else object_read(load_json(text))
 
 
 async def unsettled_bots(connection: Connection) -> list[int]:
@@ -213,7 +226,7 @@ async def update_bot_status(
         "bot_id": bot_id,
         "seen": seen,
         "status": status,
-        "message": message,
+        "message": words(message),
         "error_count": error_count,
     }
     with database_errors():
@@ -244,8 +257,8 @@ async def add_notification(connection: Connection, notification: Notification) -
         "bot_id": notification.bot_id,
         "kind": notification.kind,
         "severity": notification.severity,
-        "title": notification.title,
-        "body": notification.body,
+        "title": words(notification.title),
+        "body": words(notification.body),
         "key": notification.key,
         "epoch": notification.epoch,
         "facts": None if notification.facts is None else Jsonb(dict(notification.facts)),

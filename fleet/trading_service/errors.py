@@ -15,6 +15,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from fleet.error_trends import ErrorHour
+from fleet.trading_service.adapt import words
 from fleet.trading_service.lease import RunId, database_errors
 
 
@@ -64,7 +65,7 @@ def add_errors(connection: psycopg.Connection[Any], run: RunId, counts: Sequence
             "count": it.count,
             "first_age_s": it.first_age_s,
             "last_age_s": it.last_age_s,
-            "message": it.message.replace("\0", ""),
+            "message": words(it.message),
         }
         for it in counts
     ]

@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from fleet.errors import FencedError, PermanentError
 from fleet.states import TradeStatus
+from fleet.trading_service.adapt import words
 from fleet.trading_service.lease import RunId, database_errors
 
 Row = Mapping[str, Any]
@@ -36,7 +37,7 @@ class Checkpoint:
         last_bar_at: open time of the last committed bar; None before the first.
         bars: committed so far.
         balance: equity at that bar's close, quote currency. total_pnl: realised, net of fees.
-        broker_state, strategy_state: JSON.
+        broker_state, strategy_state: JSON; of a damaged row anything that `load_json` returns.
     """
 
     symbol: str
@@ -249,7 +250,8 @@ def write_notifications(connection: psycopg.Connection[Any], run: RunId, notific
 def _notify(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
     key = {"bot_id": run.bot_id, "epoch": run.epoch}
     for notification in notifications:
-        connection.execute(_NOTIFY, {**notification, **key, "facts": Jsonb(notification["facts"])})
+        told = {name: words(notification[name]) for name in ("title", "body")}
+        connection.execute(_NOTIFY, {**notification, **told, **key, "facts": Jsonb(notification["facts"])})
 
 
 def require_current(connection: psycopg.Connection[Any], run: RunId) -> None:
@@ -289,7 +291,7 @@ def _checkpoint_values(run: RunId, checkpoint: Checkpoint) -> dict[str, Any]:
 def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarRecord) -> None:
     key = {"bot_id": run.bot_id, "epoch": run.epoch}
     for order in record.orders:
-        connection.execute(_ORDER, {**order, **key})
+        connection.execute(_ORDER, {**order, **key, "reason": words(order["reason"])})
     for fill in record.fills:
         connection.execute(_FILL, {**fill, **key})
     for position in record.positions:

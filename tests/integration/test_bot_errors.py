@@ -63,7 +63,7 @@ def test_errors_are_added_to_their_hour(database: Connection) -> None:
     assert [row.count for row in rows if datetime.now(UTC) - row.last_seen > timedelta(hours=1)] == [7]
     newest = rows[0]
     assert sum(row.count for row in rows) == 12
-    assert newest.last_message == "nul  byte"
+    assert newest.last_message == "nul \ufffd byte"
     assert newest.hour <= newest.first_seen <= newest.last_seen
 
 
