@@ -25,6 +25,7 @@ from botrunner.witness import Witness
 from fleet.clock import Clock
 from fleet.config import BotConfig, ConfigInvalid, parse_config, with_hot_fields
 from fleet.errors import ConfigUnusable
+from fleet.foreign import Unreadable
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.lease import Claim, RunId
@@ -55,12 +56,12 @@ class Bot:
         clock: Clock,
         on_live: Callable[[], None],
     ) -> None:
-        self._raw = claimed.config
+        self._raw = _readable("config", claimed.config)
         self._handler = StrategyHandler()
         self._progress = progress
         self._stop = stop
         self._clock = clock
-        config = self._parse(claimed.limits)
+        config = self._parse(None if claimed.limits is None else _readable("limits", claimed.limits))
         resolved = self._handler.get_strategy_class(config.strategy_type)
         if resolved.fell_back:
             log.warning("strategy_unknown", type=config.strategy_type, runs="CustomStrategy")
@@ -166,6 +167,12 @@ class Bot:
         return lambda on_closed: CandleStream(
             spec, interval_s=config.interval_s, on_closed=on_closed, clock=self._clock
         )
+
+
+def _readable(column: str, document: Mapping[str, Any] | Unreadable) -> Mapping[str, Any]:
+    if isinstance(document, Unreadable):
+        raise ConfigUnusable(f"{column}: {document.reason}")
+    return document
 
 
 def _watch(run: RunId, config: BotConfig) -> FeedWatch:

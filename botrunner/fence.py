@@ -19,6 +19,7 @@ import psycopg
 
 from fleet.clock import Clock
 from fleet.errors import DatabaseAway, FencedError
+from fleet.foreign import Unreadable
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.connect import connect
@@ -269,9 +270,12 @@ class Lease:
         self._beside(self._connection)
 
     def _obey(self, reply: HeartbeatReply) -> None:
-        if reply.limits is not None and reply.limits != self._limits:
-            self._limits = reply.limits
-            self._on_limits(reply.limits)
+        limits = reply.limits
+        if isinstance(limits, Unreadable):
+            log.error("limits_unreadable", reason=limits.reason)
+        elif limits is not None and limits != self._limits:
+            self._limits = limits
+            self._on_limits(limits)
         if reply.stop_requested and not self._stop_seen:
             self._stop_seen = True
             self._on_stop(StopRequest(stop_reason(reply.stop_reason)))

@@ -8,7 +8,7 @@ at). What a person may be told is written in the same transaction as the event (
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -29,9 +29,11 @@ from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec
 from fleet.errors import ConfigUnusable, DatabaseAway, TransientError
 from fleet.events import Event, wanted
+from fleet.foreign import Unreadable, clean_text
 from fleet.log import get_logger
 from fleet.states import TradeStatus
 from fleet.times import day_of_close
+from fleet.trading_service.adapt import object_read
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import (
@@ -54,6 +56,14 @@ PENDING_MAX = 100
 
 class CheckpointDamaged(ConfigUnusable):
     """The stored checkpoint can't be gone on from; the message says why and what to do."""
+
+
+def _whole(document: object) -> Mapping[str, Any]:
+    """A part of a checkpoint, which must be an object: going on without it would forget a position."""
+    found = object_read(document)
+    if isinstance(found, Unreadable):
+        raise ValueError(found.reason)
+    return found
 
 
 class Ledger:
@@ -238,10 +248,11 @@ class Ledger:
 
     def _restore(self, stored: Checkpoint) -> tuple[BotState, dict[str, Any]]:
         try:
-            account = load(stored.broker_state["account"])
-            close = stored.broker_state["last_close"]
-            kept = stored.strategy_state["state"]
-            same_strategy = stored.strategy_state["identity"] == identity(self._config)
+            broker, strategy = _whole(stored.broker_state), _whole(stored.strategy_state)
+            account = load(broker["account"])
+            close = None if broker["last_close"] is None else Decimal(broker["last_close"])
+            kept = dict(_whole(strategy["state"]))
+            same_strategy = strategy["identity"] == identity(self._config)
         except (KeyError, ValueError, TypeError, ArithmeticError) as error:
             raise CheckpointDamaged(
                 f"trading_checkpoints of bot {self._run.bot_id} can't be read ({type(error).__name__}: {error}): "
@@ -261,11 +272,11 @@ class Ledger:
         state = BotState(
             account=account,
             last_bar_at=last_bar_at,
-            last_close=Decimal(close) if close is not None else None,
+            last_close=close,
             bars=stored.bars,
         )
         if not same_strategy:
-            log.warning("strategy_state_reset", bot_id=self._run.bot_id, had=stored.strategy_state["identity"])
+            log.warning("strategy_state_reset", bot_id=self._run.bot_id, had=clean_text(strategy["identity"], 300))
         return state, kept if same_strategy else {}
 
     def _is_first(self, outcome: BarOutcome) -> bool:

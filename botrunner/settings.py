@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from botrunner.budget import BudgetLimits
 from botrunner.fence import Deadlines
 from fleet.errors import PermanentError
+from fleet.foreign import load_json
 from fleet.redaction import safe_text
 
 EXCHANGE_AWAY_S = 60.0
@@ -119,10 +119,7 @@ def exchange_urls(text: str) -> Mapping[str, str]:
     """
     if not text.strip():
         return {}
-    try:
-        urls = json.loads(text)
-    except ValueError:
-        urls = None
+    urls = load_json(text)
     if not isinstance(urls, dict) or not all(isinstance(url, str) for url in urls.values()):
         raise SettingsInvalid(
             f'BOTFLEET_EXCHANGE_URLS is {safe_text(text, 100)!r}: give JSON like {{"binance": "http://sandbox:8080"}}'

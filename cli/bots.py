@@ -12,17 +12,21 @@ import typer
 
 from cli import performance
 from cli.database import database
+from cli.files import read_document
 from cli.names import extra_names
 from cli.output import Output, Row, age, number, plain, print_document, show, tell
 from fleet.config import ConfigInvalid, parse_config
 from fleet.error_trends import trends
 from fleet.errors import PermanentError
+from fleet.foreign import clean_text
 from fleet.trading_service import admin
 from fleet.trading_service.errors import list_errors
 
 app = typer.Typer(help="List, apply, start and stop bots.", no_args_is_help=True)
 app.command()(performance.performance)
 app.command()(performance.equity)
+
+NAME_LIMIT = 200
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to print.")]
 BotArgument = Annotated[str, typer.Argument(help="A bot's name or id.")]
@@ -68,7 +72,7 @@ def show_(bot: BotArgument) -> None:
         row = admin.list_bots(connection, bot_id=bot_id)[0]
         config = connection.execute("SELECT config FROM trading_bots WHERE id = %s", (bot_id,)).fetchone()
     assert config is not None
-    print_document({**plain(row), "config": config[0]})
+    print_document({**plain(row), "config": config[0] if config else None})
 
 
 @app.command()
@@ -195,24 +199,23 @@ def _enable(bot: str, *, enabled: bool) -> None:
 
 
 def _documents(path: Path) -> Iterator[tuple[str, Row]]:
-    import yaml
-
     files = sorted(p for p in path.iterdir() if p.suffix in (".json", ".yaml", ".yml")) if path.is_dir() else [path]
     if not files:
         raise PermanentError(f"{path} has no .json or .yaml files")
     for file in files:
-        try:
-            document = yaml.safe_load(file.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise PermanentError(f"{file} can't be read: {error}") from error
-        yield str(file), document
+        yield str(file), read_document(file)
 
 
 def _problems(source: str, document: Any) -> Iterator[str]:
     if not isinstance(document, dict) or not isinstance(document.get("name"), str):
         yield f"{source}: an object with name, enabled and config is expected"
         return
-    unknown = sorted(set(document) - {"name", "enabled", "config", "description"})
+    name, description = document["name"], document.get("description")
+    if not name or clean_text(name, NAME_LIMIT, lines=False) != name:
+        yield f"{source}: name must be 1 to {NAME_LIMIT} characters without control characters or blanks at its ends"
+    if description is not None and not isinstance(description, str):
+        yield f"{source}: description must be a text"
+    unknown = sorted(clean_text(key, 100) for key in set(document) - {"name", "enabled", "config", "description"})
     if unknown:
         yield f"{source}: unknown keys {', '.join(unknown)}; known are name, enabled, config, description"
     if not isinstance(document.get("enabled", False), bool):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cli.files import read_document
 from cli.names import extra_names
 from cli.output import Output, print_document, tell
 from fleet.config import json_schema, validate_config
-from fleet.errors import PermanentError
 
 app = typer.Typer(help="Validate configs.", no_args_is_help=True)
 
@@ -40,12 +39,7 @@ def read_config(file: Path) -> Any:
     Raises:
         PermanentError: it can't be read.
     """
-    import yaml
-
-    try:
-        document = yaml.safe_load(sys.stdin if str(file) == "-" else file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise PermanentError(f"{file} can't be read: {error}") from error
+    document = read_document(file)
     if isinstance(document, dict) and "config" in document and "strategy" not in document:
         return document["config"]
     return document

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from fleet.errors import PermanentError
+from fleet.foreign import clean_text
 from fleet.trading_service.connect import connect
 
 
@@ -42,3 +43,11 @@ def database() -> Iterator[psycopg.Connection[Any]]:
             raise PermanentError("the database has no Botfleet schema: run `botfleet db migrate`") from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise PermanentError(f"not permitted: {error.diag.message_primary}") from error
+        except psycopg.errors.CheckViolation as error:
+            raise PermanentError(f"the database refuses this: {_said(error)}") from error
+        except psycopg.Error as error:
+            raise PermanentError(f"the database says: {_said(error)}") from error
+
+
+def _said(error: psycopg.Error) -> str:
+    return clean_text(error.diag.message_primary or error, 300)

@@ -14,6 +14,7 @@ import typer
 from cli.database import database
 from cli.output import Output, age, print_document, say, show, tell, write
 from fleet.errors import PermanentError
+from fleet.foreign import object_of
 from fleet.notify.messages import Item, Message, document, one_line, subject, text
 from fleet.notify.outcome import Channel
 from fleet.redaction import redact
@@ -91,7 +92,7 @@ def preview(
         subject="/".join(part for part in (row["owner"] or "botfleet", row["bot"]) if part),
         bot_id=row["bot_id"],
         epoch=row["epoch"],
-        facts=row["facts"] or {},
+        facts=object_of(row["facts"]),
     )
     message = Message(key, None, (item,))
     match channel:

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fleet.foreign import clean_text
+from fleet.foreign import Unreadable, clean_text
 from fleet.redaction import redact
 
 CELL_LIMIT: Final = 2_000
@@ -53,6 +53,8 @@ def plain(value: Any) -> Any:
         return f"{value:f}"
     if isinstance(value, date):  # a datetime is one too
         return value.isoformat()
+    if isinstance(value, Unreadable):
+        return f"unreadable: {value.reason}"
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

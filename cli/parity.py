@@ -58,10 +58,11 @@ def parity(
 def _candles(choice: str, record: Recorded) -> list[Candle]:
     """Candles of the market that the bot trades now."""
     from botrunner.backtest.parity import config_of
+    from fleet.foreign import object_of
     from fleet.times import to_ms
 
     run = record.runs[-1]
-    config = config_of(run, run.config.get("risk_management", {}))
+    config = config_of(run, object_of(object_of(run.config).get("risk_management")))
     interval_ms = config.interval_s * 1000
     if choice != EXCHANGE:
         return load_candles(Path(choice), interval_ms=interval_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -64,7 +65,8 @@ def performance(
     wide = ("GROSS", "PAYOFF", "VOL%", "CAGR%", "BASIS")
     empty = "no metrics yet: the worker makes them within minutes of a bot's first bar; --now calculates them here"
     nothing = "nothing to calculate: the bot has no bar yet (`botfleet bots list` shows whether it runs)"
-    show(rows, output=output, columns=columns, wide=wide, empty=nothing if now else empty)
+    readable = {name: _readable(text) for name, text in columns.items()}
+    show(rows, output=output, columns=readable, wide=wide, empty=nothing if now else empty)
 
 
 def equity(
@@ -111,11 +113,10 @@ def _show_days(rows: list[dict[str, Any]], output: Output) -> None:
 
 
 async def _calculated(bot_id: int, period: Period) -> list[dict[str, Any]]:
-    from psycopg import AsyncConnection
-
     from fleet.trading_service.performance import calculate
+    from fleet.trading_service.pool import connect
 
-    async with await AsyncConnection.connect(database_url(), autocommit=True) as connection:
+    async with await connect(database_url(), "cli") as connection:
         markets = await calculate(connection, bot_id)
     now = datetime.now(UTC)
     rows = [
@@ -132,6 +133,18 @@ async def _calculated(bot_id: int, period: Period) -> list[dict[str, Any]]:
         if row.period is period
     ]
     return sorted(rows, key=lambda row: row["period_start"], reverse=True)
+
+
+def _readable(text: Callable[[Row], str]) -> Callable[[Row], str]:
+    """A column of stored metrics, whatever a row's document is."""
+
+    def cell(row: Row) -> str:
+        try:
+            return text(row)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            return "unreadable"
+
+    return cell
 
 
 def _money(row: Row, name: str, *, signed: bool = False) -> str:

@@ -47,6 +47,7 @@ from fleet.config import (
 )
 from fleet.errors import TransientError
 from fleet.events import severity_of
+from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.redaction import safe_text
 from fleet.states import ExitReason
@@ -91,6 +92,10 @@ class KnownConfig:
     waits_until_flat: bool = False
 
 
+_NOT_ASKED = KnownConfig(None)
+"""Of a bot that isn't wanted: whether its config is valid decides nothing."""
+
+
 class StrategyManager:
     """Desired state into actions.
 
@@ -105,7 +110,7 @@ class StrategyManager:
     """
 
     CACHE = 25_000
-    """Config versions kept; two for each of 10,000 bots, and some."""
+    """Configs kept, by version (`v7`) and of runs' snapshots (`e3`); two for each of 10,000 bots, and some."""
 
     def __init__(
         self,
@@ -125,7 +130,7 @@ class StrategyManager:
         self._may_act = may_act
         self._acted = acted
         self._extra_names = extra_names
-        self._configs: OrderedDict[tuple[int, int], KnownConfig] = OrderedDict()
+        self._configs: OrderedDict[tuple[int, str], KnownConfig] = OrderedDict()
         self.contact = Contact(policy.contact_gap_s)
         self.suspicious = False
 
@@ -136,13 +141,29 @@ class StrategyManager:
             Seconds until it must be looked at again if nothing happens; None when nothing but an event matters.
 
         Raises:
-            TransientError: something didn't answer; what is done is done, the rest is for the next sync.
+            TransientError: something didn't answer; what is done is done, the rest is for the next sync. Whatever else
+                it raises is this bot's alone: the queue repeats it with a growing pause.
         """
-        for _ in range(MAX_STEPS):
-            step = await self._step(bot_id)
-            if not step.again:
-                return step.look_after_s
+        try:
+            for _ in range(MAX_STEPS):
+                step = await self._step(bot_id)
+                if not step.again:
+                    return step.look_after_s
+        except TransientError:
+            raise
+        except Exception as error:
+            await self._show_fault(bot_id, error)
+            raise
         return SOON_S
+
+    async def _show_fault(self, bot_id: int, fault: Exception) -> None:
+        """What repeating doesn't mend is shown in the row, beside the status that it has."""
+        record = await self._store.load(bot_id)
+        if record is not None:
+            message = clean_text(f"the controller fails at this bot and will try again: {fault!r}", 500)
+            await self._store.set_status(
+                bot_id, seen=record.status, status=record.status, message=message, error_count=record.error_count
+            )
 
     async def _step(self, bot_id: int) -> _Step:
         if not self._may_act():
@@ -174,15 +195,16 @@ class StrategyManager:
     async def _carry_out(self, case: _Case, planned: Plan) -> _Step:
         """Do everything in the plan, even when a part of it fails; then raise the first failure."""
         acted = busy = False
-        failure: TransientError | None = None
+        failure: Exception | None = None
         for action in planned.actions:
             if isinstance(action, Wait):
                 continue
             try:
                 done = await self._do(case, action)
-            except TransientError as error:
+            except Exception as error:
                 failure = failure or error
-                log.warning("action_failed", **case.fields, action=_words(action), error=str(error)[:500])
+                text = str(error) if isinstance(error, TransientError) else repr(error)
+                log.warning("action_failed", **case.fields, action=_words(action), error=clean_text(text, 500))
                 continue
             log.info("acted", **case.fields, condition=planned.condition, action=_words(action), done=done)
             if isinstance(action, SetStatus | Notify):
@@ -316,13 +338,14 @@ class StrategyManager:
             raise LeaseLost("this controller's lease ran out")
 
     async def _bot_facts(self, record: BotRecord) -> BotFacts | None:
-        """None when the row changed while it was read."""
-        known = self._remembered(record.id, record.config_version)
+        """None when the row changed while it was read. A bot that isn't wanted is stopped whatever its config is."""
+        key = f"v{record.config_version}"
+        known = self._remembered(record.id, key) if record.wanted else _NOT_ASKED
         if known is None:
             raw = await self._store.load_config(record.id, record.config_version)
             if raw is None:
                 return None
-            known = self._remember(record.id, record.config_version, examine(raw, self._extra_names))
+            known = self._remember(record.id, key, examine(raw, self._extra_names))
         return BotFacts(
             bot_id=record.id,
             wanted=record.wanted,
@@ -337,8 +360,9 @@ class StrategyManager:
         ended = run.ended_at is not None
         outdated = patient = False
         if not ended:
+            # of the run's own snapshot; one that can't be read lets nobody wait
             patient = (await self._config_of_run(record, run.config_version, run.epoch)).waits_until_flat
-            if run.config_version != record.config_version and bot.invalid is None:
+            if bot.wanted and run.config_version != record.config_version and bot.invalid is None:
                 outdated = await self._outdated(record, run)
         return RunFacts(
             epoch=run.epoch,
@@ -363,20 +387,23 @@ class StrategyManager:
         return not only_hot_fields_differ(running, wanted)
 
     async def _config_of_run(self, record: BotRecord, version: int, epoch: int) -> KnownConfig:
-        known = self._remembered(record.id, version)
+        """Of its version if that is known to be valid, else of its own snapshot, which says nothing about the row's."""
+        known = self._remembered(record.id, f"v{version}")
+        if known is None or known.invalid is not None:
+            known = self._remembered(record.id, f"e{epoch}")
         if known is None:
-            known = examine(await self._store.load_run_config(record.id, epoch), self._extra_names)
-            self._remember(record.id, version, known)
+            raw = await self._store.load_run_config(record.id, epoch)
+            known = self._remember(record.id, f"e{epoch}", examine(raw, self._extra_names))
         return known
 
-    def _remembered(self, bot_id: int, version: int) -> KnownConfig | None:
-        known = self._configs.get((bot_id, version))
+    def _remembered(self, bot_id: int, key: str) -> KnownConfig | None:
+        known = self._configs.get((bot_id, key))
         if known is not None:
-            self._configs.move_to_end((bot_id, version))
+            self._configs.move_to_end((bot_id, key))
         return known
 
-    def _remember(self, bot_id: int, version: int, known: KnownConfig) -> KnownConfig:
-        self._configs[bot_id, version] = known
+    def _remember(self, bot_id: int, key: str, known: KnownConfig) -> KnownConfig:
+        self._configs[bot_id, key] = known
         if len(self._configs) > self.CACHE:
             self._configs.popitem(last=False)
         return known

@@ -19,6 +19,7 @@ from controller.backoff import failure_streak, gave_up, recent_failures, restart
 from controller.classify import FENCED_EXIT_CODE, Condition, Verdict, classify, own_pod
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
 from fleet.events import EventKind
+from fleet.ids import LARGEST_ID, is_id
 from fleet.redaction import safe_text
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
 
@@ -196,6 +197,8 @@ def _without_run(
     if not bot.wanted:
         leaving = any(pod.may_run for pod in pods)
         yield from _status(bot, BotStatus.STOPPING if leaving else BotStatus.STOPPED, None, failures)
+    elif (unnamed := _why_no_pod(bot.bot_id, run.epoch + 1 if run else 1)) is not None:
+        yield from _status(bot, BotStatus.ERROR, unnamed, failures)
     elif bot.invalid is not None:
         yield from _status(bot, BotStatus.ERROR, f"version {bot.config_version} is invalid: {bot.invalid}", failures)
     elif last is not None and last.reason is ExitReason.CONFIG_ERROR:
@@ -233,6 +236,8 @@ def _with_run(
             yield FenceRun(run.epoch, _unclaimed_reason(bot, run), Guard.UNCLAIMED, _why_unclaimed(run, pod, policy))
         case Condition.UNCREATED | Condition.STARTING if _obsolete(bot, run):
             yield FenceRun(run.epoch, _unclaimed_reason(bot, run), Guard.UNCLAIMED, None)
+        case Condition.UNCREATED if (unnamed := _why_no_pod(bot.bot_id, run.epoch)) is not None:
+            yield FenceRun(run.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, unnamed)
         case Condition.UNCREATED:
             yield CreatePod(run.epoch)
             yield from _status(bot, BotStatus.STARTING, None, failures)
@@ -386,6 +391,15 @@ def _invalid_note(bot: BotFacts, run: RunFacts) -> str | None:
     if bot.invalid is None or run.config_version == bot.config_version:
         return None
     return f"version {bot.config_version} is invalid: {bot.invalid}; still running version {run.config_version}"
+
+
+def _why_no_pod(bot_id: int, epoch: int) -> str | None:
+    """Why no pod is made at all: its labels couldn't tell whose it is, so nobody would ever delete it."""
+    if not is_id(bot_id):
+        return f"id {bot_id} can't be that of a bot: it must be from 1 to {LARGEST_ID}. Insert the bot without an id"
+    if not is_id(epoch):
+        return f"epoch {epoch} can't be that of a run: it must be from 1 to {LARGEST_ID}. Insert the bot anew"
+    return None
 
 
 def _waiting(pod: PodFacts | None) -> str | None:

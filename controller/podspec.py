@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleet.ids import is_id
+
 NAME_LIMIT = 63
 """A pod's name is also its hostname: one DNS label."""
 
@@ -32,6 +34,9 @@ class PodRequest:
 
     Attributes:
         mode: `paper` or `live`.
+
+    Raises:
+        ValueError: the bot or the epoch has a number that no label could bring back; the planner asks for no such pod.
     """
 
     bot_id: int
@@ -40,6 +45,10 @@ class PodRequest:
     user_id: int
     config_version: int
     mode: str
+
+    def __post_init__(self) -> None:
+        if not (is_id(self.bot_id) and is_id(self.epoch)):
+            raise ValueError(f"no pod can carry bot {self.bot_id}, epoch {self.epoch}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -20,8 +21,12 @@ BYTES_LIMIT: Final = 1 << 20
 DEPTH_LIMIT: Final = 64
 """Of nested arrays and objects: far above any honest document, far below where recursion over it could fail."""
 
-DIGITS_LIMIT: Final = 100
-"""Of a number: a NUMERIC of PostgreSQL can have 131,072, which Python refuses to read (above 4,300) or to divide."""
+DIGITS_LIMIT: Final = 400
+"""Characters of a number. PostgreSQL writes every float into jsonb without exponent: the smallest has some 345, the
+largest 309. A NUMERIC can have 131,072, which Python refuses to read (above 4,300) or to divide."""
+
+LARGEST: Final = sys.float_info.max
+"""No number is beyond it, so that float() of any succeeds."""
 
 CUT = "…"
 """Marks where a text was cut."""
@@ -118,7 +123,10 @@ def _words(foreign: object) -> str:
 
 def _integer(digits: str) -> int:
     _check_digits(digits)
-    return int(digits)
+    number = int(digits)
+    if abs(number) > LARGEST:
+        raise _Refused(f"holds a number that is out of range: {digits[:20]}")
+    return number
 
 
 def _number(digits: str) -> float:

@@ -32,7 +32,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from fleet.ids import LARGEST_ID
 from fleet.states import BotStatus, ExitReason, OrderState, TradeStatus
+
+CONFIG_BYTES = 1 << 18
+"""Of a config: whatever one row holds, reading all of them stays cheap."""
 
 metadata = MetaData(
     naming_convention={
@@ -104,6 +108,11 @@ trading_bots = Table(
     _moment("archived_at"),
     UniqueConstraint("user_id", "name"),
     CheckConstraint("char_length(name) BETWEEN 1 AND 200", name="name_length"),
+    # a quarter of what fleet.foreign reads; configs have 2 to 5 kB, and at most 2,000 values are accepted. The size is
+    # that of a new value as it is and of an unchanged one as it is stored, so that a heartbeat writes no JSON out
+    CheckConstraint(f"jsonb_typeof(config) = 'object' AND pg_column_size(config) <= {CONFIG_BYTES}", name="config"),
+    # no pod could carry it (fleet.ids); rows from before this limit can't be enabled, but changed in every other way
+    CheckConstraint(f"id BETWEEN 1 AND {LARGEST_ID} OR NOT enabled", name="id"),
     CheckConstraint(_in("status", BotStatus), name="status"),
     CheckConstraint("managed_by IN ('sql', 'api', 'gitops')", name="managed_by"),
     comment="Desired state (enabled, config, archived_at) beside the actual one (status, ...)",
@@ -138,6 +147,7 @@ trading_runs = Table(
     Column("peak_memory_bytes", BigInteger),
     PrimaryKeyConstraint("bot_id", "epoch"),
     CheckConstraint("epoch >= 1", name="epoch"),
+    CheckConstraint(f"epoch <= {LARGEST_ID} OR ended_at IS NOT NULL", name="epoch_limit"),
     CheckConstraint(_in("exit_reason", ExitReason), name="exit_reason"),
     CheckConstraint("(ended_at IS NULL) = (exit_reason IS NULL)", name="ended"),
     CheckConstraint("fenced_at IS NULL OR ended_at IS NOT NULL", name="fenced"),

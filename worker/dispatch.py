@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from fleet.errors import DatabaseAway
+from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.notify import routing
 from fleet.notify.messages import Item, Message, clean, cut
@@ -89,10 +90,17 @@ class Dispatcher:
                 notes = await outbox.notes_of(connection, claimed)
             await self._try(claimed, notes)
         except DatabaseAway as error:
-            log.warning("outcome_not_recorded", message_id=claimed.message_id, error=str(error)[:300])
-        except Exception:
-            # one message must not end the program: it is tried again after its lease
+            log.warning("outcome_not_recorded", message_id=claimed.message_id, error=clean_text(error, 300))
+        except Exception as error:
+            # one message must not end the program, nor be tried for ever
             log.exception("delivery_crashed", message_id=claimed.message_id, channel=claimed.channel)
+            await self._crashed(claimed, error)
+
+    async def _crashed(self, claimed: ClaimedMessage, error: Exception) -> None:
+        try:
+            await self._again(claimed, f"could not be sent: {error!r}", asked_s=None)
+        except Exception as failure:
+            log.error("outcome_not_recorded", message_id=claimed.message_id, error=clean_text(repr(failure), 300))
 
     async def _try(self, claimed: ClaimedMessage, notes: list[Note]) -> None:
         channel = Channel(claimed.channel)
@@ -123,12 +131,16 @@ class Dispatcher:
             case Refused(error):
                 await self._end(claimed, "failed", error, **marks)
             case TryAgain(error, asked_s):
-                after_s = routing.retry_after_s(claimed.attempts, self.chance, asked_s=asked_s)
-                if datetime.now(UTC) + timedelta(seconds=after_s) > claimed.expires_at:
-                    given_up = f"given up after {claimed.attempts} attempts, last: {error}"
-                    await self._end(claimed, "failed", given_up, **marks)
-                else:
-                    await self._postpone(claimed, after_s, error)
+                await self._again(claimed, error, asked_s=asked_s, **marks)
+
+    async def _again(self, claimed: ClaimedMessage, error: str, *, asked_s: float | None, **marks: str) -> None:
+        """Later, unless its time is up by then."""
+        after_s = routing.retry_after_s(claimed.attempts, self.chance, asked_s=asked_s)
+        if datetime.now(UTC) + timedelta(seconds=after_s) > claimed.expires_at:
+            given_up = f"given up after {claimed.attempts} attempts, last: {error}"
+            await self._end(claimed, "failed", given_up, **marks)
+        else:
+            await self._postpone(claimed, after_s, error)
 
     async def _end(self, claimed: ClaimedMessage, state: str, error: str | None, **marks: str) -> None:
         text = None if error is None else cut(clean(error), ERROR_LIMIT)
@@ -163,9 +175,7 @@ class Dispatcher:
 def item_of(note: Note) -> Item:
     """A notification as a message tells it."""
     owner = note.user_name or "botfleet"
-    config = note.config if isinstance(note.config, dict) else {}
-    broker = config.get("broker")
-    mode = str(broker.get("trading_mode") or "paper") if isinstance(broker, dict) else "paper"
+    mode = object_of(object_of(note.config).get("broker")).get("trading_mode")
     return Item(
         id=note.id,
         kind=note.kind,
@@ -174,8 +184,8 @@ def item_of(note: Note) -> Item:
         body=note.body,
         at=note.created_at,
         subject=f"{owner}/{note.bot_name}" if note.bot_name else owner,
-        mode=mode if note.bot_id is not None else "",
+        mode="" if note.bot_id is None else "live" if mode == "live" else "paper",
         bot_id=note.bot_id,
         epoch=note.epoch,
-        facts=note.facts or {},
+        facts=object_of(note.facts),
     )

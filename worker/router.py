@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import psycopg
+
 from fleet.events import EventKind, wanted
+from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.notify import routing
 from fleet.notify.outcome import Channel
@@ -24,6 +27,14 @@ from fleet.trading_service.pool import Pool
 log = get_logger("router")
 
 BATCH = 100
+
+
+class _Unroutable(Exception):
+    """What one notification made of its routing."""
+
+    def __init__(self, note_id: int, error: Exception) -> None:
+        super().__init__(f"can't be routed: {error!r}")
+        self.note_id = note_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +54,28 @@ class Router:
     async def route_all(self) -> int:
         """Route until nothing is left, or another worker does; returns how many were routed.
 
+        A notification that can't be routed ends as suppressed and says why; it never keeps others from being routed.
+
         Raises:
             DatabaseAway: no answer; a batch is routed whole or not at all.
         """
         done = 0
         while True:
-            routed = await self._batch()
+            try:
+                routed = await self._batch()
+            except _Unroutable as fault:
+                routed = await self._give_up(fault)
+            else:
+                if routed < BATCH:
+                    return done + routed
             done += routed
-            if routed < BATCH:
-                return done
+
+    async def _give_up(self, fault: _Unroutable) -> int:
+        log.error("notification_unroutable", id=fault.note_id, reason=clean_text(fault, 300))
+        async with self.pool.connection() as connection:
+            with database_errors():
+                await outbox.mark_routed(connection, fault.note_id, state="suppressed", reason=str(fault))
+        return 1
 
     async def _batch(self) -> int:
         async with self.pool.connection() as connection:
@@ -61,8 +85,16 @@ class Router:
                         return 0
                     now, notes = await outbox.unrouted(connection, limit=BATCH)
                     for note in notes:
-                        await self._route(connection, note, now)
+                        await self._routed(connection, note, now)
         return len(notes)
+
+    async def _routed(self, connection: Connection, note: Note, now: datetime) -> None:
+        try:
+            await self._route(connection, note, now)
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError):
+            raise  # the database's fault, not the notification's
+        except Exception as error:
+            raise _Unroutable(note.id, error) from error
 
     async def _route(self, connection: Connection, note: Note, now: datetime) -> None:
         silent = silenced(note)
@@ -186,9 +218,9 @@ def targets_of(note: Note, operator: Contact, installed: Installed) -> list[Targ
 
 
 def _channels(note: Note, contact: Contact) -> Iterable[Channel]:
-    named = (note.facts or {}).get("channels")
+    named = object_of(note.facts).get("channels")
     if isinstance(named, list):
-        return [Channel(name) for name in named if name in set(Channel)]
+        return [channel for channel in Channel if channel in named]
     if note.user_id is None or note.bot_id is None:
         return [channel for channel in Channel if contact.address(channel)]
     return routing.enabled(routing.switches_of(note.config))

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from fleet.errors import DatabaseAway
+from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.notify.outcome import Senders
 from fleet.probes import Probes
@@ -111,7 +112,7 @@ class WorkerRunner:
             self._wake.clear()
             self._turned_at = time.monotonic()
             try:
-                await self.router.route_all()
+                await self._route()
                 started = await self.dispatcher.send_due()
                 async with self.pool.connection() as connection:
                     waits = await outbox.waiting(connection)
@@ -126,10 +127,24 @@ class WorkerRunner:
                 log.error("schema_not_ready", error=str(error)[:300], fix="botfleet db migrate")
                 await self._sleep(RECONNECT_S)
                 continue
+            except Exception as error:
+                # whatever a row made of it: the loop goes on, and the process isn't ready as long as nothing works
+                log.error("outbox_failed", error=clean_text(repr(error), 300))
+                await self._sleep(min(self.poll_interval_s, RECONNECT_S))
+                continue
             if not started:
                 due_s = self.poll_interval_s if waits.next_s is None else max(waits.next_s, SHORTEST_WAIT_S)
                 # what is due and wasn't started waits for a receiver or for room, and a poll finds it
                 await self._sleep(min(self.poll_interval_s, due_s if due_s > SHORTEST_WAIT_S else 0.5))
+
+    async def _route(self) -> None:
+        """Messages that have their route go out even when new ones can't get theirs."""
+        try:
+            await self.router.route_all()
+        except (DatabaseAway, psycopg.ProgrammingError):
+            raise
+        except Exception as error:
+            log.error("routing_failed", error=clean_text(repr(error), 300))
 
     async def _answered(self, waits: outbox.Waiting) -> None:
         self._answered_at = time.monotonic()
@@ -163,8 +178,11 @@ class WorkerRunner:
                 finally:
                     await connection.close()
             except (DatabaseAway, TimeoutError) as error:
-                log.warning("listen_connection_lost", error=str(error)[:300])
-                await asyncio.sleep(RECONNECT_S)
+                log.warning("listen_connection_lost", error=clean_text(error, 300))
+            except Exception as error:
+                # any role may notify anything; the poll finds what this misses
+                log.error("listen_failed", error=clean_text(repr(error), 300))
+            await asyncio.sleep(RECONNECT_S)
 
     async def _repeat(self, job: Job) -> None:
         while True:

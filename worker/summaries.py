@@ -14,12 +14,20 @@ from enum import StrEnum
 from typing import Any
 
 from fleet.config import NotificationsSection
+from fleet.errors import DatabaseAway
 from fleet.events import EventKind, number
+from fleet.foreign import clean_text
+from fleet.log import get_logger
 from fleet.notify import routing
 from fleet.trading_service import outbox
 from fleet.trading_service.outbox import Row
 from fleet.trading_service.pool import Pool
 from worker.router import zone_of
+
+log = get_logger("summaries")
+
+LISTED = 200
+"""Bots that a summary names, the oldest first: a message that nobody could read, or store, helps nobody."""
 
 
 class Span(StrEnum):
@@ -100,7 +108,13 @@ class Summaries:
         written = 0
         for span in Span:
             for group in grouped(bots, span):
-                written += await self._write(group, span, now)
+                try:
+                    written += await self._write(group, span, now)
+                except DatabaseAway:
+                    raise
+                except Exception as error:
+                    # one owner's rows keep nobody else from being told
+                    log.error("summary_failed", group=group.key, span=span, error=clean_text(repr(error), 300))
         return written
 
     async def _write(self, group: Group, span: Span, now: datetime) -> bool:
@@ -121,13 +135,14 @@ class Summaries:
                 kind=kind,
                 severity="info",
                 title=title(period, trades),
-                body="\n".join(lines(bots, trades)),
+                body="\n".join(told(bots, trades)),
                 facts={
                     "period": period.name,
                     "begin": period.begin.isoformat(),
                     "end": period.end.isoformat(),
                     "channels": list(group.channels),
-                    "bots": [facts(bot, trades) for bot in bots],
+                    "bots": [facts(bot, trades) for bot in bots[:LISTED]],
+                    "more_bots": max(0, len(bots) - LISTED),
                 },
                 dedupe_key=key,
                 bot_id=group.bot_id,
@@ -174,6 +189,13 @@ def title(period: Period, trades: Sequence[Row]) -> str:
     wins = sum(row["wins"] for row in trades)
     what = f"{count} trades, {wins} won" if count else "no trades"
     return f"{period.span.capitalize()} {period.name}: {what}"
+
+
+def told(bots: Sequence[Row], trades: Sequence[Row]) -> Iterator[str]:
+    """The summary's text: the first bots by line, the others by number."""
+    yield from lines(bots[:LISTED], trades)
+    if len(bots) > LISTED:
+        yield f"… and {len(bots) - LISTED} more: botfleet bots list"
 
 
 def lines(bots: Sequence[Row], trades: Sequence[Row]) -> Iterator[str]:

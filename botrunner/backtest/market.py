@@ -7,7 +7,6 @@ exchange can't be asked, eight decimals without minimums, and says so.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
@@ -20,6 +19,7 @@ from botrunner.brokers.manager import BrokerManager
 from botrunner.risk import Market
 from fleet.config import BotConfig
 from fleet.errors import PermanentError
+from fleet.foreign import Unreadable, load_json
 
 AUTO, EXCHANGE, NONE = "auto", "exchange", "none"
 
@@ -77,9 +77,11 @@ def read_market(path: Path, symbol: str) -> Market:
         MarketUnknown: unreadable, unknown keys, of another symbol, or with values that make no sense.
     """
     try:
-        document = json.loads(path.read_text(), parse_float=Decimal, parse_int=Decimal)
-    except (OSError, ValueError, RecursionError) as error:
+        document = load_json(path.read_bytes())
+    except OSError as error:
         raise MarketUnknown(f"--market {path} can't be read: {error}") from error
+    if isinstance(document, Unreadable):
+        raise MarketUnknown(f"--market {path} can't be read: it {document.reason}")
     if not isinstance(document, dict) or not {"tick", "step"} <= set(document) <= {*_NUMBERS, *_OTHERS}:
         raise MarketUnknown(
             f"--market {path}: an object with tick and step is expected, {', '.join(_NUMBERS[2:])} and can_short are "
@@ -108,7 +110,8 @@ def read_market(path: Path, symbol: str) -> Market:
 
 def _number(path: Path, key: str, value: Any) -> Decimal:
     try:
-        number = Decimal(value)
+        # a float by its shortest text: what the file said
+        number = Decimal(str(value) if isinstance(value, float) else value)
     except (InvalidOperation, TypeError, ValueError):
         number = Decimal("NaN")
     if isinstance(value, bool) or not number.is_finite() or number < 0:

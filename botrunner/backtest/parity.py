@@ -22,8 +22,10 @@ from botrunner.witness import load_candles, load_market
 from fleet import __version__
 from fleet.config import BotConfig, ConfigInvalid, OnStop, parse_config, with_hot_fields
 from fleet.errors import PermanentError
+from fleet.foreign import Unreadable, object_of
 from fleet.states import ExitReason
 from fleet.times import from_ms, to_ms
+from fleet.trading_service.adapt import object_read
 from fleet.trading_service.ledger import Checkpoint
 from fleet.trading_service.replays import BarRow, InputRow, Recorded, RunRow
 
@@ -114,7 +116,7 @@ def stretches(record: Recorded) -> list[Stretch]:
     """The bot's life cut where a run or its limits changed.
 
     Raises:
-        ReplayImpossible: a config can't be run here.
+        ReplayImpossible: a config can't be run here, or what was recorded can't be read.
     """
     found: list[Stretch] = []
     market: Market | None = None
@@ -124,11 +126,13 @@ def stretches(record: Recorded) -> list[Stretch]:
     for run in record.runs:
         rows = inputs.get(run.epoch, [])
         if rows:
-            assert rows[0].market is not None, "a run's first row has them"
-            market = load_market(rows[0].market)
-            found += _of_run(record, run, rows, market)
+            try:
+                market = load_market(rows[0].market or {})
+                found += _of_run(record, run, rows, market)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise ReplayImpossible(f"the recorded inputs of run {run.epoch} can't be read: {error!r}") from error
         elif market is not None and _closed_only(run, found[-1].config):
-            config = config_of(run, run.config.get("risk_management", {}))
+            config = config_of(run, object_of(run.config.get("risk_management")))
             found.append(
                 Stretch(
                     run=run,
@@ -148,6 +152,8 @@ def stretches(record: Recorded) -> list[Stretch]:
 
 def _of_run(record: Recorded, run: RunRow, rows: Sequence[InputRow], market: Market) -> Iterator[Stretch]:
     changes = [row for row in rows if row.limits is not None]
+    if not changes:
+        raise ValueError("the first row has no limits")
     for index, row in enumerate(changes):
         config = config_of(run, row.limits or {})
         until = changes[index + 1].bar_at if index + 1 < len(changes) else _end(record, run, config)
@@ -187,7 +193,7 @@ def _closed_only(run: RunRow, before: BotConfig) -> bool:
     """Whether a run without a bar may have closed a position: it was live, ended well, and was to flatten."""
     if run.live_at is None or run.exit_reason not in CLEAN_ENDS:
         return False
-    config = config_of(run, run.config.get("risk_management", {}))
+    config = config_of(run, object_of(object_of(run.config).get("risk_management")))
     same = (config.symbol, config.interval) == (before.symbol, before.interval)
     return same and config.on_stop is OnStop.FLATTEN
 
@@ -199,9 +205,12 @@ def config_of(run: RunRow, limits: Mapping[str, Any]) -> BotConfig:
         ReplayImpossible: it isn't valid here: another version, or a package that isn't installed.
     """
     handler = StrategyHandler()
-    hot = {"notifications": run.config.get("notifications", {}), "risk_management": dict(limits)}
+    raw = object_read(run.config)
+    if isinstance(raw, Unreadable):
+        raise ReplayImpossible(f"the config of run {run.epoch} {raw.reason}")
+    hot = {"notifications": raw.get("notifications", {}), "risk_management": dict(limits)}
     try:
-        config = parse_config(with_hot_fields(run.config, hot), extra_names=handler.extra_names())
+        config = parse_config(with_hot_fields(raw, hot), extra_names=handler.extra_names())
     except ConfigInvalid as error:
         raise ReplayImpossible(f"the config of run {run.epoch} can't be run here:\n{error}") from error
     return config

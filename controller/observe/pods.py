@@ -13,6 +13,7 @@ from typing import Any
 
 from controller.facts import PodFacts, PodPhase
 from controller.podspec import BOT_ID_LABEL, CONTAINER, EPOCH_LABEL
+from fleet.ids import parse_id
 from fleet.redaction import safe_text
 
 MESSAGE_LIMIT = 1_000
@@ -91,14 +92,14 @@ def read_pod(body: Mapping[str, Any]) -> PodFacts | None:
     """Facts of a pod as the API gives it; None when it carries no bot's id."""
     metadata = body.get("metadata") or {}
     labels = metadata.get("labels") or {}
-    bot_id = _number(labels.get(BOT_ID_LABEL))
-    if not bot_id or not metadata.get("uid"):
+    bot_id = parse_id(labels.get(BOT_ID_LABEL))
+    if bot_id is None or not metadata.get("uid"):
         return None
     status = body.get("status") or {}
     phase, details = _phase(status)
     return PodFacts(
         bot_id=bot_id,
-        epoch=_number(labels.get(EPOCH_LABEL)),
+        epoch=parse_id(labels.get(EPOCH_LABEL)) or 0,
         name=str(metadata.get("name", "")),
         uid=str(metadata["uid"]),
         phase=phase,
@@ -159,10 +160,3 @@ def _node_lost(status: Mapping[str, Any]) -> bool:
 def _container(status: Mapping[str, Any]) -> Mapping[str, Any]:
     containers = status.get("containerStatuses") or ()
     return next((each for each in containers if each.get("name") == CONTAINER), {})
-
-
-def _number(text: object) -> int:
-    """A label's number; 0 for anything else."""
-    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 18:
-        return int(text)
-    return 0

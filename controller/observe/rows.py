@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from psycopg import Notify
 
 from fleet.errors import DatabaseAway
+from fleet.foreign import clean_text
+from fleet.ids import parse_id
 from fleet.log import get_logger
 from fleet.trading_service.lease import database_errors
 from fleet.trading_service.pool import CALL_TIMEOUT_S, connect
@@ -36,7 +38,7 @@ class RowWatch:
         url: libpq URL of a session-mode connection (LISTEN doesn't work through a transaction pooler).
         poll_interval_s: between two polls.
         changed: called with a bot's id for each notification.
-        poll: looks at all rows; may raise DatabaseAway.
+        poll: looks at all rows. Whatever it raises is logged, and it is called again.
     """
 
     url: str
@@ -69,9 +71,12 @@ class RowWatch:
                 finally:
                     await connection.close()
             except (DatabaseAway, TimeoutError) as error:
-                log.warning("rows_connection_lost", error=str(error)[:300], retry_s=pause)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RECONNECT_MAX_S)
+                log.warning("rows_connection_lost", error=clean_text(error, 300), retry_s=pause)
+            except Exception as error:
+                # no row and no notification may end the controller of all others; a new connection looks at all rows
+                log.error("rows_watch_failed", error=clean_text(repr(error), 300), retry_s=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RECONNECT_MAX_S)
 
     async def _poll_regularly(self) -> None:
         while True:
@@ -79,10 +84,14 @@ class RowWatch:
             try:
                 await self.poll()
             except DatabaseAway as error:
-                log.warning("rows_poll_failed", error=str(error)[:300])
+                log.warning("rows_poll_failed", error=clean_text(error, 300))
+            except Exception as error:
+                log.error("rows_poll_failed", error=clean_text(repr(error), 300))
 
     def _report(self, notice: Notify) -> None:
-        if notice.payload.isascii() and notice.payload.isdigit():
-            self.changed(int(notice.payload))
+        """Any role may send any payload."""
+        bot_id = parse_id(notice.payload)
+        if bot_id is not None:
+            self.changed(bot_id)
         else:
-            log.warning("rows_notification_unreadable", payload=notice.payload[:100])
+            log.warning("rows_notification_unreadable", payload=clean_text(notice.payload, 100, lines=False))

@@ -18,6 +18,7 @@ from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from fleet.errors import DatabaseAway
 from fleet.events import EventKind, Severity, severity_of
+from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.trading_service.bots import Notification
 from fleet.trading_service.runs import QuietRun, Watch, WatchLimits
@@ -65,7 +66,10 @@ class RunWatch:
             try:
                 await self.look()
             except DatabaseAway as error:
-                log.warning("runs_watch_failed", error=str(error)[:300])
+                log.warning("runs_watch_failed", error=clean_text(error, 300))
+            except Exception as error:
+                # what one row makes of a look must not end the watch on all the others
+                log.error("runs_watch_failed", error=clean_text(repr(error), 300))
             await asyncio.sleep(self.interval_s)
 
     async def look(self) -> None:

@@ -12,6 +12,7 @@ import math
 from pydantic import JsonValue
 
 from fleet.config.errors import ConfigError
+from fleet.foreign import Unreadable
 
 MAX_DEPTH = 16
 """Levels of nesting; the schema itself needs six."""
@@ -28,6 +29,8 @@ def scan(raw: object) -> tuple[Tree | None, tuple[ConfigError, ...]]:
 
     No copy when `raw` isn't an object or is beyond the limits: then nothing else can be said about it.
     """
+    if isinstance(raw, Unreadable):
+        return None, (ConfigError("", raw.reason),)
     if not isinstance(raw, dict):
         return None, (ConfigError("", f"must be an object, not {shown(raw)}"),)
     walk = _Walk()

@@ -90,8 +90,10 @@ def switches_of(config: object) -> NotificationsSection:
         try:
             return NotificationsSection.model_validate(section)
         except ValidationError as error:
-            for fault in error.errors():
-                section.pop(fault["loc"][0] if fault["loc"] else "", None)
+            wrong = {fault["loc"][0] for fault in error.errors() if fault["loc"]} & section.keys()
+            if not wrong:
+                return NotificationsSection()
+            section = {key: value for key, value in section.items() if key not in wrong}
 
 
 def enabled(switches: NotificationsSection) -> list[Channel]:

@@ -13,14 +13,17 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from fleet.errors import NotFound
+from fleet.foreign import Unreadable, clean_text, object_of
+from fleet.trading_service.adapt import object_read
 
 Row = dict[str, Any]
 
+UNREADABLE = "unreadable"
+"""What a list shows of a config that isn't an object or holds what nobody can read."""
+
 _LIST = """
     SELECT b.id, b.name, b.user_id, b.enabled, b.status, r.epoch, b.config_version,
-        COALESCE(b.config ->> 'symbol', b.config #>> '{data,symbol}') AS symbol,
-        b.config #>> '{data,interval}' AS interval, COALESCE(b.config #>> '{broker,trading_mode}', 'paper') AS mode,
-        b.last_heartbeat, extract(epoch FROM now() - b.last_heartbeat)::float AS heartbeat_age_s,
+        b.config, b.last_heartbeat, extract(epoch FROM now() - b.last_heartbeat)::float AS heartbeat_age_s,
         b.current_balance, b.total_pnl, b.error_count, b.error_message, r.pod_name, r.node,
         (SELECT count(*) FROM trading_trades t WHERE t.bot_id = b.id AND t.status = 'closed') AS trades,
         EXISTS (SELECT FROM trading_positions p WHERE p.bot_id = b.id AND p.status = 'open') AS in_position,
@@ -47,7 +50,31 @@ _APPLY = """
 def list_bots(connection: psycopg.Connection[Any], *, archived: bool = False, bot_id: int | None = None) -> list[Row]:
     """All bots, or one, with what a person wants to see at a glance."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(_LIST, {"archived": archived or bot_id is not None, "id": bot_id}).fetchall()
+        rows = cursor.execute(_LIST, {"archived": archived or bot_id is not None, "id": bot_id}).fetchall()
+    return [_with_market(row) for row in rows]
+
+
+def _with_market(row: Row) -> Row:
+    """The row with symbol, interval and mode in the place of its config; of one that can't be read, `unreadable`."""
+    config = object_read(row["config"])
+    if isinstance(config, Unreadable):
+        market: Row = dict.fromkeys(("symbol", "interval", "mode"), UNREADABLE)
+    else:
+        data, broker = object_of(config.get("data")), object_of(config.get("broker"))
+        market = {
+            "symbol": _text(config.get("symbol")) or _text(data.get("symbol")),
+            "interval": _text(data.get("interval")),
+            "mode": _text(broker.get("trading_mode")) or "paper",
+        }
+    return {
+        name: value
+        for key, own in row.items()
+        for name, value in (market.items() if key == "config" else ((key, own),))
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else clean_text(value, 50, lines=False)
 
 
 def bot_id_of(connection: psycopg.Connection[Any], name_or_id: str) -> int:

@@ -16,10 +16,15 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
+from fleet.foreign import BYTES_LIMIT, load_json
 from fleet.redaction import MESSAGE, safe_fields, safe_note
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import run_events
+from fleet.trading_service.adapt import object_read
 from fleet.trading_service.lease import database_errors
+
+CONFIG_TEXT = f"left(config::text, {BYTES_LIMIT + 1})"
+"""A config to be read by `load_json`: one that is too long is known by its first part."""
 
 HISTORY_LIMIT = 32
 """Newest runs that are read with a bot: enough for six failures among some restarts that don't count."""
@@ -165,13 +170,21 @@ def _run(row: Mapping[str, Any]) -> RunRecord:
 
 
 async def load_config(connection: Connection, bot_id: int, config_version: int) -> object:
-    """The row's config as it is, if the row still has that version; None otherwise."""
+    """The row's config, `Unreadable` if it isn't an object, or None when the row has another version by now."""
+    return await document_of(
+        connection,
+        f"SELECT {CONFIG_TEXT} FROM trading_bots WHERE id = %s AND config_version = %s",
+        (bot_id, config_version),
+    )
+
+
+async def document_of(connection: Connection, query: str, values: tuple[int, int]) -> object:
+    """The object whose text the query gives, `Unreadable` if it isn't one, or None without a row."""
     with database_errors():
         async with connection.cursor(row_factory=scalar_row) as cursor:
-            await cursor.execute(
-                "SELECT config FROM trading_bots WHERE id = %s AND config_version = %s", (bot_id, config_version)
-            )
-            return await cursor.fetchone()
+            await cursor.execute(query.encode(), values)
+            text = await cursor.fetchone()
+    return None if text is None else object_read(load_json(text))
 
 
 async def unsettled_bots(connection: Connection) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 
 from fleet.errors import DatabaseAway
+from fleet.trading_service.adapt import FOREIGN
 
 CONNECT_TIMEOUT_S = 4
 STATEMENT_TIMEOUT_MS = 5_000
@@ -44,6 +45,7 @@ def connect(url: str, *, application: str, synchronous_commit: bool = True) -> p
             keepalives_interval=2,
             keepalives_count=3,
             tcp_user_timeout=STATEMENT_TIMEOUT_MS,
+            context=FOREIGN,
         )
     except psycopg.OperationalError as error:
         raise DatabaseAway(f"cannot connect to the database: {error}") from error

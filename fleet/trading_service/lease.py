@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
 
 from fleet.errors import DatabaseAway, FencedError
+from fleet.foreign import Unreadable
 from fleet.redaction import MESSAGE, safe_fields
 from fleet.states import ExitReason
 from fleet.trading_service import run_events
+from fleet.trading_service.adapt import object_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,9 @@ class Claim:
 
     user_id: int
     name: str
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] | Unreadable
     config_version: int
-    limits: Mapping[str, Any] | None
+    limits: Mapping[str, Any] | Unreadable | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class HeartbeatReply:
 
     stop_requested: bool
     stop_reason: str | None
-    limits: Mapping[str, Any] | None
+    limits: Mapping[str, Any] | Unreadable | None
 
 
 @contextmanager
@@ -135,7 +137,11 @@ def claim(connection: psycopg.Connection[Any], run: RunId, *, node: str | None =
         row = cursor.execute(_CLAIM, {**_key(run), "node": node}).fetchone()
     if row is None:
         raise FencedError(f"run {run.epoch} of bot {run.bot_id} can't be claimed: it isn't waiting for a process")
-    return row
+    return replace(row, config=object_read(row.config), limits=_limits(row.limits))
+
+
+def _limits(document: object) -> Mapping[str, Any] | Unreadable | None:
+    return None if document is None else object_read(document)
 
 
 def heartbeat(
@@ -162,7 +168,7 @@ def heartbeat(
         row = cursor.execute(_HEARTBEAT, values).fetchone()
     if row is None:
         raise FencedError(f"run {run.epoch} of bot {run.bot_id} is no longer current")
-    return row
+    return replace(row, limits=_limits(row.limits))
 
 
 def mark_live(connection: psycopg.Connection[Any], run: RunId) -> None:

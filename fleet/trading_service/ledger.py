@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 from fleet.errors import FencedError, PermanentError
 from fleet.redaction import safe_note
 from fleet.states import TradeStatus
+from fleet.trading_service.adapt import words
 from fleet.trading_service.lease import RunId, database_errors
 
 Row = Mapping[str, Any]
@@ -37,7 +38,7 @@ class Checkpoint:
         last_bar_at: open time of the last committed bar; None before the first.
         bars: committed so far.
         balance: equity at that bar's close, quote currency. total_pnl: realised, net of fees.
-        broker_state, strategy_state: JSON.
+        broker_state, strategy_state: JSON; of a damaged row anything that `load_json` returns.
     """
 
     symbol: str
@@ -291,7 +292,7 @@ def _checkpoint_values(run: RunId, checkpoint: Checkpoint) -> dict[str, Any]:
 def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarRecord) -> None:
     key = {"bot_id": run.bot_id, "epoch": run.epoch}
     for order in record.orders:
-        connection.execute(_ORDER, {**order, **key})
+        connection.execute(_ORDER, {**order, **key, "reason": words(order["reason"])})
     for fill in record.fills:
         connection.execute(_FILL, {**fill, **key})
     for position in record.positions:

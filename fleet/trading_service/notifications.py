@@ -63,7 +63,11 @@ def list_notifications(
     """The newest notifications, each with its deliveries."""
     values = {"bot_id": bot_id, "state": state, "kind": kind, "id": notification_id, "limit": limit}
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(_LIST, values).fetchall()
+        rows = cursor.execute(_LIST, values).fetchall()
+    for row in rows:
+        # made by this query, but of texts of any length
+        row["deliveries"] = row["deliveries"] if isinstance(row["deliveries"], list) else []
+    return rows
 
 
 def get_notification(connection: psycopg.Connection[Any], notification_id: int) -> Row:

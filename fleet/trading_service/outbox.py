@@ -16,12 +16,17 @@ from typing import Any
 from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
+from fleet.foreign import BYTES_LIMIT
 from fleet.redaction import MESSAGE, safe_note, safe_text
+from fleet.trading_service.adapt import MESSAGE_LIMIT, words
 from fleet.trading_service.bots import Connection
 from fleet.trading_service.lease import database_errors
 
 CHANNEL = "botfleet_outbox"
 """What a new notification is announced on."""
+
+BODY_LIMIT = 20_000
+"""Characters of a body that are kept and read: a summary tells of many bots."""
 
 ROUTING_LOCK = 0x626F7466  # "botf"
 """Advisory lock: one worker routes at a time, so that groups are formed once."""
@@ -29,7 +34,10 @@ ROUTING_LOCK = 0x626F7466  # "botf"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A notification with what is known about its bot and owner; None where it has none."""
+    """A notification with what is known about its bot and owner; None where it has none.
+
+    `facts` and `config` are documents as somebody wrote them, or Unreadable.
+    """
 
     id: int
     bot_id: int | None
@@ -39,7 +47,7 @@ class Note:
     severity: str
     title: str
     body: str
-    facts: Mapping[str, Any] | None
+    facts: object
     created_at: datetime
     bot_name: str | None
     config: object
@@ -92,10 +100,12 @@ class ClaimedMessage:
     idempotency_key: str
 
 
-_NOTE_COLUMNS = """
-    n.id, n.bot_id, n.user_id, n.epoch, n.kind, n.severity, n.title, n.body, n.facts, n.created_at,
-    b.name AS bot_name, b.config, u.name AS user_name, u.email, u.telegram_chat_id, u.webhook_url, u.timezone,
-    u.quiet_from, u.quiet_until
+_NOTE_COLUMNS = f"""
+    n.id, n.bot_id, n.user_id, n.epoch, n.kind, n.severity, left(n.title, {MESSAGE_LIMIT}) AS title,
+    left(n.body, {BODY_LIMIT}) AS body, n.created_at,
+    CASE WHEN octet_length(n.facts::text) <= {BYTES_LIMIT} THEN n.facts END AS facts,
+    b.name AS bot_name, b.config, u.name AS user_name,
+    u.email, u.telegram_chat_id, u.webhook_url, u.timezone, u.quiet_from, u.quiet_until
 """
 
 _UNROUTED = f"""
@@ -338,7 +348,7 @@ async def add_deliveries(connection: Connection, deliveries: Sequence[Delivery],
 
 async def mark_routed(connection: Connection, note_id: int, *, state: str | None, reason: str | None) -> None:
     """Close a notification's routing; a state ends it (`suppressed`)."""
-    await connection.execute(_ROUTED, {"id": note_id, "state": state, "reason": reason})
+    await connection.execute(_ROUTED, {"id": note_id, "state": state, "reason": words(reason)})
 
 
 async def claim_messages(

@@ -22,6 +22,8 @@ from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from fleet.config.values import INTERVAL_SECONDS
+from fleet.errors import DatabaseAway
+from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.performance import ClosedTrade, EquityDay, EquityPoint, Fall, extended
 from fleet.performance.book import PeriodPerformance, begun, performances, settled, summarised_to
@@ -35,6 +37,7 @@ Market = tuple[str, str]
 """Symbol and interval."""
 
 BARS_AT_ONCE = 10_000
+UNANSWERED_LIMIT = 3
 LOCK = 0x626F74
 """Upper half of the advisory lock's key; the lower is the bot's id."""
 
@@ -101,7 +104,9 @@ _CHECKPOINT = """
         balance - total_pnl - COALESCE((
             SELECT p.realized_pnl - t.commission
                 + CASE p.direction WHEN 'long' THEN 1 ELSE -1 END * p.qty_open
-                * (COALESCE((c.broker_state ->> 'last_close')::numeric, p.avg_price) - p.avg_price)
+                * (COALESCE(CASE WHEN c.broker_state ->> 'last_close'
+                        ~ '^[0-9]{1,30}([.][0-9]{1,30})?(E[+-]?[0-9]{1,2})?$'
+                    THEN (c.broker_state ->> 'last_close')::numeric END, p.avg_price) - p.avg_price)
             FROM trading_positions p JOIN trading_trades t ON t.position_id = p.id
             WHERE p.bot_id = c.bot_id AND p.status = 'open' AND t.status = 'open' LIMIT 1
         ), 0) AS begin_equity
@@ -160,16 +165,24 @@ async def refresh(
     Raises:
         DatabaseAway: no answer; bots done before stay done.
     """
-    bots, skipped, after = 0, 0, 0
+    bots, skipped, after, unanswered = 0, 0, 0, 0
     failed: list[int] = []
     while stale := await _stale(connection, after=after, fresh_for=fresh_for, batch=batch):
         for bot_id in stale:
             try:
                 done = await _refresh_bot(connection, bot_id)
-            except (ArithmeticError, ValueError, LookupError, psycopg.DataError) as error:
-                log.error("performance_failed", bot_id=bot_id, error=f"{type(error).__name__}: {error}")
+            except DatabaseAway:
+                # a statement that takes too long for one bot is that bot's; several in a row are the database's
+                unanswered += 1
+                if connection.closed or unanswered >= UNANSWERED_LIMIT:
+                    raise
+                log.error("performance_unanswered", bot_id=bot_id)
+                failed.append(bot_id)
+            except Exception as error:
+                log.error("performance_failed", bot_id=bot_id, error=clean_text(repr(error), 500))
                 failed.append(bot_id)
             else:
+                unanswered = 0
                 bots, skipped = bots + done, skipped + (not done)
         after = stale[-1]
     return Refreshed(bots=bots, skipped=skipped, failed=tuple(failed))
@@ -207,10 +220,7 @@ class Gauges:
 
 _GAUGES = """
     SELECT b.id AS bot_id, b.user_id, b.name, m.symbol, m.interval,
-        (m.metrics ->> 'current_balance')::float8 AS equity, (m.metrics ->> 'net_pnl')::float8 AS net_pnl,
-        (m.metrics ->> 'total_trades')::int AS trades,
-        COALESCE((m.metrics ->> 'current_drawdown')::float8, 0) AS drawdown_ratio,
-        COALESCE((m.metrics ->> 'max_drawdown')::float8, 0) AS max_drawdown_ratio, m.calculated_at
+        m.metrics, m.calculated_at
     FROM trading_bots b
     JOIN trading_checkpoints c ON c.bot_id = b.id
     JOIN trading_performance_metrics m
@@ -221,11 +231,30 @@ _GAUGES = """
 
 
 async def gauges(connection: Connection, *, limit: int = 10_000) -> list[Gauges]:
-    """Newest figures of each bot that isn't archived, on the market it trades now."""
+    """Newest figures of each bot that isn't archived, on the market it trades now; a damaged row is left out."""
     with database_errors():
-        async with connection.cursor(row_factory=class_row(Gauges)) as cursor:
+        async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_GAUGES, {"limit": limit})
-            return await cursor.fetchall()
+            rows = await cursor.fetchall()
+    found = (gauges_of(row) for row in rows)
+    return [gauge for gauge in found if gauge is not None]
+
+
+def gauges_of(row: dict[str, Any]) -> Gauges | None:
+    """The figures of a row of `_GAUGES`; None, and a line in the log, when its metrics can't be made sense of."""
+    metrics: Mapping[str, Any] = object_of(row.pop("metrics"))
+    try:
+        return Gauges(
+            **row,
+            equity=float(metrics["current_balance"]),
+            net_pnl=float(metrics["net_pnl"]),
+            trades=int(metrics["total_trades"]),
+            drawdown_ratio=float(metrics.get("current_drawdown") or 0),
+            max_drawdown_ratio=float(metrics.get("max_drawdown") or 0),
+        )
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        log.error("metrics_unreadable", bot_id=row["bot_id"], error=clean_text(repr(error), 300))
+        return None
 
 
 # --- one bot -------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from fleet.errors import DatabaseAway
+from fleet.trading_service.adapt import FOREIGN
 from fleet.trading_service.connect import CONNECT_TIMEOUT_S, LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
 from fleet.trading_service.lease import database_errors
 
@@ -46,7 +47,7 @@ class Pool:
             open=False,
             timeout=CHECKOUT_TIMEOUT_S,
             reconnect_timeout=RECONNECT_S,
-            kwargs={"autocommit": True},
+            kwargs={"autocommit": True, "context": FOREIGN},
         )
 
     async def open(self) -> None:
@@ -97,6 +98,8 @@ async def connect(url: str, application: str) -> AsyncConnection[Any]:
     try:
         with database_errors():
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await AsyncConnection.connect(bounded_conninfo(url, application), autocommit=True)
+                return await AsyncConnection.connect(
+                    bounded_conninfo(url, application), autocommit=True, context=FOREIGN
+                )
     except TimeoutError as error:
         raise DatabaseAway("no connection to the database in time") from error

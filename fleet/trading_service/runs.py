@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import class_row, scalar_row
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from fleet.redaction import MESSAGE, safe_fields
 from fleet.states import ExitReason
 from fleet.trading_service import run_events
-from fleet.trading_service.bots import Connection
+from fleet.trading_service.bots import CONFIG_TEXT, Connection, document_of
 from fleet.trading_service.lease import database_errors
 
 DECISION_VALID_S = 5.0
@@ -220,8 +220,13 @@ async def end_run(
     lease: ShardLease | None = None,
 ) -> bool:
     """Record that the run's process is dead. False when the run had ended before: that record stays."""
-    values = _values(bot_id, epoch, lease, reason=reason, exit_code=exit_code, message=message)
+    values = _values(bot_id, epoch, lease, reason=reason, exit_code=_code(exit_code), message=message)
     return await _changed(connection, _END, values)
+
+
+def _code(exit_code: int | None) -> int | None:
+    """As the column takes it; a runtime's answer may be any number."""
+    return None if exit_code is None or not -(2**31) <= exit_code < 2**31 else exit_code
 
 
 async def fence_unclaimed(
@@ -295,11 +300,9 @@ async def fence_deaf(
 
 
 async def load_run_config(connection: Connection, bot_id: int, epoch: int) -> object:
-    """The config snapshot of a run; None when there is no such run."""
-    with database_errors():
-        async with connection.cursor(row_factory=scalar_row) as cursor:
-            await cursor.execute("SELECT config FROM trading_runs WHERE bot_id = %s AND epoch = %s", (bot_id, epoch))
-            return await cursor.fetchone()
+    """The config snapshot of a run, `Unreadable` if it isn't an object, or None when there is no such run."""
+    query = f"SELECT {CONFIG_TEXT} FROM trading_runs WHERE bot_id = %s AND epoch = %s"
+    return await document_of(connection, query, (bot_id, epoch))
 
 
 async def current_runs(connection: Connection) -> dict[int, int]:

@@ -12,10 +12,10 @@ import signal
 import sys
 import time
 
-import psycopg
-
 from fleet.errors import FencedError
+from fleet.foreign import object_of
 from fleet.states import ExitReason
+from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId, claim, heartbeat, mark_live, release
 
 REASONS = {"stopped": ExitReason.STOPPED, "superseded": ExitReason.SUPERSEDED}
@@ -35,10 +35,10 @@ def main() -> int:
         asked = True
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN if fault == "hang" else ask)
-    with psycopg.connect(os.environ["BOTFLEET_DATABASE_URL"], autocommit=True) as connection:
+    with connect(os.environ["BOTFLEET_DATABASE_URL"], application="fake bot") as connection:
         try:
             config = claim(connection, run).config
-            fault = config.get("description") or fault
+            fault = object_of(config).get("description") or fault
             if fault == "crash":
                 print("something broke", flush=True)
                 return 1

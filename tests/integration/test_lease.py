@@ -423,4 +423,4 @@ def test_metadata_and_migrations_agree(postgres_url: str) -> None:
 
 
 def test_bad_configs_are_stored_for_the_controller_to_judge(database: Connection) -> None:
-    database.execute("INSERT INTO trading_bots (name, config) VALUES ('odd', %s)", (Jsonb([1, None, "x"]),))
+    database.execute("INSERT INTO trading_bots (name, config) VALUES ('odd', %s)", (Jsonb({"": [1, None, "x"]}),))

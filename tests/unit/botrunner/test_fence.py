@@ -4,8 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.fence import Deadlines, Fence, stop_reason
+from botrunner.fence import Deadlines, Fence, Lease, Progress, stop_reason
+from fleet.clock import SystemClock
+from fleet.foreign import Unreadable
 from fleet.states import ExitReason
+from fleet.trading_service.lease import HeartbeatReply, RunId
 
 DEADLINES = Deadlines(heartbeat_s=5, stop_s=15, exit_s=600)
 
@@ -61,3 +64,22 @@ def test_never_a_right_longer_than_t_stop_after_the_newest_send(sent: list[float
 )
 def test_stop_reason(text: str | None, reason: ExitReason) -> None:
     assert stop_reason(text) is reason
+
+
+def test_limits_that_cannot_be_read_change_nothing() -> None:
+    taken: list[object] = []
+    clock = SystemClock()
+    lease = Lease(
+        url="",
+        run=RunId(1, 1, "me"),
+        deadlines=DEADLINES,
+        fence=Fence(DEADLINES, claimed_at=0),
+        progress=Progress(clock),
+        clock=clock,
+        on_stop=taken.append,
+        on_limits=taken.append,
+    )
+    good = {"risk_management": {"max_daily_trades": 1}}
+    for limits in (good, Unreadable("is not JSON"), None, good):
+        lease._obey(HeartbeatReply(stop_requested=False, stop_reason=None, limits=limits))
+    assert taken == [good]

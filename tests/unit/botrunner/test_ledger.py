@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from botrunner.accounting import Trade
 from botrunner.brokers.paper import Account, CheckpointNewer, dump, load
@@ -18,9 +20,11 @@ from botrunner.orders.machine import Fill, Order, OrderType, Side
 from botrunner.risk import Counters, Denial
 from botrunner.trading_bot import BarOutcome
 from fleet.config import BotConfig, parse_config
+from fleet.foreign import load_json
 from fleet.states import OrderState
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import Checkpoint
+from tests.hostile_json import json_texts
 from tests.support import FakeClock
 
 D = Decimal
@@ -156,6 +160,33 @@ def test_a_damaged_checkpoint_says_so(broken: dict[str, Any]) -> None:
     made = config()
     with pytest.raises(CheckpointDamaged, match="trading_checkpoints of bot 7"):
         ledger(made)._restore(stored(made, Account(cash=D(9)), broker_state=broken))
+
+
+@given(json_texts.map(load_json), st.sampled_from(("broker_state", "strategy_state")))
+@example("x", "strategy_state")
+def test_whatever_a_checkpoint_holds_is_gone_on_from_or_named(document: Any, column: str) -> None:
+    made = config()
+    whole = stored(made, Account(cash=D(9)))
+    for damaged in (
+        document,
+        {**getattr(whole, column), "account": document},
+        {**getattr(whole, column), "state": document},
+    ):
+        try:
+            ledger(made)._restore(replace(whole, **{column: damaged}))
+        except CheckpointDamaged as error:
+            said = str(error)
+        else:
+            continue
+        assert said.startswith("trading_checkpoints of bot 7 can't be read (")
+        assert len(said) < 1_000
+
+
+def test_an_unreadable_checkpoint_says_what_is_unreadable() -> None:
+    made = config()
+    damaged = replace(stored(made, Account(cash=D(9))), strategy_state=load_json("9" * 5000))
+    with pytest.raises(CheckpointDamaged, match="holds a number of 5000 characters"):
+        ledger(made)._restore(damaged)
 
 
 @pytest.mark.parametrize(

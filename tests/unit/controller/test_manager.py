@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import fields, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from psycopg import DataError
 
 from controller.manager import Contact, StrategyManager, examine
 from controller.metrics import Metrics
 from controller.shards import LeaseLost
+from fleet.foreign import Unreadable
 from fleet.plugins import PluginNames
-from tests.unit.controller.make import NOW, POLICY
+from fleet.states import BotStatus, ExitReason
+from fleet.trading_service.bots import BotRecord, RunRecord
+from tests.unit.controller.make import NOW, POLICY, ago
 
 
 def seconds_later(seconds: float) -> timedelta:
@@ -89,3 +95,138 @@ def test_without_its_lease_a_controller_touches_nothing() -> None:
     )
     with pytest.raises(LeaseLost):
         asyncio.run(manager.sync(7))
+
+
+GOOD = {
+    "symbol": "BTCUSDT",
+    "strategy": {"parameters": {"entry_logic": {"name": "RSIOrBBEntryMixin"}, "exit_logic": {"name": "ATRExitMixin"}}},
+    "data": {"interval": "1h"},
+}
+
+
+class OneBot:
+    """A store with one bot and its current run; notes what is asked for and decided."""
+
+    def __init__(self, *, wanted: bool, config: object, snapshot: object, **run: object) -> None:
+        self.config, self.snapshot = config, snapshot
+        self.calls: list[str] = []
+        self.shown: list[tuple[BotStatus, str | None]] = []
+        self.run = {**RUN, **run}
+        self.bot = BotRecord(
+            id=7,
+            user_id=1,
+            name="a",
+            enabled=wanted,
+            archived=False,
+            config_version=2,
+            status=BotStatus.RUNNING,
+            error_message=None,
+            error_count=0,
+            updated_at=NOW,
+            now=NOW,
+            runs=(RunRecord(**self.run),),
+        )
+
+    async def load(self, bot_id: int) -> BotRecord:
+        return replace(self.bot, runs=(RunRecord(**self.run),))
+
+    async def load_config(self, bot_id: int, config_version: int) -> object:
+        self.calls.append("load_config")
+        if isinstance(self.config, Exception):
+            raise self.config
+        return self.config
+
+    async def load_run_config(self, bot_id: int, epoch: int) -> object:
+        self.calls.append("load_run_config")
+        return self.snapshot
+
+    async def request_stop(self, bot_id: int, epoch: int, reason: str) -> bool:
+        self.calls.append(f"request_stop {reason}")
+        self.run |= {"stop_requested_at": NOW, "stop_reason": reason}
+        return True
+
+    async def fence_deaf(self, bot_id: int, epoch: int, **fate: object) -> bool:
+        self.calls.append(f"fence_deaf, stalled {fate['stalled_s']}")
+        self.run |= {"ended_at": NOW, "exit_reason": ExitReason.STOPPED}
+        return True
+
+    async def set_status(self, bot_id: int, *, status: BotStatus, message: str | None, **_: object) -> bool:
+        self.shown.append((status, message))
+        self.bot = replace(self.bot, status=status, error_message=message)
+        return True
+
+
+class NoPods:
+    def pods(self, bot_id: int) -> tuple[()]:
+        return ()
+
+
+RUN: dict[str, Any] = dict.fromkeys(field.name for field in fields(RunRecord)) | {
+    "epoch": 5,
+    "config_version": 1,
+    "pod_name": "bot-7-a-e5",
+    "created_at": ago(600),
+    "claimed_by": "u/1",
+    "claimed_at": ago(599),
+    "live_at": ago(598),
+    "heartbeat_at": ago(1),
+    "progress_at": ago(1),
+}
+
+UNREADABLE = Unreadable("holds a number of 5000 characters; 400 are the most that is read")
+
+
+def synced(store: OneBot) -> OneBot:
+    manager = StrategyManager(store=store, runtime=NoPods(), policy=POLICY, metrics=Metrics(), may_act=lambda: True)
+    for seconds in range(600, 0, -5):
+        manager.contact.seen(ago(seconds))
+    asyncio.run(manager.sync(7))
+    return store
+
+
+@pytest.mark.parametrize("snapshot", [UNREADABLE, {**GOOD, "trading": {"on_stop": "wait_flat"}}, None])
+def test_a_bot_that_is_not_wanted_is_stopped_before_its_config_is_read(snapshot: object) -> None:
+    store = synced(OneBot(wanted=False, config=AssertionError("the row's config was read"), snapshot=snapshot))
+    assert store.calls == ["load_run_config", "request_stop stopped"]
+    assert store.shown[-1] == (BotStatus.STOPPING, None)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "stalled"), [(UNREADABLE, None), ({**GOOD, "trading": {"on_stop": "wait_flat"}}, 30)]
+)
+def test_a_run_whose_snapshot_cannot_be_read_lets_nobody_wait(snapshot: object, stalled: float | None) -> None:
+    asked = {"stop_requested_at": ago(120), "stop_reason": "stopped", "progress_at": ago(60)}
+    store = synced(OneBot(wanted=False, config=UNREADABLE, snapshot=snapshot, **asked))
+    assert f"fence_deaf, stalled {stalled}" in store.calls
+    assert "load_config" not in store.calls
+
+
+def test_the_last_valid_config_runs_on_when_the_row_cannot_be_read() -> None:
+    store = synced(OneBot(wanted=True, config=UNREADABLE, snapshot=GOOD))
+    assert not any(call.startswith("request_stop") for call in store.calls)
+    [(status, message)] = store.shown
+    assert status is BotStatus.ERROR
+    assert message == f"version 2 is invalid: config: {UNREADABLE.reason}; still running version 1"
+
+
+def test_a_run_that_cannot_be_read_gives_way_to_a_valid_config() -> None:
+    store = synced(OneBot(wanted=True, config=GOOD, snapshot=UNREADABLE))
+    assert "request_stop superseded" in store.calls
+
+
+def test_a_snapshot_says_nothing_about_the_row_of_the_same_version() -> None:
+    store = synced(OneBot(wanted=True, config=GOOD, snapshot=UNREADABLE, config_version=2))
+    assert store.shown == []
+    assert not any(call.startswith("request_stop") for call in store.calls)
+
+
+def test_an_action_that_the_database_refuses_does_not_keep_the_others_from_being_done() -> None:
+    class Refusing(OneBot):
+        async def request_stop(self, bot_id: int, epoch: int, reason: str) -> bool:
+            raise DataError("invalid byte sequence")
+
+    store = Refusing(wanted=False, config=None, snapshot=GOOD)
+    with pytest.raises(DataError):
+        synced(store)
+    said = "the controller fails at this bot and will try again: DataError('invalid byte sequence')"
+    assert store.shown == [(BotStatus.STOPPING, None), (BotStatus.STOPPING, said)]

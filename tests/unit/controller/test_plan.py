@@ -26,7 +26,9 @@ from controller.plan import (
     StartRun,
     Wait,
 )
+from fleet.ids import LARGEST_ID
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
+from fleet.trading_service.adapt import words
 from tests.unit.controller.make import NOW, POLICY, TRUSTED, World, ago, bot, end, pod, run, unclaimed
 
 STARTING = BotStatus.STARTING
@@ -534,3 +536,42 @@ def test_the_order_of_pods_does_not_matter(world: World, shuffler: object) -> No
     expected, found = world.plan(), replace(world, pods=tuple(shuffled)).plan()
     assert found.condition is expected.condition
     assert sorted(map(repr, found.actions)) == sorted(map(repr, expected.actions))
+
+
+no_ids = st.integers(max_value=0) | st.integers(min_value=LARGEST_ID + 1)
+
+
+@given(no_ids, st.booleans())
+def test_a_bot_that_no_pod_can_carry_starts_nothing_and_says_why(bot_id: int, wanted: bool) -> None:
+    world = World(bot(bot_id=bot_id, wanted=wanted, status=BotStatus.STOPPED))
+    actions = world.plan().actions
+    assert all(isinstance(action, SetStatus) for action in actions)
+    if wanted:
+        assert [action.status for action in actions] == [BotStatus.ERROR]
+        assert f"id {bot_id} can't be that of a bot" in (actions[0].message or "")
+    assert world.after(actions).plan().actions == (), "at rest"
+
+
+def test_the_last_epoch_is_the_last() -> None:
+    ended = end(ExitReason.RELEASED, epoch=LARGEST_ID, seconds_ago=600)
+    world = World(bot(), run(epoch=LARGEST_ID, ended=True), ends=(ended,))
+    [action] = world.plan().actions
+    assert isinstance(action, SetStatus)
+    assert f"epoch {LARGEST_ID + 1} can't be that of a run" in (action.message or "")
+
+
+@given(no_ids)
+def test_a_run_that_no_pod_can_carry_is_ended_instead_of_created(bot_id: int) -> None:
+    world = World(bot(bot_id=bot_id), unclaimed(pod_uid=None))
+    [action] = world.plan().actions
+    assert isinstance(action, FenceRun)
+    assert action.guard is Guard.UNCLAIMED
+
+
+def test_a_message_is_shown_as_the_row_keeps_it() -> None:
+    """Else it would be written again at every look."""
+    world = World(bot(invalid="\0 \x1b[31mred\x1b[0m " + "x" * 5_000), run=None)
+    [action] = world.plan().actions
+    assert isinstance(action, SetStatus)
+    assert words(action.message) == action.message
+    assert world.after((action,)).plan().actions == ()

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.podspec import NAME_LIMIT, PodRequest, PodTemplate, build_pod, pod_name
+from controller.observe.pods import read_pod
+from controller.podspec import BOT_ID_LABEL, EPOCH_LABEL, NAME_LIMIT, PodRequest, PodTemplate, build_pod, pod_name
+from fleet.ids import LARGEST_ID, is_id
 
 REQUEST = PodRequest(bot_id=7, epoch=3, name="bot-7-rsi-e3", user_id=2, config_version=5, mode="paper")
 TEMPLATE = PodTemplate(
@@ -151,3 +153,32 @@ def test_names_are_valid_and_unique_per_run(runs: list[tuple[int, str, int]]) ->
     for name in names:
         assert len(name) <= NAME_LIMIT
         assert LABEL.fullmatch(name)
+
+
+ids = st.integers(1, LARGEST_ID) | st.sampled_from((1, LARGEST_ID))
+no_ids = st.integers(max_value=0) | st.integers(min_value=LARGEST_ID + 1)
+
+
+@given(ids, ids)
+def test_every_pod_is_recognised(bot_id: int, epoch: int) -> None:
+    request = replace(REQUEST, bot_id=bot_id, epoch=epoch, name=pod_name(bot_id, "x" * 200, epoch))
+    body = build_pod(request, TEMPLATE)
+    body["metadata"]["uid"] = "u"
+    pod = read_pod(body)
+    assert pod is not None
+    assert (pod.bot_id, pod.epoch) == (bot_id, epoch)
+    assert len(pod.name) <= NAME_LIMIT
+
+
+@given(no_ids, ids)
+def test_a_pod_that_nobody_would_recognise_cannot_be_asked_for(wrong: int, right: int) -> None:
+    for bot_id, epoch in ((wrong, right), (right, wrong)):
+        with pytest.raises(ValueError, match="no pod can carry"):
+            replace(REQUEST, bot_id=bot_id, epoch=epoch)
+
+
+@given(st.text(max_size=30) | st.integers().map(str) | st.none() | st.integers(), st.text() | st.integers().map(str))
+def test_labels_that_anybody_wrote_are_read_or_not(bot_label: object, epoch_label: object) -> None:
+    labels = {BOT_ID_LABEL: bot_label, EPOCH_LABEL: epoch_label}
+    pod = read_pod({"metadata": {"uid": "u", "labels": labels}})
+    assert pod is None or (is_id(pod.bot_id) and (pod.epoch == 0 or is_id(pod.epoch)))

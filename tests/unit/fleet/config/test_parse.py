@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +29,8 @@ from fleet.config.entry_params import RSIBBVolumeEntryParams, RSIOrBBEntryParams
 from fleet.config.exit_params import ATRExitParams, TimeBasedExitParams
 from fleet.config.params import MixinParams
 from fleet.config.strategy_params import Feature, OnnxStrategyParams
+from fleet.foreign import load_json
+from tests.hostile_json import HOSTILE_JSON, json_texts
 
 PARAMETERS = "strategy.parameters"
 ENTRY = f"{PARAMETERS}.entry_logic"
@@ -586,3 +589,31 @@ def test_a_damaged_config_is_refused_with_paths_or_usable(changes: list[tuple[st
         assert 50 <= config.lookback_bars <= 1000
         assert config.interval_s > 0
         assert 0 <= config.slippage < 1
+
+
+@given(json_texts)
+def test_any_json_that_a_row_may_hold_is_judged(text: str) -> None:
+    for error in validate_config(load_json(text)):
+        assert len(str(error)) < 1_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + ",".join(f'"\\u0000{n}":1' for n in range(20_000)) + "}",
+        "{" + ",".join(f'"unknown{n}":1' for n in range(1_999)) + "}",
+        '{"strategy": {"parameters": {"entry_logic": {"name": "RSIBBEntryMixin", "params": {'
+        + ",".join(f'"rsi_perod{n}":1' for n in range(1_900))
+        + "}}}}}",
+        *HOSTILE_JSON.values(),
+    ],
+)
+def test_the_largest_documents_are_judged_in_no_time(text: str) -> None:
+    started = time.process_time()
+    assert validate_config(load_json(text))
+    assert time.process_time() - started < 2  # measured: 0.05 s
+
+
+def test_an_unreadable_document_says_why() -> None:
+    [error] = validate_config(load_json("9" * 5000))
+    assert str(error) == "config: holds a number of 5000 characters; 400 are the most that is read"
