@@ -168,6 +168,7 @@ class Settings(BaseSettings):
             strategy_errors_in_window=self.strategy_errors_in_window,
             strategy_error_window_bars=self.strategy_error_window_bars,
             exchange_away_s=self.exchange_away_s,
+            grace_s=self.grace_s,
         )
 
     @property

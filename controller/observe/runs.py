@@ -57,6 +57,8 @@ class RunWatch:
     interval_s: float
     due: Callable[[int], None]
     clock: Callable[[], float]
+    looked_at: float = field(default=0.0, init=False)
+    """When the last look ended, with or without an answer."""
     _handed: dict[int, float] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
@@ -66,6 +68,7 @@ class RunWatch:
                 await self.look()
             except DatabaseAway as error:
                 log.warning("runs_watch_failed", error=str(error)[:300])
+            self.looked_at = self.clock()
             await asyncio.sleep(self.interval_s)
 
     async def look(self) -> None:
