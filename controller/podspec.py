@@ -63,7 +63,7 @@ class PodTemplate:
     env: Mapping[str, str] = field(default_factory=dict)
     grace_s: int = 30
     unreachable_s: int = 30
-    cpu_request: str = "50m"
+    cpu_request: str = "6m"
     memory_request: str = "96Mi"
     memory_limit: str = "256Mi"
     image_pull_secrets: Sequence[str] = ()
