@@ -20,6 +20,10 @@ import psycopg
 import pytest
 
 from controller import runner as controller_runner
+from controller.metrics import Metrics
+from controller.observe.pods import PodStore
+from controller.podspec import PodRequest
+from controller.runtime.process import ProcessRuntime, StateFolder
 from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.trading_service.pool import Pool
@@ -337,3 +341,32 @@ def test_the_sandbox_exchange_ends_with_streams_open_and_at_once_at_a_second_sig
         # -SIGTERM: it was past its handlers already
         assert code in ((0,) if signals == 1 else (0, 128 + signal.SIGTERM, -signal.SIGTERM))
         assert took_s < (4 if signals == 1 else 1.5) + SLACK_S
+
+
+async def test_a_bot_is_asked_to_stop_once_however_often_it_is_deleted(tmp_path: Path) -> None:
+    """A second SIGTERM would end it at once, in the middle of its release."""
+    asked_file = tmp_path / "asked"
+    script = f'trap "echo once >> {asked_file}" TERM; touch {tmp_path}/up; while true; do sleep 0.05; done'
+    folder = StateFolder(tmp_path / "state")
+    assert folder.lock()
+    runtime = ProcessRuntime(
+        command=["sh", "-c", script, "bot"],
+        environment={},
+        folder=folder,
+        store=PodStore(lambda _: None),
+        grace_s=1.5,
+        metrics=Metrics(),
+    )
+    request = PodRequest(
+        bot_id=1, epoch=1, name="bot-1-a-e1", user_id=1, config_version=1, mode="paper"
+    )  # fmt: skip
+    pod = await runtime.create(request)
+    while not (tmp_path / "up").exists():
+        await asyncio.sleep(0.02)
+    for _ in range(3):
+        await runtime.delete(pod)
+        await asyncio.sleep(0.3)
+    assert asked_file.read_text() == "once\n"
+    while runtime.existing():
+        await asyncio.sleep(0.05)
+    await runtime.close()
