@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory
 
 # settings of these targets, handed on to the scripts
-export RUNTIME MARKET CANDLES SPEED CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT WORKER_PORT USE_CURRENT_CONTEXT REGISTRY NODE_IMAGE BASE_IMAGE WORKERS
+export RUNTIME MARKET CANDLES SPEED CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT WORKER_PORT USE_CURRENT_CONTEXT ADOPT REGISTRY NODE_IMAGE BASE_IMAGE WORKERS
 
 help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -16,7 +16,7 @@ help: ## this text
 up: ## a cluster with database, controller, sandbox exchange and sample bots that trade
 	@hack/up.sh
 
-down: ## end what make up started
+down: ## end what make up began from this checkout, and say what it leaves
 	@hack/down.sh
 
 kind-up: ## a cluster only

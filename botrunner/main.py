@@ -1,13 +1,13 @@
 """One run of one bot as a process: claim → markets → resume → warm up → trade → release. Wiring only.
 
-Exit codes: 0 released, 1 failed, 2 the config can't be run, 3 fenced or the run couldn't be claimed.
+Exit codes: 0 released, 1 failed, 2 the config can't be run, 3 fenced or the run couldn't be claimed, 128 + n ended by a
+second signal n. A bot that has not ended within the bound after the first one prints where it hangs and ends with 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +25,7 @@ from botrunner.settings import Settings, SettingsInvalid, load_settings
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.log import configure_logging, get_logger, say_failure
+from fleet.process_life import Life
 from fleet.redaction import guard_environment, safe_text
 from fleet.states import ExitReason
 from fleet.trading_service.connect import connect
@@ -124,8 +125,9 @@ class BotProcess:
             on_limits=self._take_limits,
             beside=lambda connection: self._write_errors(connection) if self._errors.due() else None,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True)))
+        life = Life(self._settings.stop_bound_s)
+        life.listen()
+        life.tell(lambda: self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True)))
         self._lease.start()
         try:
             reason = self._trade(claimed, fence)

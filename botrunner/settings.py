@@ -10,10 +10,14 @@ from botrunner.budget import BudgetLimits
 from botrunner.fence import Deadlines
 from fleet.errors import PermanentError
 from fleet.foreign import load_json
+from fleet.process_life import bound_of
 from fleet.redaction import safe_text
 
 EXCHANGE_AWAY_S = 60.0
 """Most outages are over within seconds, and nobody can do anything about those."""
+
+GRACE_S = 30.0
+"""From SIGTERM to SIGKILL when nobody says otherwise."""
 
 
 class SettingsInvalid(PermanentError):
@@ -31,6 +35,7 @@ class Settings:
         node: where the process runs, for the run's row.
         budget: how many failures of a strategy are too many.
         exchange_away_s: how long an exchange must be away before people are told.
+        stop_bound_s: from SIGTERM to the end, whatever hangs.
     """
 
     database_url: str = field(repr=False)
@@ -41,6 +46,7 @@ class Settings:
     node: str | None
     budget: BudgetLimits = field(default_factory=BudgetLimits)
     exchange_away_s: float = EXCHANGE_AWAY_S
+    stop_bound_s: float = bound_of(GRACE_S)
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -71,6 +77,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         node=environ.get("BOTFLEET_NODE_NAME") or None,
         budget=_budget(environ),
         exchange_away_s=_seconds(environ, "BOTFLEET_EXCHANGE_AWAY_S", EXCHANGE_AWAY_S),
+        stop_bound_s=bound_of(_seconds(environ, "BOTFLEET_GRACE_S", GRACE_S)),
     )
 
 

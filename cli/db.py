@@ -14,6 +14,9 @@ from cli.database import database_url
 from cli.output import say
 from fleet.errors import PermanentError
 
+SERVE_GRACE_S = 60.0
+"""The chart's grace period of the database: a fast shutdown writes out what is in memory."""
+
 app = typer.Typer(help="Schema migrations, and a PostgreSQL server for trying things out.", no_args_is_help=True)
 
 
@@ -67,23 +70,22 @@ def serve(
     BOTFLEET_OWNER_PASSWORD is the password of the owner role `botfleet`; without it only loopback is served.
     """
     from fleet.embedded import EmbeddedPostgres
+    from fleet.process_life import Life, bound_of
 
+    started: list[subprocess.Popen[bytes]] = []
+
+    def leave(code: int) -> None:
+        for process in started:
+            process.send_signal(signal.SIGQUIT)  # not left behind: it ends at once and recovers at its next start
+        os._exit(code)
+
+    life = Life(bound_of(SERVE_GRACE_S), leave=leave)
+    life.listen()
     server = EmbeddedPostgres(data=data, host=host, port=port, password=os.environ.get("BOTFLEET_OWNER_PASSWORD"))
     running = server.start(log=Path("/dev/stderr"))
     say(f"PostgreSQL listens on {host}:{port}, data in {data}")
 
-    def stop(*_: object) -> None:
-        running.process.send_signal(signal.SIGINT)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    code = _wait(running.process)
+    started.append(running.process)
+    life.tell(running.stop)
+    code = running.process.wait()
     raise typer.Exit(0 if code == 0 else 1)
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    while True:
-        try:
-            return process.wait()
-        except InterruptedError:
-            continue

@@ -1,6 +1,7 @@
 """The controller as a process: wiring only.
 
-Exit codes: 0 asked to stop, 1 something failed that a restart may heal, 2 settings are wrong.
+Exit codes: 0 asked to stop, 1 something failed that a restart may heal, 2 settings are wrong, 128 + n ended by a second
+signal n.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
-from controller.runner import Intervals, TradingRunner
+from controller.runner import BOUND_S, Intervals, TradingRunner
 from controller.runtime import RunningRuntime
 from controller.runtime.process import ProcessRuntime, StateFolder
 from controller.settings import Settings, SettingsInvalid, load_settings
@@ -24,6 +25,7 @@ from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet import plugins
 from fleet.log import configure_logging, get_logger, say_failure
+from fleet.process_life import Life
 from fleet.redaction import guard_environment
 
 EXIT_USAGE = 2
@@ -34,6 +36,8 @@ log = get_logger("main")
 def main() -> int:
     """Run the controller with the settings of the environment."""
     guard_environment(os.environ)
+    life = Life(BOUND_S)
+    life.listen()
     try:
         settings = load_settings()
         configure_logging(level=settings.log_level, form=settings.log_format)
@@ -42,10 +46,10 @@ def main() -> int:
         return EXIT_USAGE
     # what was imported stays for ever: keep the collector from walking it again and again
     gc.freeze()
-    return asyncio.run(run(settings))
+    return asyncio.run(run(settings, life))
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, life: Life) -> int:
     """Wire all parts and run them; returns the exit code."""
     metrics = Metrics()
     folder = StateFolder(settings.state_dir)
@@ -89,6 +93,7 @@ async def run(settings: Settings) -> int:
         metrics=metrics,
         http=(settings.http_host, settings.http_port),
         prepare=prepare(settings, folder),
+        life=life,
     )
     log.info("starting", runtime=settings.runtime, holder=holder)
     return await runner.run()

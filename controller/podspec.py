@@ -72,7 +72,7 @@ class PodTemplate:
     env: Mapping[str, str] = field(default_factory=dict)
     grace_s: int = 30
     unreachable_s: int = 30
-    cpu_request: str = "50m"
+    cpu_request: str = "6m"
     memory_request: str = "96Mi"
     memory_limit: str = "256Mi"
     image_pull_secrets: Sequence[str] = ()
@@ -207,6 +207,7 @@ def bot_environment(
     strategy_errors_in_window: int,
     strategy_error_window_bars: int,
     exchange_away_s: float,
+    grace_s: float,
 ) -> dict[str, str]:
     """The variables that every bot gets from the controller's own settings."""
     return {
@@ -220,4 +221,5 @@ def bot_environment(
         "BOTFLEET_STRATEGY_ERRORS_IN_WINDOW": str(strategy_errors_in_window),
         "BOTFLEET_STRATEGY_ERROR_WINDOW_BARS": str(strategy_error_window_bars),
         "BOTFLEET_EXCHANGE_AWAY_S": f"{exchange_away_s:g}",
+        "BOTFLEET_GRACE_S": f"{grace_s:g}",
     }

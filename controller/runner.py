@@ -2,38 +2,48 @@
 
 Start order: health endpoint, own lease (a second controller waits here), what already runs, and only then rows.
 Any part that ends ends the process with an error, so that whoever supervises it restarts it. On SIGTERM it stops
-deciding, releases its lease and leaves every pod running.
+deciding, then its parts end, then its lease is released, and every pod goes on running. Each of these has its own
+limit, and all together BOUND_S, less than the grace period of its pod.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
+import math
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from controller.facts import Policy
+from controller.liveness import Signs, Turn, why_dead
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from controller.observe.rows import RowWatch
 from controller.observe.runs import RunWatch
 from controller.runtime import RunningRuntime, RuntimeAway
-from controller.shards import LeaseLost, ShardKeeper
+from controller.shards import ShardKeeper
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet.errors import DatabaseAway, TransientError
 from fleet.log import get_logger
 from fleet.probes import Probes
+from fleet.process_life import Life, Parts, Step, bound_of, run_until_asked
 
 log = get_logger("runner")
 
 LAG_INTERVAL_S = 0.5
-STUCK_AFTER_S = 120.0
-"""Workers that are busy for so long without finishing one bot are stuck: every call they make ends sooner."""
-READY_CONTACT_S = 20.0
 START_ATTEMPT_PAUSE_S = 2.0
+
+BOUND_S = bound_of(30.0)
+"""From SIGTERM to the end; the chart's grace period is 30 s."""
+CANCEL_S = 8.0
+"""For what is under way: a statement's own time-out is 5 s."""
+RUNTIME_CLOSE_S = 6.0
+RELEASE_S = 4.0
+"""For the lease; one that can't be released runs out by itself."""
+STORE_CLOSE_S = 3.0
+PROBES_STOP_S = 2.0
 
 
 @dataclass(slots=True)
@@ -50,7 +60,8 @@ class _Health:
     """What the probes tell."""
 
     polled: bool = False
-    contact_at: float = 0.0
+    managing: bool = False
+    polled_at: float = 0.0
     handled: int = 0
     progress_at: float = field(default_factory=time.monotonic)
 
@@ -78,7 +89,10 @@ class TradingRunner:
         metrics: Metrics,
         http: tuple[str, int],
         prepare: Coroutine[Any, Any, None],
+        life: Life,
     ) -> None:
+        self._life = life
+        self._parts = Parts()
         self._store = store
         self._runtime = runtime
         self._queue = queue
@@ -105,42 +119,48 @@ class TradingRunner:
             due=queue.add,
             clock=time.monotonic,
         )
-        self._stopping = asyncio.Event()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; returns the exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
-        work = asyncio.create_task(self._work(), name="work")
-        stop = asyncio.create_task(self._stopping.wait(), name="stop")
-        try:
-            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return self._ended(work)
-            log.info("stopping")
-            return 0
-        finally:
-            for task in (work, stop):
-                task.cancel()
-            await asyncio.gather(work, stop, return_exceptions=True)
-            await self._close()
+        self._parts.start("start", self._start(), lasting=False)
+        return await run_until_asked(
+            self._life,
+            self._parts,
+            stop=self._stop,
+            cancel_s=CANCEL_S,
+            steps=[
+                Step("runtime", self._runtime.close, RUNTIME_CLOSE_S),
+                # last of what acts: until here nobody else may decide, from here on this process doesn't
+                Step("lease", self._keeper.release, RELEASE_S),
+                Step("store", self._store.close, STORE_CLOSE_S),
+                Step("probes", self._probes.stop, PROBES_STOP_S),
+            ],
+        )
 
-    async def _work(self) -> None:
+    async def _start(self) -> None:
         await self._store.open()
         port = await self._probes.start()
         log.info("listening", port=port)
         await self._prepare
         await self._keeper.acquire()
         self._metrics.leading.set(1)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keeper.keep(), name="lease")
-            group.create_task(self._measure_lag(), name="lag")
-            await self._start_runtime()
-            group.create_task(self._queue.run(), name="queue")
-            group.create_task(self._rows.run(), name="rows")
-            group.create_task(self._runs.run(), name="runs")
-            group.create_task(self._relist_regularly(), name="relist")
+        self._parts.start("lease", self._keeper.keep())
+        self._parts.start("lag", self._measure_lag())
+        await self._start_runtime()
+        for number, work in enumerate(self._queue.work()):
+            self._parts.start(f"worker {number}", work)
+        for name, watch in self._rows.work().items():
+            self._parts.start(name, watch)
+        self._parts.start("runs", self._runs.run())
+        self._parts.start("relist", self._relist_regularly())
+        now = time.monotonic()
+        self._health.polled_at = self._runs.looked_at = now
+        self._health.managing = True
+
+    def _stop(self) -> None:
+        """From now on no sync is tried."""
+        self._queue.close()
+        self._metrics.leading.set(0)
 
     async def _start_runtime(self) -> None:
         while True:
@@ -152,26 +172,18 @@ class TradingRunner:
             else:
                 return
 
-    def _ended(self, work: asyncio.Task[None]) -> int:
-        error = work.exception()
-        causes = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
-        for cause in causes:
-            log.error("ended", error=repr(cause), lost_lease=isinstance(cause, LeaseLost))
-        return 1
-
-    async def _close(self) -> None:
-        self._metrics.leading.set(0)
-        await self._runtime.close()
-        await self._keeper.release()
-        await self._store.close()
-        await self._probes.stop()
-
     def _changed(self, bot_id: int) -> None:
         self._metrics.changed(bot_id, time.monotonic())
         self._queue.add(bot_id)
 
     async def _poll(self) -> None:
         """Queue every bot that isn't at first sight what its row wants."""
+        try:
+            await self._look_at_all()
+        finally:
+            self._health.polled_at = time.monotonic()
+
+    async def _look_at_all(self) -> None:
         for bot_id in await self._store.unsettled():
             self._queue.add(bot_id)
         counts = await self._store.count_statuses()
@@ -212,15 +224,34 @@ class TradingRunner:
                 raise RuntimeError(fault)
 
     def _why_dead(self) -> str | None:
-        fault = self._runtime.fault()
-        if fault is not None:
-            return fault
-        stuck_s = time.monotonic() - self._health.progress_at
-        if self._queue.active and stuck_s > STUCK_AFTER_S:
-            return f"no bot was finished for {stuck_s:.0f} s"
-        return None
+        now = time.monotonic()
+        until = self._keeper.valid_until
+        turns = {"lease": Turn(ago_s=now - self._keeper.asked_at, every_s=self._keeper.ttl_s)} if self._asks else {}
+        if self._health.managing:
+            turns["rows poll"] = Turn(ago_s=now - self._health.polled_at, every_s=self._intervals.poll_s)
+            turns["runs"] = Turn(ago_s=now - self._runs.looked_at, every_s=self._intervals.watch_s)
+        return why_dead(
+            Signs(
+                ending_s=self._life.ending_s,
+                bound_s=self._life.bound_s,
+                fault=self._runtime.fault(),
+                standby=self._keeper.waiting,
+                unled_s=None if until is None else max(0.0, now - until),
+                answering_s=self._store.answering_s,
+                active=self._queue.active,
+                unhandled_s=now - self._health.progress_at,
+                turns=turns,
+            )
+        )
+
+    @property
+    def _asks(self) -> bool:
+        """Whether the lease has been asked for: before, the state folder may be waited for."""
+        return math.isfinite(self._keeper.asked_at)
 
     def _why_not_ready(self) -> str | None:
+        if self._life.ending_s is not None:
+            return "stopping"
         if self._keeper.waiting:
             return None  # a standby is all it should be; a rollout waits for readiness
         if not self._health.polled:

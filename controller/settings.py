@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     bot_image_pull_secrets: list[str] = Field(default_factory=list, description="JSON list.")
     bot_command: list[str] = Field(default=["python", "-m", "botrunner"], description="JSON list.")
     bot_database_secret: str = ""
-    bot_cpu_request: str = "50m"
+    bot_cpu_request: str = "6m"
     bot_memory_request: str = "96Mi"
     bot_memory_limit: str = "256Mi"
     bot_node_selector: dict[str, str] = Field(default_factory=dict, description="JSON object.")
@@ -168,6 +168,7 @@ class Settings(BaseSettings):
             strategy_errors_in_window=self.strategy_errors_in_window,
             strategy_error_window_bars=self.strategy_error_window_bars,
             exchange_away_s=self.exchange_away_s,
+            grace_s=self.grace_s,
         )
 
     @property

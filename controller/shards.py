@@ -8,6 +8,7 @@ that fails in the database, since each acquisition has an epoch of its own; and 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -59,6 +60,14 @@ class ShardKeeper:
     _lease: ShardLease | None = field(default=None, init=False)
     _valid_until: float = field(default=0.0, init=False)
     waiting: bool = field(default=False, init=False)
+    """Whether another controller holds the shard, as far as the database has said."""
+    asked_at: float = field(default=-math.inf, init=False)
+    """When the shard was last asked for or renewed, with or without an answer."""
+
+    @property
+    def valid_until(self) -> float | None:
+        """When the lease runs, or ran, out; None before it was ever acquired."""
+        return self._valid_until or None
 
     @property
     def held(self) -> bool:
@@ -78,12 +87,14 @@ class ShardKeeper:
     async def acquire(self) -> None:
         """Wait until the shard is ours."""
         while True:
-            asked = self.clock()
+            self.asked_at = asked = self.clock()
             try:
                 lease = await self.store.acquire_shard(SHARD, holder=self.holder, ttl_s=self.ttl_s)
             except DatabaseAway as error:
                 log.warning("shard_database_away", error=str(error)[:300])
-                lease = None
+                self.waiting = False
+                await asyncio.sleep(WAIT_S)
+                continue
             if lease is not None:
                 self._lease, self.waiting = lease, False
                 self._extend(asked)
@@ -102,7 +113,7 @@ class ShardKeeper:
         """
         while True:
             await asyncio.sleep(self.ttl_s / 4)
-            asked = self.clock()
+            self.asked_at = asked = self.clock()
             try:
                 renewed = await self.store.renew_shard(self.current())
             except DatabaseAway as error:

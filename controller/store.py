@@ -6,11 +6,13 @@ way is DatabaseAway and means: outcome unknown, read again. Decisions carry the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
+from fleet.errors import DatabaseAway
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import bots, runs, shards
 from fleet.trading_service.bots import BotRecord, Notification, StatusCount
@@ -106,6 +108,7 @@ class PostgresStore:
         self._runtime = runtime
         self._lease = lease
         self._pool = Pool(url, application="controller", connections=connections)
+        self._answering_since: float | None = None
 
     async def open(self) -> None:
         """Start connecting, in the background."""
@@ -115,9 +118,22 @@ class PostgresStore:
         """Close all connections."""
         await self._pool.close()
 
-    def connection(self) -> AbstractAsyncContextManager[bots.Connection]:
+    @property
+    def answering_s(self) -> float | None:
+        """Seconds since when every call was answered; None when the last one was not, or there was none."""
+        return None if self._answering_since is None else time.monotonic() - self._answering_since
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[bots.Connection]:
         """A connection for one call, bounded in time; see Pool."""
-        return self._pool.connection()
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except DatabaseAway:
+            self._answering_since = None
+            raise
+        if self._answering_since is None:
+            self._answering_since = time.monotonic()
 
     async def load(self, bot_id: int) -> BotRecord | None:
         """See Store."""

@@ -3,14 +3,16 @@
 First in, first out among keys, so a noisy bot can't starve the others: adding a key that waits does nothing, and
 one that is being handled is handled once more afterwards, behind all that wait. A handler may ask to see the key
 again at a later time; one that fails is repeated with its own exponential backoff. Times are the loop's, seconds.
+Once closed it hands out nothing more, so a worker whose cancellation was swallowed on the way ends after its key.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from fleet.log import get_logger
 
@@ -43,6 +45,7 @@ class WorkQueue:
     _wake: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0), init=False)
     _idle: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _handled: int = field(default=0, init=False)
+    _closed: bool = field(default=False, init=False)
 
     @property
     def depth(self) -> int:
@@ -60,7 +63,9 @@ class WorkQueue:
         return len(self._active)
 
     def add(self, key: int) -> None:
-        """Have the key handled soon."""
+        """Have the key handled soon; does nothing once the queue is closed."""
+        if self._closed:
+            return
         if key in self._active:
             self._again.add(key)
         elif key not in self._queued:
@@ -71,6 +76,8 @@ class WorkQueue:
 
     def add_after(self, key: int, delay_s: float) -> None:
         """Have the key handled after the delay, unless an earlier time is set already."""
+        if self._closed:
+            return
         loop = asyncio.get_running_loop()
         due = loop.time() + max(0.0, delay_s)
         earlier = self._timers.get(key)
@@ -80,16 +87,18 @@ class WorkQueue:
             earlier.cancel()
         self._timers[key] = loop.call_at(due, self._fire, key)
 
-    async def run(self) -> None:
-        """Handle keys until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for number in range(self.workers):
-                    group.create_task(self._work(), name=f"worker {number}")
-        finally:
-            for timer in self._timers.values():
-                timer.cancel()
-            self._timers.clear()
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        """The workers, to be run as tasks of their own; each ends when it is cancelled or the queue is closed."""
+        return [self._work() for _ in range(self.workers)]
+
+    def close(self) -> None:
+        """Hand out no further key. What is being handled is the caller's to cancel."""
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        for _ in range(self.workers):
+            self._wake.release()
 
     async def idle(self) -> None:
         """Wait until no key waits or is being handled."""
@@ -104,6 +113,8 @@ class WorkQueue:
     async def _work(self) -> None:
         while True:
             await self._wake.acquire()
+            if self._closed:
+                return
             key = self._waiting.popleft()
             self._queued.discard(key)
             self._active.add(key)

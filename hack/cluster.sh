@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
 # cluster.sh up: a kind cluster named $CLUSTER, its kubeconfig in .botfleet/ (with USE_CURRENT_CONTEXT=1: the current context of kubectl).
-# cluster.sh down: deletes it.  cluster.sh kubeconfig: prints the path of its kubeconfig.
+# cluster.sh down: deletes what `up` made from this checkout.  cluster.sh kubeconfig: prints the path of its kubeconfig.
 # A cluster that is there is kept; one that a dead dockerd left behind is started again, or made anew where that fails.
+# One that another checkout made is left alone: its node holds the folder that made it. ADOPT=1 takes it over.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
+. "$HACK/records.sh"
 
 KUBECONFIG_FILE=$STATE/kubeconfig
 NODE=$CLUSTER-control-plane
 WORKERS=${WORKERS:-0}
 QPS=${QPS:-200} # of scheduler and controller manager, whose default of 20 to 50 would be the slowest part of a scale test
 READY_TIMEOUT_S=120
+MAX_PODS=250 # bots are small; the kubelet's own 110 would end a node before its CPU does, and a node has 254 addresses
+MARK=/etc/botfleet-made-by # in the node, so that it goes where the cluster goes
+OWNER=$(mkdir -p "$STATE" && cd "$STATE" && pwd -P)
 
 kubectl_() { kubectl --kubeconfig "$KUBECONFIG_FILE" "$@"; }
 
@@ -22,6 +27,9 @@ kubeadmConfigPatches:
   kind: ClusterConfiguration
   controllerManager: {extraArgs: {kube-api-qps: "$QPS", kube-api-burst: "$((2 * QPS))"}}
   scheduler: {extraArgs: {kube-api-qps: "$QPS", kube-api-burst: "$((2 * QPS))"}}
+- |
+  kind: KubeletConfiguration
+  maxPods: $MAX_PODS
 nodes:
 - role: control-plane
   extraPortMappings:
@@ -33,6 +41,43 @@ YAML
 }
 
 exists() { kind get clusters -q 2> /dev/null | grep -qx "$CLUSTER"; }
+
+node_id() { docker inspect -f '{{.Id}}' "$NODE" 2> /dev/null || true; }
+
+maker() { # the folder that made the cluster that is there, or nothing; its node may be stopped
+  docker cp "$NODE:$MARK" - 2> /dev/null | tar -xO 2> /dev/null || true
+}
+
+is_ours() { # what the node says counts; without that, what we wrote down about this very node, or before it was made
+  local made_by id
+  made_by=$(maker)
+  [ "$made_by" != "$OWNER" ] || return 0
+  [ -z "$made_by" ] || return 1
+  id=$(recorded "cluster-$CLUSTER" node)
+  [ "$id" = pending ] || { [ -n "$id" ] && [ "$id" = "$(node_id)" ]; }
+}
+
+whose() {
+  local made_by
+  made_by=$(maker)
+  echo "made by ${made_by:-another program or an earlier version}"
+}
+
+claim() { # the cluster that is there is ours from now on
+  record "cluster-$CLUSTER" "node=$(node_id)"
+  printf '%s' "$OWNER" | docker exec -i "$NODE" sh -c "cat > $MARK" || die "the node $NODE of cluster $CLUSTER takes no file" "docker logs $NODE"
+}
+
+refuse_a_strangers() {
+  ! is_ours || return 0
+  [ -z "${ADOPT-}" ] || {
+    say "cluster $CLUSTER was $(whose): taking it over (ADOPT=1), make down will delete it"
+    return
+  }
+  die "a kind cluster named $CLUSTER is here already, $(whose)" "use a name and ports of your own: make up CLUSTER=<name> DB_PORT=<port> SANDBOX_PORT=<port>
+       or take it over, so that make down here deletes it: make up ADOPT=1
+       or delete it: kind delete cluster --name $CLUSTER"
+}
 
 answers() { kubectl_ get --raw /readyz --request-timeout=3s > /dev/null 2>&1; }
 
@@ -80,32 +125,60 @@ create() {
   image=$("$HACK/node-image.sh")
   ports_are_free
   say "creating kind cluster $CLUSTER (about 25 s)"
+  record "cluster-$CLUSTER" node=pending
   config | kind create cluster --name "$CLUSTER" --image "$image" --kubeconfig "$KUBECONFIG_FILE" --config - --wait "${READY_TIMEOUT_S}s" \
     > "$log" 2>&1 || {
     tail -15 "$log" >&2
     kind delete cluster -q --name "$CLUSTER" > /dev/null 2>&1 || true
+    forget "cluster-$CLUSTER"
     die "kind could not create the cluster $CLUSTER" "see $log"
   }
 }
 
 up() {
-  mkdir -p "$STATE"
+  if exists; then refuse_a_strangers; fi
   if exists && ! { ports_as_wanted && revive; }; then
     ports_are_free
     say "cluster $CLUSTER has other ports or cannot be revived, making it anew"
     kind delete cluster -q --name "$CLUSTER"
   fi
   exists || create
+  claim
   kubectl_ wait --for=condition=Ready node --all --timeout="${READY_TIMEOUT_S}s" > /dev/null
   kubectl_ -n kube-system rollout status deployment/coredns --timeout="${READY_TIMEOUT_S}s" > /dev/null
   say "cluster $CLUSTER is ready"
+}
+
+LEFT=0 # 1: something that is ours could not be ended
+
+docker_answers() { have docker && timeout 20 docker info > /dev/null 2>&1; }
+
+down() { # the recorded cluster $CLUSTER
+  if ! have kind || ! docker_answers; then
+    say "cluster $CLUSTER: left, since Docker or kind does not answer. Start Docker, then run make down again"
+    LEFT=1
+  elif ! exists; then
+    forget "cluster-$CLUSTER" # deleted by hand
+  elif is_ours; then
+    kind delete cluster -q --name "$CLUSTER"
+    forget "cluster-$CLUSTER"
+    say "deleted cluster $CLUSTER"
+  else
+    say "cluster $CLUSTER is no longer the one that was made here, but $(whose): left. To delete it: kind delete cluster --name $CLUSTER"
+    forget "cluster-$CLUSTER"
+  fi
+}
+
+leave_a_strangers() { # said, because make down was long taken to delete it
+  if have kind && docker_answers && exists && ! is_ours; then
+    say "cluster $CLUSTER was $(whose): left. To delete it: kind delete cluster --name $CLUSTER"
+  fi
 }
 
 current_context() {
   have kubectl || "$HACK/go-build.sh" kubectl
   local context
   context=$(kubectl config current-context 2> /dev/null) || die "USE_CURRENT_CONTEXT=1, but kubectl has no current context" "kubectl config use-context <name>"
-  mkdir -p "$STATE"
   kubectl config view --minify --flatten > "$KUBECONFIG_FILE.new"
   chmod 600 "$KUBECONFIG_FILE.new"
   mv "$KUBECONFIG_FILE.new" "$KUBECONFIG_FILE"
@@ -124,11 +197,15 @@ case ${1-} in
     fi
     ;;
   down)
-    if have docker && have kind && docker info > /dev/null 2>&1 && exists; then
-      kind delete cluster -q --name "$CLUSTER"
-      say "deleted cluster $CLUSTER"
-    fi
-    rm -f "$KUBECONFIG_FILE"
+    wanted=$CLUSTER
+    for name in $(records cluster-); do
+      CLUSTER=${name#cluster-} NODE=${name#cluster-}-control-plane
+      down
+    done
+    CLUSTER=$wanted NODE=$wanted-control-plane
+    leave_a_strangers
+    [ "$LEFT" = 1 ] || rm -f "$KUBECONFIG_FILE"
+    exit "$LEFT"
     ;;
   kubeconfig) echo "$KUBECONFIG_FILE" ;;
   *) die "usage: cluster.sh up|down|kubeconfig" ;;

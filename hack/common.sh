@@ -12,6 +12,7 @@ HACK=$ROOT/hack
 export STATE=${STATE:-$ROOT/.botfleet} # what this checkout runs: kubeconfig, env, logs, records of processes
 CACHE=${BOTFLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/botfleet}
 
+RELEASE=botfleet # of the chart
 CLUSTER=${CLUSTER:-botfleet}
 NAMESPACE=${NAMESPACE:-botfleet}
 DB_PORT=${DB_PORT:-54320}           # on this host's 127.0.0.1: the database

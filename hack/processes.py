@@ -1,6 +1,7 @@
 """Background processes of a checkout: started with a log and a record, ended by exactly that record.
 
     processes.py start NAME [--env KEY=VALUE ...] -- COMMAND...
+    processes.py alive NAME
     processes.py stop
 
 A record holds pid and start time, so a pid that the kernel gave to another program is never signalled. `stop` ends the
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +31,8 @@ BOTS = STATE / "state" / "runs"
 SETTLE_S = 0.5
 """A command that can't work usually ends within so long."""
 
-GRACE_S = 20.0
+GRACE_S = 30.0
+"""The grace period that the programs' own bounds are made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Process:
     pid: int
     started: str
     record: Path
+    command: tuple[str, ...]
 
     def is_alive(self) -> bool:
         return start_mark(self.pid) == self.started
@@ -62,9 +66,15 @@ def read(folder: Path) -> list[Process]:
     for path in folder.glob("*.json"):
         try:
             fields = json.loads(path.read_text())
-            process = Process(name=path.stem, pid=int(fields["pid"]), started=fields["started"], record=path)
+            process = Process(
+                name=path.stem,
+                pid=int(fields["pid"]),
+                started=fields["started"],
+                record=path,
+                command=tuple(fields.get("command", ())),
+            )
             found.append((path.stat().st_mtime, process))
-        except (ValueError, KeyError, FileNotFoundError):
+        except (ValueError, KeyError, TypeError, FileNotFoundError):
             print(f"warning: {path} is no record of a process, left alone", file=sys.stderr)
     return [process for _, process in sorted(found, key=lambda pair: -pair[0])]
 
@@ -73,9 +83,14 @@ def start(name: str, environment: Sequence[str], command: Sequence[str]) -> int:
     """Start the command unless it runs already; 1 if it ends at once."""
     RECORDS.mkdir(parents=True, exist_ok=True)
     LOGS.mkdir(parents=True, exist_ok=True)
-    if any(process.name == name and process.is_alive() for process in read(RECORDS)):
+    running = next((process for process in read(RECORDS) if process.name == name and process.is_alive()), None)
+    if running is not None and running.command == tuple(command):
         print(f"{name} is running already", file=sys.stderr)
         return 0
+    if running is not None:
+        print(f"\nerror: {name} is running already (pid {running.pid}), with other settings", file=sys.stderr)
+        print("  fix: make down, then make up again with the settings that you want", file=sys.stderr)
+        return 1
     log = LOGS / f"{name}.log"
     variables = {**os.environ, **dict(pair.split("=", 1) for pair in environment)}
     with log.open("ab") as output:
@@ -89,7 +104,7 @@ def start(name: str, environment: Sequence[str], command: Sequence[str]) -> int:
         )
     record = RECORDS / f"{name}.json"
     temporary = record.with_suffix(".new")
-    temporary.write_text(json.dumps({"pid": child.pid, "started": start_mark(child.pid)}))
+    temporary.write_text(json.dumps({"pid": child.pid, "started": start_mark(child.pid), "command": list(command)}))
     temporary.replace(record)
     try:
         code = child.wait(SETTLE_S)
@@ -117,16 +132,18 @@ def end(processes: Sequence[Process]) -> None:
     for sign, patience in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, 5.0)):
         alive = [process for process in processes if process.is_alive()]
         for process in alive:
-            os.kill(process.pid, sign)
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, sign)
         deadline = time.monotonic() + patience
         while any(process.is_alive() for process in alive) and time.monotonic() < deadline:
             time.sleep(0.05)
     for process in processes:
-        process.record.unlink(missing_ok=True)
+        if not process.is_alive():
+            process.record.unlink(missing_ok=True)
 
 
 def stop() -> int:
-    """End everything that this checkout started; 0."""
+    """End everything that this checkout started; 1 if something goes on."""
     own = read(RECORDS)
     controllers = [process for process in own if process.name == "controller"]
     end(controllers)
@@ -138,13 +155,18 @@ def stop() -> int:
     names = [process.name for process in (*controllers, *rest)]
     if names or bots:
         print(f"ended {len(bots)} bots and: {', '.join(names)}", file=sys.stderr)
-    return 0
+    left = [process for process in (*own, *bots) if process.is_alive()]
+    for process in left:
+        print(f"{process.name} (pid {process.pid}) can't be ended", file=sys.stderr)
+    return 1 if left else 0
 
 
 def main(arguments: Sequence[str]) -> int:
     match arguments:
         case ["stop"]:
             return stop()
+        case ["alive", name]:
+            return 0 if any(process.name == name and process.is_alive() for process in read(RECORDS)) else 1
         case ["start", name, *rest] if "--" in rest:
             split = rest.index("--")
             environment = [word for word in rest[:split] if word != "--env"]

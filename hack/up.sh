@@ -3,12 +3,12 @@
 # RUNTIME=kubernetes (kind; USE_CURRENT_CONTEXT=1: the current context) or process. MARKET=sandbox or binance. The Makefile explains the rest.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
+. "$HACK/records.sh"
 
 RUNTIME=${RUNTIME:-kubernetes}
 MARKET=${MARKET:-sandbox}
 SPEED=${SPEED:-300}
 SAMPLES=${SAMPLES:-$ROOT/manifests/samples}
-RELEASE=botfleet
 PYTHON=$ROOT/.venv/bin/python
 
 check_market() {
@@ -91,6 +91,18 @@ image_flags() { # VALUE IMAGE
   echo "--set-string=images.$1.repository=${PREFIX-}${2%:*},images.$1.tag=${2##*:}"
 }
 
+record_release() { # in somebody else's cluster: what is ours there, before it is made
+  [ -n "${USE_CURRENT_CONTEXT-}" ] || return 0
+  local name uid namespace=found release=found
+  uid=$(kubectl get namespace kube-system -o 'jsonpath={.metadata.uid}')
+  name=release-${uid}-$NAMESPACE
+  [ ! -f "$RECORDS/$name" ] || return 0 # repeated: what the first one made is ours
+  kubectl get namespace "$NAMESPACE" > /dev/null 2>&1 || namespace=made
+  helm status "$RELEASE" -n "$NAMESPACE" > /dev/null 2>&1 || release=made
+  record "$name" "context=$(kubectl config current-context)" "cluster=$uid" "namespace=$NAMESPACE" "namespace_was=$namespace" "release_was=$release"
+  (umask 077 && cat "$KUBECONFIG" > "$RECORDS/$name.kubeconfig")
+}
+
 make_namespace() {
   kubectl create namespace "$NAMESPACE" --dry-run=client -o yaml | kubectl apply -f - > /dev/null
   kubectl label namespace "$NAMESPACE" --overwrite pod-security.kubernetes.io/enforce=restricted > /dev/null
@@ -124,6 +136,7 @@ up_kubernetes() {
   # shellcheck source=/dev/null
   . "$STATE/images"
   load_images
+  record_release
   make_namespace
   install_chart
   if [ -n "${USE_CURRENT_CONTEXT-}" ]; then
@@ -140,11 +153,10 @@ up_kubernetes() {
 
 # --- RUNTIME=process
 
-port_is_free() { # VARIABLE
-  local record=$STATE/run/$2.json
-  [ ! -f "$record" ] || return 0
+port_is_free() { # VARIABLE NAME: or it is taken by our own process of that name
+  ! "$PYTHON" "$HACK/processes.py" alive "$2" || return 0
   if (exec 3<> "/dev/tcp/127.0.0.1/${!1}") 2> /dev/null; then
-    die "port ${!1} of 127.0.0.1 is taken by another program" "choose another one: make up RUNTIME=process $1=<port>"
+    die "port ${!1} of 127.0.0.1 is taken by another program, or by another checkout's make up" "choose another one: make up RUNTIME=process $1=<port>"
   fi
 }
 

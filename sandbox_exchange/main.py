@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
+import os
 import signal
 import sys
 import time
@@ -24,7 +26,10 @@ from sandbox_exchange.rest import MarketDataApi
 from sandbox_exchange.weights import DEFAULT_LIMIT, WeightLimiter
 from sandbox_exchange.ws import Streams
 
-_SHUTDOWN_S = 3.0
+_SHUTDOWN_S = 2.0
+"""For open requests; streams are closed at once."""
+_BOUND_S = 4.0
+"""From the first signal to the end, whatever hangs; the chart's grace period is 5 s."""
 _SYNTHETIC = "synthetic:"
 
 EXIT_OK = 0
@@ -131,13 +136,23 @@ def build_app(
 
 
 async def serve(options: Options, market: Market, clock: SimulatedClock) -> None:
-    """Serve until SIGTERM or SIGINT; open requests get a moment to finish."""
+    """Serve until SIGTERM or SIGINT; open requests get a moment to finish.
+
+    There is nothing to keep: a second signal ends the process at once, and the end takes _BOUND_S at most.
+    """
     log = structlog.get_logger(part="sandbox_exchange")
     app = build_app(market=market, clock=clock, weight_limit=options.weight_limit, monotonic=time.monotonic)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+        faulthandler.dump_traceback_later(_BOUND_S, exit=True)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end, number)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:

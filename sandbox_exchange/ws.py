@@ -181,7 +181,8 @@ class Streams:
                 now_ms = self._clock.now_ms()
                 due_ms = await self._tell_all(connection, now_ms)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(connection.woken.wait(), self._wait_s(due_ms - now_ms))
+                    async with asyncio.timeout(self._wait_s(due_ms - now_ms)):
+                        await connection.woken.wait()
         except ConnectionError:
             return  # the client is gone; the listener sees it too
 

@@ -52,6 +52,7 @@ class Dispatcher:
     per_minute: dict[str, int]
     chance: random.Random
     _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _closed: bool = field(default=False, init=False)
 
     async def send_due(self) -> int:
         """Start what is due and there is room for; returns how many were started.
@@ -59,7 +60,7 @@ class Dispatcher:
         Raises:
             DatabaseAway: no answer; what was claimed without our knowing is due again after its lease.
         """
-        room = self.concurrency - len(self._running)
+        room = 0 if self._closed else self.concurrency - len(self._running)
         if room <= 0:
             return 0
         async with self.pool.connection() as connection:
@@ -79,10 +80,18 @@ class Dispatcher:
         else:
             await asyncio.Event().wait()
 
-    async def drain(self) -> None:
-        """Let what is on its way arrive."""
-        if self._running:
-            await asyncio.wait(self._running)
+    def close(self) -> None:
+        """Claim nothing more."""
+        self._closed = True
+
+    async def drain(self, *, within_s: float) -> int:
+        """Let what is on its way arrive; what doesn't in time is cancelled. Returns how many those were."""
+        if not self._running:
+            return 0
+        _, left = await asyncio.wait(self._running, timeout=within_s)
+        for task in left:
+            task.cancel()
+        return len(left)
 
     async def _deliver(self, claimed: ClaimedMessage) -> None:
         try:

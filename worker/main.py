@@ -1,6 +1,7 @@
 """The worker as a process: wiring only. Delivers notifications and does what is done on a timer.
 
-Exit codes: 0 asked to stop, 1 something failed that a restart may heal, 2 settings are wrong.
+Exit codes: 0 asked to stop, 1 something failed that a restart may heal, 2 settings are wrong, 128 + n ended by a second
+signal n.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fleet.notify.mail import MailSender
 from fleet.notify.outcome import Channel, Sender
 from fleet.notify.telegram import TelegramSender
 from fleet.notify.webhook import WebhookSender
+from fleet.process_life import Life
 from fleet.redaction import guard_environment
 from fleet.trading_service.pool import Pool
 from worker.bookkeeping import Bookkeeping
@@ -23,7 +25,7 @@ from worker.dispatch import Dispatcher
 from worker.health import HealthWatch
 from worker.metrics import Metrics
 from worker.router import Router
-from worker.runner import Job, WorkerRunner
+from worker.runner import BOUND_S, Job, WorkerRunner
 from worker.settings import Settings, SettingsInvalid, load_settings
 from worker.summaries import Summaries
 
@@ -38,6 +40,8 @@ log = get_logger("main")
 def main() -> int:
     """Run the worker with the settings of the environment."""
     guard_environment(os.environ)
+    life = Life(BOUND_S)
+    life.listen()
     try:
         settings = load_settings()
         configure_logging(level=settings.log_level, form=settings.log_format)
@@ -45,10 +49,10 @@ def main() -> int:
         say_failure("worker", error)
         return EXIT_USAGE
     gc.freeze()  # what was imported stays for ever
-    return asyncio.run(run(settings))
+    return asyncio.run(run(settings, life))
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, life: Life) -> int:
     """Wire all parts and run them; returns the exit code."""
     metrics = Metrics()
     pool = Pool(settings.database_url, application="worker", connections=settings.database_connections)
@@ -79,6 +83,7 @@ async def run(settings: Settings) -> int:
         metrics=metrics,
         poll_interval_s=settings.poll_interval_s,
         http=(settings.http_host, settings.http_port),
+        life=life,
     )
     log.info("starting")
     return await runner.run()

@@ -1,13 +1,12 @@
 """The worker's process life: the outbox's loop, periodic jobs, health, a graceful stop.
 
 NOTIFY wakes the loop at once, the poll is the truth. On SIGTERM nothing new is claimed and what is on its way may
-arrive; what doesn't within STOP_S is sent again by the next worker, with the same key.
+arrive; what doesn't within STOP_S is sent again by the next worker, with the same key. All of it ends within BOUND_S.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.notify.outcome import Senders
 from fleet.probes import Probes
+from fleet.process_life import Life, Parts, Step, bound_of, run_until_asked
 from fleet.trading_service import outbox
 from fleet.trading_service.lease import database_errors
 from fleet.trading_service.pool import CALL_TIMEOUT_S, Pool, connect
@@ -30,8 +30,15 @@ from worker.router import Router
 
 log = get_logger("runner")
 
-STOP_S = 20.0
-"""For messages on their way at a stop; less than a pod's grace period."""
+BOUND_S = bound_of(30.0)
+"""From SIGTERM to the end; the chart's grace period is 30 s."""
+CANCEL_S = 4.0
+"""For the loops."""
+STOP_S = 12.0
+"""For messages on their way at a stop."""
+CLOSE_S = 3.0
+"""For connections to receivers, and for those to the database."""
+PROBES_STOP_S = 1.0
 READY_S = 20.0
 """Not ready after so long without an answer of the database."""
 STUCK_S = 120.0
@@ -64,16 +71,13 @@ class WorkerRunner:
     metrics: Metrics
     poll_interval_s: float
     http: tuple[str, int]
+    life: Life
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _stopping: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _answered_at: float = field(default=-READY_S, init=False)
     _turned_at: float = field(default_factory=time.monotonic, init=False)
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; returns the exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
         probes = Probes(
             host=self.http[0],
             port=self.http[1],
@@ -84,27 +88,23 @@ class WorkerRunner:
         port = await probes.start()
         log.info("listening", port=port, channels=sorted(self.senders))
         await self.pool.open()
-        work = asyncio.create_task(self._work(), name="work")
-        stop = asyncio.create_task(self._stopping.wait(), name="stop")
-        try:
-            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                log.error("ended", error=repr(work.exception()))
-                return 1
-            log.info("stopping")
-            return 0
-        finally:
-            for task in (work, stop):
-                task.cancel()
-            await asyncio.gather(work, stop, return_exceptions=True)
-            await self._close(probes)
-
-    async def _work(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._deliver(), name="deliver")
-            group.create_task(self._listen(), name="listen")
-            for job in self.jobs:
-                group.create_task(self._repeat(job), name=job.name)
+        parts = Parts()
+        parts.start("deliver", self._deliver())
+        parts.start("listen", self._listen())
+        for job in self.jobs:
+            parts.start(job.name, self._repeat(job))
+        return await run_until_asked(
+            self.life,
+            parts,
+            stop=self.dispatcher.close,
+            cancel_s=CANCEL_S,
+            steps=[
+                Step("messages", self._drain, STOP_S + 1),
+                Step("receivers", self._close_senders, CLOSE_S),
+                Step("pool", self.pool.close, CLOSE_S),
+                Step("probes", probes.stop, PROBES_STOP_S),
+            ],
+        )
 
     async def _deliver(self) -> None:
         """The outbox: route what is new, send what is due, sleep until something is."""
@@ -198,20 +198,23 @@ class WorkerRunner:
                 log.exception("job_failed", job=job.name)
             await asyncio.sleep(job.every_s)
 
-    async def _close(self, probes: Probes) -> None:
-        try:
-            async with asyncio.timeout(STOP_S):
-                await self.dispatcher.drain()
-        except TimeoutError:
-            log.warning("messages_left", reason=f"still on their way after {STOP_S:g} s")
+    async def _drain(self) -> None:
+        """Let messages arrive; those that don't are ended, and sent again by the next worker."""
+        if left := await self.dispatcher.drain(within_s=STOP_S):
+            log.warning("messages_left", messages=left, reason=f"still on their way after {STOP_S:g} s")
+
+    async def _close_senders(self) -> None:
         for sender in self.senders.values():
             await sender.close()
-        await self.pool.close()
-        await probes.stop()
 
     def _why_dead(self) -> str | None:
+        ending_s = self.life.ending_s
+        if ending_s is not None:
+            return "it should have ended" if ending_s > self.life.bound_s else None
         stuck_s = time.monotonic() - self._turned_at
         return f"the outbox was not looked at for {stuck_s:.0f} s" if stuck_s > STUCK_S else None
 
     def _why_not_ready(self) -> str | None:
+        if self.life.ending_s is not None:
+            return "stopping"
         return "the database does not answer" if time.monotonic() - self._answered_at > READY_S else None

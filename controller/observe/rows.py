@@ -7,8 +7,9 @@ rows that aren't what they should be. Reports only ids; what is to be done is fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import Notify
 
@@ -46,11 +47,9 @@ class RowWatch:
     changed: Callable[[int], None]
     poll: Callable[[], Awaitable[None]]
 
-    async def run(self) -> None:
-        """Watch until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(), name="rows listen")
-            group.create_task(self._poll_regularly(), name="rows poll")
+    def work(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What watches, by name, to be run as tasks of their own until cancelled."""
+        return {"rows listen": self._listen(), "rows poll": self._poll_regularly()}
 
     async def _listen(self) -> None:
         pause = RECONNECT_FIRST_S

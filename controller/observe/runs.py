@@ -58,6 +58,8 @@ class RunWatch:
     interval_s: float
     due: Callable[[int], None]
     clock: Callable[[], float]
+    looked_at: float = field(default=0.0, init=False)
+    """When the last look ended, with or without an answer."""
     _handed: dict[int, float] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
@@ -70,6 +72,7 @@ class RunWatch:
             except Exception as error:
                 # what one row makes of a look must not end the watch on all the others
                 log.error("runs_watch_failed", error=clean_text(repr(error), 300))
+            self.looked_at = self.clock()
             await asyncio.sleep(self.interval_s)
 
     async def look(self) -> None:

@@ -223,8 +223,8 @@ class ProcessRuntime:
             return
         self._metrics.pod_operations.labels("delete", "ok").inc()
         self._store.put(replace(pod, deleting=True))
-        _signal(process.record, signal.SIGTERM)
-        if process.killer is None:
+        if process.killer is None:  # once: a second signal would end the bot at once
+            _signal(process.record, signal.SIGTERM)
             loop = asyncio.get_running_loop()
             process.killer = loop.call_later(self._grace_s, _signal, process.record, signal.SIGKILL)
 

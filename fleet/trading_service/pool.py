@@ -65,10 +65,16 @@ class Pool:
         Raises:
             DatabaseAway: none to be had, or no answer within CALL_TIMEOUT_S.
         """
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
         try:
             async with asyncio.timeout(CHECKOUT_TIMEOUT_S + CALL_TIMEOUT_S):
                 with database_errors():
                     async with self._pool.connection() as connection:
+                        if task and task.cancelling() > before:
+                            # the pool waits by asyncio.wait_for, which in Python 3.11 drops a cancellation that comes
+                            # in the same instant as the connection
+                            raise asyncio.CancelledError
                         yield connection
         except TimeoutError as error:
             raise DatabaseAway("the database did not answer in time") from error

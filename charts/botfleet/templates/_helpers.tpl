@@ -58,6 +58,23 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end -}}
 {{- end -}}
 
+{{- /* (dict "root" $ "class" "system" | "bot" | "bot-live" | "bot-holding"): a PriorityClass's name, "" for none.
+       They are cluster-scoped, so the namespace is part of the name, and so is a word that no reserved name begins with. */ -}}
+{{- define "botfleet.priorityClass" -}}
+{{- $classes := .root.Values.priorityClasses -}}
+{{- if $classes.create -}}
+{{ list "botfleet" .root.Release.Namespace (include "botfleet.name" .root) .class | uniq | join "-" }}
+{{- else -}}
+{{ get $classes.existing (.class | replace "-l" "L" | replace "-h" "H") }}
+{{- end -}}
+{{- end -}}
+
+{{- define "botfleet.systemPriority" -}}
+{{- with include "botfleet.priorityClass" (dict "root" . "class" "system") }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
 {{- define "botfleet.pullSecrets" -}}
 {{- with .Values.images.pullSecrets }}
 imagePullSecrets:

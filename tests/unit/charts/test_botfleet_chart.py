@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
+import subprocess
 from typing import Any
 
 import pytest
 import yaml
 
+from controller.podspec import PodTemplate
+from controller.settings import Settings as ControllerSettings
 from fleet.plugins import PluginNames
+from fleet.process_life import bound_of
 from tests.unit.charts.conftest import CHART, Manifest, Render
 from worker.settings import Settings, load_settings
 
@@ -49,6 +54,10 @@ def test_kinds_with_external_database(render: Render) -> None:
     assert sorted((entry["kind"], entry["metadata"]["name"]) for entry in manifests) == [
         ("Deployment", "fleet-controller"),
         ("Deployment", "fleet-worker"),
+        ("PriorityClass", "botfleet-trading-fleet-bot"),
+        ("PriorityClass", "botfleet-trading-fleet-bot-holding"),
+        ("PriorityClass", "botfleet-trading-fleet-bot-live"),
+        ("PriorityClass", "botfleet-trading-fleet-system"),
         ("Role", "fleet-controller"),
         ("RoleBinding", "fleet-controller"),
         ("Secret", "fleet-notifications"),
@@ -245,6 +254,8 @@ def test_network_policies_deny_by_default(render: Render) -> None:
         pytest.param("images.controller.digest", "abc", id="no digest"),
         pytest.param("notifications.smtp.tls", "maybe", id="no kind of TLS"),
         pytest.param("worker.replicas", 0, id="no replica"),
+        pytest.param("priorityClasses.values.system", 2_000_000_000, id="the cluster's own priority"),
+        pytest.param("priorityClasses.existing.bot", "Not A Name", id="no name of a class"),
     ],
 )
 def test_schema_refuses(helm_template: Any, path: str, value: object) -> None:
@@ -275,3 +286,137 @@ def test_the_controller_is_told_what_the_bots_packages_add(render: Render) -> No
         strategies=("ChannelBreakout",), entry_mixins=("Gap",), exit_mixins=("Lock",), brokers=("acme",)
     )
     assert PluginNames.model_validate_json(controller_env(render(EVALUATION))["BOTFLEET_PLUGINS"]) == PluginNames()
+
+
+CLASSES = ("system", "bot-holding", "bot-live", "bot")
+SYSTEM_CRITICAL = 2_000_000_000
+
+
+def priorities(env: Manifest) -> list[str]:
+    return [env[f"BOTFLEET_BOT_PRIORITY_CLASS{which}"] for which in ("_HOLDING", "_LIVE", "")]
+
+
+def test_priorities_fall_from_the_system_to_bots_on_paper(render: Render) -> None:
+    manifests = render(EVERYTHING)
+    found = {e["metadata"]["name"]: e for e in manifests if e["kind"] == "PriorityClass"}
+    ordered = [found[f"botfleet-trading-fleet-{name}"] for name in CLASSES]
+    values = [entry["value"] for entry in ordered]
+    assert len(found) == 4
+    assert SYSTEM_CRITICAL > values[0] > values[1] > values[2] > values[3] > 0
+    assert [entry["globalDefault"] for entry in ordered] == [False] * 4
+    # a bot on paper waits for room: it never takes it from a pod of somebody else, which has priority 0 as a rule
+    assert [entry["preemptionPolicy"] for entry in ordered] == ["PreemptLowerPriority"] * 3 + ["Never"]
+    assert {spec["priorityClassName"] for spec in pod_specs(manifests)} == {"botfleet-trading-fleet-system"}
+    assert priorities(controller_env(manifests)) == [f"botfleet-trading-fleet-{name}" for name in CLASSES[1:]]
+
+
+def test_existing_priority_classes_are_used_and_none_is_made(render: Render) -> None:
+    names = {"system": "high", "botHolding": "mid", "botLive": "low.1", "bot": ""}
+    manifests = render({**EVERYTHING, "priorityClasses": {"create": False, "existing": names}})
+    assert not [entry for entry in manifests if entry["kind"] == "PriorityClass"]
+    assert {spec["priorityClassName"] for spec in pod_specs(manifests)} == {"high"}
+    assert priorities(controller_env(manifests)) == ["mid", "low.1", ""]
+
+
+def test_without_rights_on_the_cluster_there_is_no_priority(render: Render) -> None:
+    manifests = render(merged(EVERYTHING, "priorityClasses.create", False))
+    assert not [spec for spec in pod_specs(manifests) if "priorityClassName" in spec]
+    assert priorities(controller_env(manifests)) == ["", "", ""]
+    cluster_wide = {"PriorityClass", "ClusterRole", "ClusterRoleBinding", "Namespace", "CustomResourceDefinition"}
+    assert not cluster_wide & {entry["kind"] for entry in manifests}
+
+
+def test_priorities_in_another_order_are_refused(helm_template: Any) -> None:
+    done = helm_template(merged(EVALUATION, "priorityClasses.values", {"bot": 50_000}))
+    assert done.returncode != 0
+    assert "botLive (10000) to bot (50000)" in done.stderr
+
+
+def test_names_of_classes_differ_between_releases_and_namespaces(helm: str) -> None:
+    """They are cluster-scoped: two installations must not fight for one."""
+    names: list[str] = []
+    for release, namespace in (
+        ("fleet", "trading"),
+        ("fleet", "other"),
+        ("second", "trading"),
+        ("botfleet", "botfleet"),
+    ):
+        command = [helm, "template", release, CHART, "-n", namespace, "--set", "database.evaluation.enabled=true"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found = [entry for entry in yaml.safe_load_all(done.stdout) if entry and entry["kind"] == "PriorityClass"]
+        names += [entry["metadata"]["name"] for entry in found]
+    assert len(set(names)) == 16
+    assert names[-4:] == ["botfleet-system", "botfleet-bot-holding", "botfleet-bot-live", "botfleet-bot"]
+
+
+def test_an_upgrade_needs_no_room_beside_the_old_pods(render: Render) -> None:
+    manifests = render(EVERYTHING)
+    strategies = {e["metadata"]["name"]: e["spec"].get("strategy") for e in manifests if e["kind"] == "Deployment"}
+    assert strategies == {
+        "fleet-controller": {"type": "Recreate"},
+        "fleet-sandbox": {"type": "Recreate"},
+        "fleet-worker": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+    }
+
+
+def millis(quantity: str) -> int:
+    return int(quantity.removesuffix("m")) if quantity.endswith("m") else int(quantity) * 1000
+
+
+def test_a_hundred_bots_fit_on_a_node_of_two_cores(render: Render) -> None:
+    """Beside what kubeadm's own pods ask for: API server 250m, controller manager 200m, etcd, scheduler and two DNS 100m each."""
+    manifests = render(EVERYTHING)
+    system = 850
+    for spec in pod_specs(manifests):
+        asked = [[c["resources"]["requests"] for c in spec.get(kind, [])] for kind in ("initContainers", "containers")]
+        init, own = ([millis(requests["cpu"]) for requests in each] for each in asked)
+        assert max(init, default=0) <= sum(own), "an init container must not make a pod larger"
+        system += sum(own)
+    bots = (2000 - system) // millis(controller_env(manifests)["BOTFLEET_BOT_CPU_REQUEST"])
+    assert bots >= 100
+
+
+def test_only_memory_is_limited(render: Render) -> None:
+    """A CPU limit would stop a bot that starts, or decides, for the rest of a period."""
+    for spec in pod_specs(render(EVERYTHING)):
+        for container in (*spec.get("initContainers", []), *spec["containers"]):
+            assert set(container["resources"]["limits"]) == {"memory"}
+            assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+
+
+def test_the_bots_of_the_chart_are_those_of_the_settings(render: Render) -> None:
+    env = controller_env(render(EVERYTHING))
+    template = {field.name: field.default for field in dataclasses.fields(PodTemplate)}
+    for name in ("cpu_request", "memory_request", "memory_limit"):
+        setting = ControllerSettings.model_fields[f"bot_{name}"].default
+        assert (env[f"BOTFLEET_BOT_{name.upper()}"], template[name]) == (setting, setting)
+
+
+def test_the_programs_bounds_fit_into_their_grace_periods(render: Render) -> None:
+    from cli.db import SERVE_GRACE_S
+    from controller.runner import BOUND_S as CONTROLLER_S
+    from sandbox_exchange.main import _BOUND_S as SANDBOX_S
+    from worker.runner import BOUND_S as WORKER_S
+
+    grace = {
+        e["metadata"]["name"].removeprefix("fleet-"): e["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        for e in render(EVERYTHING)
+        if e["kind"] in ("Deployment", "StatefulSet")
+    }
+    bounds = {
+        "controller": CONTROLLER_S,
+        "worker": WORKER_S,
+        "sandbox": SANDBOX_S,
+        "database": bound_of(SERVE_GRACE_S),
+    }
+    assert {name for name in grace if bounds[name] < grace[name]} == set(bounds)
+
+
+@pytest.mark.parametrize(("replicas", "budgets"), [(1, []), (3, ["fleet-worker"])])
+def test_only_what_there_is_more_than_one_of_has_a_disruption_budget(
+    render: Render, replicas: int, budgets: list[str]
+) -> None:
+    manifests = render(merged(EVERYTHING, "worker.replicas", replicas))
+    found = [entry for entry in manifests if entry["kind"] == "PodDisruptionBudget"]
+    assert [entry["metadata"]["name"] for entry in found] == budgets
+    assert [entry["spec"]["maxUnavailable"] for entry in found] == [1] * len(budgets)

@@ -97,7 +97,7 @@ def test_the_whole_pod() -> None:
                         {"name": "BOTFLEET_T_STOP_S", "value": "15"},
                     ],
                     "resources": {
-                        "requests": {"cpu": "50m", "memory": "96Mi"},
+                        "requests": {"cpu": "6m", "memory": "96Mi"},
                         "limits": {"memory": "256Mi"},
                     },
                     "securityContext": {

@@ -64,6 +64,24 @@ async def test_waits_until_the_shard_is_free() -> None:
     assert not mine.waiting
 
 
+async def test_without_the_database_it_is_no_standby() -> None:
+    """A standby is ready: that another controller holds the shard must have been said by the database."""
+    store = FakeStore(free=False, away=True)
+    mine = keeper(store)
+    acquiring = asyncio.create_task(mine.acquire())
+    await asyncio.sleep(5)
+    assert not mine.waiting
+    assert mine.valid_until is None
+    store.away = False
+    await asyncio.sleep(2)
+    assert mine.waiting
+    store.away = True
+    await asyncio.sleep(2)
+    assert not mine.waiting
+    assert asyncio.get_running_loop().time() - mine.asked_at <= 1
+    acquiring.cancel()
+
+
 async def test_stops_acting_well_before_another_may_take_over() -> None:
     store = FakeStore()
     mine = keeper(store)

@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 
 from controller.workqueue import WorkQueue
+from fleet.process_life import Parts
 
 pytestmark = pytest.mark.looptime
 
@@ -21,12 +22,14 @@ Handler = Callable[[int], Awaitable[float | None]]
 @asynccontextmanager
 async def running(handler: Handler, *, workers: int = 3) -> AsyncIterator[WorkQueue]:
     queue = WorkQueue(handler, workers)
-    task = asyncio.create_task(queue.run())
+    parts = Parts()
+    for number, work in enumerate(queue.work()):
+        parts.start(f"worker {number}", work)
     try:
         yield queue
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        queue.close()
+        assert not await parts.end(60)
 
 
 def seconds() -> float:
@@ -158,3 +161,45 @@ async def test_a_noisy_key_does_not_starve_others() -> None:
             queue.add(key)
         await asyncio.sleep(3.5)
         assert order[:4] == [1, 2, 3, 1]
+
+
+async def test_after_close_nothing_is_begun_even_by_a_handler_that_swallows_its_cancellation() -> None:
+    """A handler of the kind that a connection pool makes: cancelled in the instant of its answer, it goes on."""
+    begun: list[int] = []
+
+    async def handle(key: int) -> float | None:
+        begun.append(key)
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)
+        return 0.1
+
+    queue = WorkQueue(handle, 2)
+    parts = Parts()
+    for number, work in enumerate(queue.work()):
+        parts.start(f"worker {number}", work)
+    for key in range(20):
+        queue.add(key)
+    await asyncio.sleep(1)
+    before, closed_at = list(begun), seconds()
+    queue.close()
+    assert await parts.end(8) == []
+    assert seconds() - closed_at == 1
+    queue.add(99)
+    queue.add_after(99, 0)
+    await asyncio.sleep(100)
+    assert begun == before == [0, 1]
+
+
+async def test_close_ends_idle_workers_and_voids_deadlines() -> None:
+    async def handle(key: int) -> None:
+        raise AssertionError(key)
+
+    queue = WorkQueue(handle, 3)
+    tasks = [asyncio.create_task(work) for work in queue.work()]
+    queue.add_after(1, 10)
+    await asyncio.sleep(0)
+    queue.close()
+    await asyncio.sleep(100)
+    assert all(task.done() and not task.cancelled() for task in tasks)
