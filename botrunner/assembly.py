@@ -116,6 +116,10 @@ class Bot:
         finally:
             self._ledger.close()
 
+    def abandon(self) -> None:
+        """Write nothing any more; called from another thread when the main one doesn't leave."""
+        self._ledger.abandon()
+
     def take_limits(self, limits: Mapping[str, Any]) -> None:
         """Take over changed limits and notification switches; called from the heartbeat's thread."""
         try:

@@ -33,6 +33,15 @@ EXIT_FENCED = 3
 LEAVE_S = 5.0
 """How long the main loop may take to leave by itself after the fence fell, before the process is ended."""
 
+LEAVE_ON_SIGNAL_S = 0.5
+"""The same after SIGTERM: enough for a bar's work. A successor waits for it, and the kubelet kills without mercy."""
+
+FLATTEN_S = 20.0
+"""The same for a bot that closes its position first; two thirds of the usual grace period."""
+
+LAST_BEAT_S = 0.5
+"""How long a release waits for a heartbeat under way, which might wait for the database."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
@@ -112,13 +121,19 @@ class StopRequest:
 
 
 class StopSwitch:
-    """Whether and why the bot should stop; set from signal handlers and the heartbeat's thread.
+    """Whether and why the bot should stop; set from the threads that hear signals and heartbeats' replies.
+
+    Never from a signal handler, which could interrupt a wait inside its lock.
 
     A request that isn't urgent may have to wait until the position is closed (`be_patient_while`): from then on
     `asked` forbids new positions, and `requested` follows when the bot is flat.
+
+    Attributes:
+        leave_within_s: how long the main loop may take to leave after a signal, seconds.
     """
 
     def __init__(self) -> None:
+        self.leave_within_s = LEAVE_ON_SIGNAL_S
         self._now = threading.Event()
         self._alarm = threading.Event()
         self._request: StopRequest | None = None
@@ -230,7 +245,7 @@ class Lease:
         """Stop renewing, before the run is released."""
         self._done.set()
         self._beat_now.set()
-        self._threads[0].join(timeout=LEAVE_S)
+        self._threads[0].join(timeout=LAST_BEAT_S)
 
     def _renew(self) -> None:
         while not self._done.is_set():
@@ -244,9 +259,14 @@ class Lease:
                 log.warning("heartbeat_unanswered", error=str(error))
                 self._drop_connection()
             except FencedError as error:
-                log.error("fenced", error=str(error))
+                if not self._done.is_set():  # else it was released meanwhile
+                    log.error("fenced", error=str(error))
                 self.fence.lose()
                 break
+            except Exception:
+                # a thread that dies here would let the right to trade run out without a word
+                log.exception("heartbeat_failed")
+                self._drop_connection()
         self._drop_connection()
 
     def beat(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -27,7 +28,7 @@ from botrunner.trading_bot import BarOutcome, BotState
 from botrunner.witness import Witness
 from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec
-from fleet.errors import ConfigUnusable, DatabaseAway, TransientError
+from fleet.errors import ConfigUnusable, DatabaseAway, FencedError, TransientError
 from fleet.events import Event, wanted
 from fleet.foreign import Unreadable, clean_text
 from fleet.log import get_logger
@@ -49,6 +50,9 @@ from fleet.trading_service.tenants import EntryRequest, reserve_entry
 log = get_logger("ledger")
 
 T = TypeVar("T")
+
+ABANDON_S = 1.0
+"""How long the server may take to note that a statement is cancelled."""
 
 PENDING_MAX = 100
 """Events kept while the database is away; older ones are dropped, since their logs are not."""
@@ -101,6 +105,7 @@ class Ledger:
         self._clock = clock
         self._witness = witness
         self._begins = False
+        self._abandoned = False
         self._connection: psycopg.Connection[Any] | None = None
         self._stored: Checkpoint | None = None
         self._opening: Decimal | None = None
@@ -114,6 +119,14 @@ class Ledger:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def abandon(self) -> None:
+        """Write nothing any more, and end what is under way, which may hold the run's row; from any thread."""
+        self._abandoned = True
+        connection = self._connection
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=ABANDON_S)
 
     def denominate(self, quote_currency: str) -> None:
         """Say in which currency the market counts money, before the first bar: the market is asked only after there
@@ -419,6 +432,8 @@ class Ledger:
         return self._patience.ask(lambda: action(self._connected()))
 
     def _connected(self) -> psycopg.Connection[Any]:
+        if self._abandoned:
+            raise FencedError(f"bot {self._run.bot_id} is being released")
         if self._connection is None or self._connection.closed:
             name = f"bot-{self._run.bot_id}-e{self._run.epoch} ledger"
             self._connection = connect(self._url, application=name)

@@ -2,16 +2,19 @@
 
 Exit codes: 0 released, 1 failed, 2 the config can't be run, 3 fenced or the run couldn't be claimed, 128 + n ended by a
 second signal n. A bot that has not ended within the bound after the first one prints where it hangs and ends with 1.
+Only this module ends the process: a strategy or a package that tries to is a failure.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -22,10 +25,11 @@ from botrunner.error_book import ErrorBook
 from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
 from botrunner.retry import DATABASE, Patience
 from botrunner.settings import Settings, SettingsInvalid, load_settings
+from botrunner.signals import listen, next_stop
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.log import configure_logging, get_logger, say_failure
-from fleet.process_life import Life
+from fleet.process_life import end_after, say_second_signal
 from fleet.redaction import guard_environment, safe_text
 from fleet.states import ExitReason
 from fleet.trading_service.connect import connect
@@ -45,9 +49,17 @@ CLAIM_PATIENCE_S = 30.0
 
 log = get_logger("main")
 
+T = TypeVar("T")
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the bot named on the command line; returns the exit code."""
+
+def main(argv: Sequence[str] | None = None, *, stop_signals: int | None = None) -> int:
+    """Run the bot named on the command line; returns the exit code.
+
+    Args:
+        argv: without the program's name; by default those of the process.
+        stop_signals: what `signals.listen` returned, if signals are listened to already.
+    """
+    stop_signals = listen() if stop_signals is None else stop_signals
     guard_environment(os.environ)
     arguments, clock = _arguments(argv), SystemClock()
     try:
@@ -62,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     run = RunId(arguments.bot_id, arguments.epoch, _token())
     try:
-        return BotProcess(settings, run, clock, errors).run()
+        return BotProcess(settings, run, clock, errors, stop_signals=stop_signals).run()
     except FencedError as error:
         log.error("fenced", error=str(error))
         return EXIT_FENCED
@@ -88,10 +100,45 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-class BotProcess:
-    """The process around a StrategyInstance: lease, signals, release."""
+class Exit:
+    """Who ends the process: the thread that asks first. Usually the main thread, unless it doesn't come in time."""
 
-    def __init__(self, settings: Settings, run: RunId, clock: Clock, errors: ErrorBook) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = threading.Event()
+        self._owner: int | None = None
+
+    def mine(self) -> bool:
+        """Whether this thread is the one; True for the first to ask, and again for it later."""
+        with self._lock:
+            self._owner = self._owner or threading.get_ident()
+            self._taken.set()
+            return self._owner == threading.get_ident()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long for some thread to ask."""
+        return self._taken.wait(seconds)
+
+
+class BotProcess:
+    """The process around a StrategyInstance: lease, signals, release.
+
+    On SIGTERM the main thread has `StopSwitch.leave_within_s` to end its work and release the run. If it hangs in an
+    import, an exchange's or the database's answer, or a strategy, the thread that heard the signal releases the run
+    and ends the process: a successor need not wait for a time-out. Nothing is lost by that, no more than by a SIGKILL.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run: RunId,
+        clock: Clock,
+        errors: ErrorBook,
+        *,
+        stop_signals: int,
+        end_process: Callable[[int], Any] = os._exit,
+        end_after: Callable[[float], Any] = end_after,
+    ) -> None:
         self._settings = settings
         self._run = run
         self._clock = clock
@@ -99,7 +146,11 @@ class BotProcess:
         self._stop = StopSwitch()
         self._progress = Progress(clock)
         self._bot: Bot | None = None
-        self._lease: Lease
+        self._lease: Lease | None = None
+        self._stop_signals = stop_signals
+        self._end_process = end_process
+        self._end_after = end_after
+        self._exit = Exit()
 
     def run(self) -> int:
         """Claim, trade, release.
@@ -110,6 +161,13 @@ class BotProcess:
         Raises:
             FencedError: not claimable, or lost meanwhile. DatabaseAway: never reached the database.
         """
+        threading.Thread(target=copy_context().run, args=(self._obey_signals,), name="signals", daemon=True).start()
+        try:
+            return self._run_claimed()
+        finally:
+            self._take_exit()
+
+    def _run_claimed(self) -> int:
         claimed_at = self._clock.monotonic()
         claimed = self._claim()
         log.info("claimed", name=claimed.name, config_version=claimed.config_version, since_exec_s=_since_exec_s())
@@ -125,47 +183,79 @@ class BotProcess:
             on_limits=self._take_limits,
             beside=lambda connection: self._write_errors(connection) if self._errors.due() else None,
         )
-        life = Life(self._settings.stop_bound_s)
-        life.listen()
-        life.tell(lambda: self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True)))
         self._lease.start()
         try:
             reason = self._trade(claimed, fence)
         except ConfigUnusable as error:
             log.error("config_error", error=str(error))
             return self._release(EXIT_CONFIG, ExitReason.CONFIG_ERROR, str(error))
-        except ExchangeAway as error:
-            # only after a stop request during start-up
-            log.info("stopped_while_starting", error=str(error))
+        except (ExchangeAway, DatabaseAway) as error:
+            # only after a stop request: an outage alone is waited out
+            log.info("stopped_while_waiting", error=str(error))
             return self._release(EXIT_OK, self._stop.reason)
         except (FencedError, CheckpointConflict):
             raise
         except Exception as error:
             log.exception("failed")
             return self._release(EXIT_FAILED, ExitReason.FAILED, f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            log.exception("failed")
+            return self._release(EXIT_FAILED, ExitReason.FAILED, _why_left(error))
         return self._release(EXIT_OK, reason)
 
     def _claim(self) -> Claim:
         deadline = self._clock.monotonic() + CLAIM_PATIENCE_S
 
-        def pause(seconds: float) -> bool:
-            self._clock.sleep(seconds)
-            return self._clock.monotonic() > deadline
-
         def attempt() -> Claim:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} claim") as connection:
                 return claim(connection, self._run, node=self._settings.node)
 
+        return self._insist(attempt, until=lambda: self._clock.monotonic() > deadline)
+
+    def _insist(self, question: Callable[[], T], *, until: Callable[[], bool]) -> T:
+        """Ask the database until it answers, a stop is requested, or `until` holds.
+
+        Raises:
+            DatabaseAway: it hasn't answered. Whatever else the question raises.
+        """
         patience = Patience(
             on=DatabaseAway,
             backoff=DATABASE,
-            pause=pause,
+            pause=lambda seconds: self._stop.wait(seconds) or until(),
             alive=self._progress.made,
             failed=lambda error, failures, wait_s: log.warning(
                 "database_away", error=str(error), failures=failures, retry_in_s=round(wait_s, 1)
             ),
         )
-        return patience.ask(attempt)
+        return patience.ask(question)
+
+    def _obey_signals(self) -> None:
+        """Wait for SIGTERM or SIGINT; runs in a thread of its own."""
+        number = next_stop(self._stop_signals)
+        log.info("stop_signal", signal=number.name, bound_s=self._settings.stop_bound_s)
+        self._end_after(self._settings.stop_bound_s)
+        threading.Thread(target=self._obey_second_signal, name="second signal", daemon=True).start()
+        self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True))
+        if self._exit.wait(self._stop.leave_within_s) or not self._exit.mine():
+            return
+        log.warning("main_loop_did_not_leave", waited_s=self._stop.leave_within_s)
+        if self._lease is not None:
+            self._lease.fence.lose()  # whatever the main thread is about to do, no order leaves any more
+            if self._bot is not None:
+                self._bot.abandon()
+            self._lease.stop()
+        self._give_back(EXIT_OK, ExitReason.RELEASED, None)
+        self._end_process(EXIT_OK)
+
+    def _obey_second_signal(self) -> None:
+        number = next_stop(self._stop_signals)
+        say_second_signal(number)
+        self._end_process(128 + number)
+
+    def _take_exit(self) -> None:
+        """Go on only in the thread that ends the process; another one waits for that end."""
+        if not self._exit.mine():
+            threading.Event().wait()
 
     def _trade(self, claimed: Claim, fence: Fence) -> ExitReason:
         # Backtrader and ccxt take a second to import: the claim doesn't wait for them
@@ -185,8 +275,13 @@ class BotProcess:
         return self._bot.trade()
 
     def _went_live(self) -> None:
-        with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} live") as connection:
-            mark_live(connection, self._run)
+        def attempt() -> None:
+            with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} live") as connection:
+                mark_live(connection, self._run)
+
+        assert self._lease is not None, "a bot trades only after its claim"
+        fence = self._lease.fence
+        self._insist(attempt, until=lambda: fence.lost)
         self._lease.hurry()
         log.info("live", since_exec_s=_since_exec_s(), resident_mb=_resident_mb())
 
@@ -211,7 +306,13 @@ class BotProcess:
             log.info("errors_unwritten", kinds=len(counts), error=safe_text(error, 300))
 
     def _release(self, exit_code: int, reason: ExitReason, error_message: str | None = None) -> int:
-        self._lease.stop()
+        self._take_exit()
+        if self._lease is not None:
+            self._lease.stop()
+        self._give_back(exit_code, reason, error_message)
+        return exit_code
+
+    def _give_back(self, exit_code: int, reason: ExitReason, error_message: str | None) -> None:
         try:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} release") as connection:
                 release(connection, self._run, exit_code=exit_code, reason=reason, error_message=error_message)
@@ -220,7 +321,11 @@ class BotProcess:
             # the exit code tells the controller the same, a little later
             log.warning("release_unanswered", error=str(error))
         log.info("ended", exit_code=exit_code, reason=reason, resident_mb=_resident_mb())
-        return exit_code
+
+
+def _why_left(error: BaseException) -> str:
+    """What to tell about a SystemExit, KeyboardInterrupt or the like, which only code of others raises here."""
+    return f"the strategy or a package tried to end the bot: {error!r}; a decision that fails must raise an Exception"
 
 
 def _since_exec_s() -> float:

@@ -30,6 +30,11 @@ from fleet.times import from_ms
 log = get_logger("strategy")
 
 MESSAGE_MAX = 300
+
+ENDS_OF_PROCESSES = (SystemExit, KeyboardInterrupt, GeneratorExit)
+"""What no `except Exception` catches. Out of a strategy they are its failures: nobody asked the bot to end, and no
+signal raises KeyboardInterrupt here (`botrunner.signals`)."""
+
 HOUR_MS = 3_600_000
 
 
@@ -76,7 +81,7 @@ class GuardedStrategy:
         except TransientError as error:
             log.warning("strategy_waits", type=type(error).__name__, error=_message(error))
             return None
-        except Exception as error:
+        except (Exception, *ENDS_OF_PROCESSES) as error:
             self._failed("decide", error)
             return None
         self.budget = self.budget.decided(self._bar_ms(), interval_ms=self._interval_ms, limits=self._limits)
@@ -86,14 +91,14 @@ class GuardedStrategy:
         """Tell the strategy; that it fails doesn't undo a fill."""
         try:
             self._strategy.on_entered(position)
-        except Exception as error:
+        except (Exception, *ENDS_OF_PROCESSES) as error:
             self._failed("on_entered", error)
 
     def on_exited(self) -> None:
         """Tell the strategy; that it fails doesn't undo a fill."""
         try:
             self._strategy.on_exited()
-        except Exception as error:
+        except (Exception, *ENDS_OF_PROCESSES) as error:
             self._failed("on_exited", error)
 
     def export_state(self) -> dict[str, JsonValue]:
@@ -110,7 +115,7 @@ class GuardedStrategy:
         if self.budget.spent(self._limits):
             raise failing(self.budget, self._limits, last=self.last_error)
 
-    def _failed(self, where: str, error: Exception) -> None:
+    def _failed(self, where: str, error: BaseException) -> None:
         bar_ms = self._bar_ms()
         self.budget = self.budget.failed(bar_ms, interval_ms=self._interval_ms, limits=self._limits)
         name = type(error).__name__
@@ -138,5 +143,5 @@ class GuardedStrategy:
         )
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     return safe_text(error, MESSAGE_MAX)

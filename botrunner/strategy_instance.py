@@ -25,7 +25,7 @@ from botrunner.feeds.health import FeedWatch, is_late, overdue_ms
 from botrunner.feeds.pace import PollPace
 from botrunner.feeds.source import CandleSource
 from botrunner.feeds.stream import CandleStream
-from botrunner.fence import Fence, Progress, StopSwitch
+from botrunner.fence import FLATTEN_S, Fence, Progress, StopSwitch
 from botrunner.memory import return_free_memory
 from botrunner.retry import EXCHANGE, Patience
 from botrunner.risk import Denial, Market
@@ -175,6 +175,8 @@ class StrategyInstance(StrategyHost):
         )
         if self._config.on_stop is OnStop.WAIT_FLAT:
             self._parts.stop.be_patient_while(lambda: self._bot.in_market)
+        if self._config.on_stop is OnStop.FLATTEN:
+            self._parts.stop.leave_within_s = FLATTEN_S
         while not self._parts.stop.requested:
             self._run_block()
             if self._parts.fence.lost:

@@ -39,7 +39,7 @@ def restart_at(bot_id: int, config_version: int, ends: Sequence[RunEnd], *, poli
         streak = sum(1 for _ in takewhile(lambda end: end.reason is ExitReason.NOT_CLAIMED, ends))
         delay = _ladder(streak, policy.backoff_first_s, policy.backoff_max_s)
     elif last.reason in _FAULTLESS:
-        delay = _ladder(_quick_streak(ends, policy), policy.quick_first_s, policy.quick_max_s)
+        delay = _ladder(quick_streak(ends, policy=policy), policy.quick_first_s, policy.quick_max_s)
     else:
         return None
     if not delay:
@@ -84,15 +84,16 @@ def gave_up(config_version: int, ends: Sequence[RunEnd], *, policy: Policy) -> b
     return len(failures) >= policy.give_up_failures
 
 
+def quick_streak(ends: Sequence[RunEnd], *, policy: Policy) -> int:
+    """How many runs in a row, up to the newest end, ended without fault and too soon."""
+    quick = timedelta(seconds=policy.quick_life_s)
+    return sum(1 for _ in takewhile(lambda end: end.reason in _FAULTLESS and end.lived < quick, ends))
+
+
 def jitter(bot_id: int, epoch: int) -> float:
     """A number in [0, 1), always the same for the same run."""
     digest = blake2b(f"{bot_id}/{epoch}".encode(), digest_size=4).digest()
     return int.from_bytes(digest) / 2**32
-
-
-def _quick_streak(ends: Sequence[RunEnd], policy: Policy) -> int:
-    quick = timedelta(seconds=policy.quick_life_s)
-    return sum(1 for _ in takewhile(lambda end: end.reason in _FAULTLESS and end.lived < quick, ends))
 
 
 def _ladder(repeats: int, first_s: float, longest_s: float) -> float:

@@ -181,6 +181,7 @@ class Policy:
         backoff_first_s, backoff_max_s: second restart after a failure, and the longest wait.
         quick_first_s, quick_max_s: the same for ends that aren't the bot's fault but come too often.
         quick_life_s: a run that ends without fault sooner than this counts as too soon.
+        quick_told: after so many of them in a row the bot's owner is told.
         healthy_s: a run that lived so long resets the backoff.
         give_up_failures: so many counted failures of one config version within give_up_window_s disable the bot.
         mass_minimum: from so many running bots on, a mass death makes the observer suspect.
@@ -199,6 +200,7 @@ class Policy:
     quick_first_s: float = 1
     quick_max_s: float = 60
     quick_life_s: float = 60
+    quick_told: int = 6
     healthy_s: float = 600
     give_up_failures: int = 6
     give_up_window_s: float = 1800

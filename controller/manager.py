@@ -64,23 +64,36 @@ SOON_S = 1.0
 
 @dataclass(slots=True)
 class Contact:
-    """Since when the database has been watched without a gap.
+    """Since when heartbeats can be written, as far as is known.
 
-    A gap in its answers, by its own clock, covers outages, a stopped controller, and a machine that slept with
-    everything on it. Heartbeats may have been lost with it, so T_dead counts anew.
+    Only a write proves it: reads succeed while the database is read-only or a table is locked. A failed proof, and a
+    gap between two by the database's own clock (an outage, a stopped controller, a machine that slept with everything
+    on it), may have cost heartbeats: T_dead counts anew from the next proof.
     """
 
     gap_s: float
     _since: datetime | None = field(default=None, init=False)
     _last: datetime | None = field(default=None, init=False)
 
-    def seen(self, now: datetime) -> datetime:
-        """Note an answer; returns the begin of the unbroken watch."""
-        gap = timedelta(seconds=self.gap_s)
-        if self._since is None or self._last is None or now - self._last > gap or self._last - now > gap:
-            self._since = self._last = now
-        self._last = max(self._last, now)
+    def proved(self, at: datetime) -> None:
+        """A heartbeat could be written at this moment."""
+        if self._since is None or self._last is None or self._gap(self._last, at):
+            self._since = self._last = at
+        self._last = max(self._last, at)
+
+    def lost(self) -> None:
+        """A proof failed."""
+        self._since = None
+
+    def since(self, now: datetime) -> datetime:
+        """The begin of the unbroken time up to now; now itself when there is none."""
+        if self._since is None or self._last is None or self._gap(self._last, now):
+            return now
         return self._since
+
+    def _gap(self, last: datetime, now: datetime) -> bool:
+        gap = timedelta(seconds=self.gap_s)
+        return now - last > gap or last - now > gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,11 @@ class StrategyManager:
         may_act: whether the controller's own lease is valid at this moment.
         acted: called with a bot's id after each action that changes more than what people read.
         extra_names: strategies, mixins and brokers that packages add to the bots; the bot judges their parameters.
+
+    Attributes:
+        contact: since when heartbeats can be written, fed by `observe.runs`.
+        locked: when a run's row was last seen locked by somebody, by bot; from there.
+        suspicious: whether a mass death makes the observer suspect; from there.
     """
 
     CACHE = 25_000
@@ -132,6 +150,7 @@ class StrategyManager:
         self._extra_names = extra_names
         self._configs: OrderedDict[tuple[int, str], KnownConfig] = OrderedDict()
         self.contact = Contact(policy.contact_gap_s)
+        self.locked: Mapping[int, datetime] = {}
         self.suspicious = False
 
     async def sync(self, bot_id: int) -> float | None:
@@ -175,7 +194,7 @@ class StrategyManager:
                 None, None, pods, now=_EPOCH, observer=Observer(connected_since=_EPOCH), policy=self._policy
             )
             return await self._carry_out(_Case(bot_id, None, None, _EPOCH), orphaned)
-        observer = Observer(connected_since=self.contact.seen(record.now), suspicious=self.suspicious)
+        observer = Observer(connected_since=self._writable_since(bot_id, record.now), suspicious=self.suspicious)
         bot = await self._bot_facts(record)
         if bot is None:
             return _Step(again=True)
@@ -191,6 +210,11 @@ class StrategyManager:
             policy=self._policy,
         )
         return await self._carry_out(_Case(bot_id, record, run, record.now), planned)
+
+    def _writable_since(self, bot_id: int, now: datetime) -> datetime:
+        """Since when this bot's heartbeats can be written: no lock on its run's row was seen since then either."""
+        since, locked_at = self.contact.since(now), self.locked.get(bot_id)
+        return since if locked_at is None else max(since, locked_at)
 
     async def _carry_out(self, case: _Case, planned: Plan) -> _Step:
         """Do everything in the plan, even when a part of it fails; then raise the first failure."""
@@ -209,6 +233,8 @@ class StrategyManager:
             log.info("acted", **case.fields, condition=planned.condition, action=_words(action), done=done)
             if isinstance(action, SetStatus | Notify):
                 busy = busy or not (done or isinstance(action, Notify))
+            elif isinstance(action, FenceRun) and not done:
+                busy = True  # somebody holds the run's row, or its bot came first
             else:
                 acted = True
                 self._acted(case.bot_id)

@@ -36,6 +36,11 @@ class Metrics:
             "botfleet_observer_suspicious", "1 while a mass death keeps all fences down", registry=registry
         )
         self.runs_quiet = Gauge("botfleet_runs_quiet", "Claimed runs without heartbeat for T_stop", registry=registry)
+        self.runs_locked = Gauge(
+            "botfleet_runs_locked",
+            "Late runs whose row somebody holds, so that no heartbeat can be written",
+            registry=registry,
+        )
         self.leading = Gauge("botfleet_leading", "1 while this controller holds its shard", registry=registry)
 
     def changed(self, bot_id: int, now: float) -> None:

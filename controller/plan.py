@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from controller.backoff import failure_streak, gave_up, recent_failures, restart_at
+from controller.backoff import failure_streak, gave_up, quick_streak, recent_failures, restart_at
 from controller.classify import FENCED_EXIT_CODE, Condition, Verdict, classify, own_pod
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
 from fleet.events import EventKind
@@ -211,7 +211,10 @@ def _without_run(
         if start is None or now >= start:
             yield StartRun(run.epoch + 1 if run else 1, bot.config_version)
         else:
-            yield from _status(bot, BotStatus.STARTING, _why_waiting(ends, start, policy), failures)
+            shown = tuple(_status(bot, BotStatus.STARTING, _why_waiting(ends, start, policy), failures))
+            if shown and quick_streak(ends, policy=policy) == policy.quick_told:
+                yield _ended_too_often(bot, ends[0], policy)
+            yield from shown
             yield Wait(start)
 
 
@@ -229,7 +232,8 @@ def _with_run(
         case Condition.DEAD:
             assert pod is not None
             silent = now - run.beat_at >= timedelta(seconds=policy.t_dead_s)
-            yield EndRun(run.epoch, end_reason(run, pod, silent=silent), pod.exit_code, _last_words(pod))
+            why = end_reason(run, pod, silent=silent)
+            yield EndRun(run.epoch, why, pod.exit_code, _unasked_end(pod, why) or _last_words(pod))
         case Condition.SILENT | Condition.DEAF:
             yield _fence_claimed(run, pod, condition, policy)
         case Condition.UNCLAIMABLE:
@@ -326,11 +330,15 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
     asked = _asked(run)
     if asked is not None:
         return asked
+    # an exit code is the process's own word, and a strategy can speak it too: only what others saw is an excuse
+    expected = run.stop_requested_at is not None or pod.deleting
     match pod.exit_code:
-        case 0:
+        case 0 if expected:
             return ExitReason.RELEASED
-        case code if code == FENCED_EXIT_CODE:
-            return ExitReason.GAVE_UP_DATABASE if silent else ExitReason.RELEASED
+        case code if code == FENCED_EXIT_CODE and silent:
+            return ExitReason.GAVE_UP_DATABASE
+        case code if code == FENCED_EXIT_CODE and expected:
+            return ExitReason.RELEASED
         case code if code == CONFIG_EXIT_CODE:
             return ExitReason.CONFIG_ERROR
         case _ if run.stop_reason == StopReason.HUNG:
@@ -340,6 +348,18 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
             return ExitReason.RELEASED
         case _:
             return ExitReason.FAILED
+
+
+def _unasked_end(pod: PodFacts, reason: ExitReason) -> str | None:
+    """What to say of a process that ended as if it had been told to, when nobody had."""
+    if reason is not ExitReason.FAILED or pod.exit_code not in (0, FENCED_EXIT_CODE):
+        return None
+    claim = "without being asked to" if pod.exit_code == 0 else "though nobody had fenced its run"
+    words = f". Last words: {pod.message}" if pod.message else ""
+    return (
+        f"pod {pod.name} ended with exit code {pod.exit_code} {claim}: look for sys.exit or os._exit in the strategy "
+        f"and its packages{words}"
+    )
 
 
 def _asked(run: RunFacts) -> ExitReason | None:
@@ -357,6 +377,17 @@ def _unclaimed_reason(bot: BotFacts, run: RunFacts) -> ExitReason:
     if not bot.wanted:
         return ExitReason.STOPPED
     return ExitReason.SUPERSEDED if _obsolete(bot, run) else ExitReason.NOT_CLAIMED
+
+
+def _ended_too_often(bot: BotFacts, last: RunEnd, policy: Policy) -> Notify:
+    return Notify(
+        EventKind.BOT_ERROR,
+        "Ended again and again without a fault of its own",
+        f"{policy.quick_told} runs in a row ended within {policy.quick_life_s:g} s of their start, last: "
+        f"{_why_ended(last)}. It is started again, at most {policy.quick_max_s:g} s apart. Look for who deletes its "
+        "pod or sends SIGTERM to its process",
+        f"quick_ends/{bot.bot_id}/{bot.config_version}/{last.epoch}",
+    )
 
 
 def _give_up(bot: BotFacts, ends: Sequence[RunEnd], policy: Policy) -> Iterator[Action]:

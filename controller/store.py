@@ -7,7 +7,7 @@ way is DatabaseAway and means: outcome unknown, read again. Decisions carry the 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Protocol
@@ -289,6 +289,17 @@ class PostgresStore:
         """Overdue runs."""
         async with self.connection() as connection:
             return await runs.watch_runs(connection, limits)
+
+    async def prove_heartbeats(self) -> datetime | None:
+        """Find out whether heartbeats can be written."""
+        lease = self._lease()
+        async with self.connection() as connection:
+            return await runs.prove_heartbeats(connection, lease)
+
+    async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:
+        """Bots whose current runs' rows somebody holds."""
+        async with self.connection() as connection:
+            return await runs.locked_runs(connection, bot_ids)
 
     async def count_statuses(self) -> list[StatusCount]:
         """Bots by status."""

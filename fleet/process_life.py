@@ -45,10 +45,18 @@ def bound_of(grace_s: float) -> float:
     return max(grace_s - MARGIN_S, grace_s * 0.8)
 
 
-def _end_after(seconds: float) -> None:
-    # a thread of the interpreter's own that needs neither its lock nor a loop: it prints the stacks of all threads
-    # (names of files and functions, no values) and ends the process with code 1
+def end_after(seconds: float) -> None:
+    """Have the process ended with code 1 after so long, whatever holds its loop or its threads.
+
+    A thread of the interpreter's own does it, which needs neither its lock nor a loop: it prints the stacks of all
+    threads before (names of files and functions, no values).
+    """
     faulthandler.dump_traceback_later(seconds, exit=True)
+
+
+def say_second_signal(number: int) -> None:
+    """A line for the log, without the logger: a signal's handler may hold its lock."""
+    os.write(2, b'{"event": "ended_by_second_signal", "signal": %d}\n' % number)
 
 
 @dataclass(slots=True)
@@ -65,7 +73,7 @@ class Life:
 
     bound_s: float
     leave: Callable[[int], object] = os._exit
-    end_after: Callable[[float], None] = _end_after
+    end_after: Callable[[float], None] = end_after
     clock: Callable[[], float] = time.monotonic
     asked_by: int | None = field(default=None, init=False)
     _ending_at: float | None = field(default=None, init=False)
@@ -83,7 +91,7 @@ class Life:
         log line written and no Event set. Whoever waits is woken by a pipe.
         """
         if self.asked_by is not None:
-            os.write(2, b'{"event": "ended_by_second_signal", "signal": %d}\n' % number)
+            say_second_signal(number)
             self.leave(128 + number)
             return
         self.asked_by = number

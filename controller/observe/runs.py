@@ -1,13 +1,14 @@
 """Watches the heartbeats of all runs with one query, so that no bot needs a timer of its own.
 
-Finds runs that are overdue and hands them to the queue, and judges the observer: a mass death keeps every fence down
-until heartbeats return, the deaths are reported otherwise, or their nodes are known to be lost.
+Finds runs that are overdue and hands them to the queue, and judges the observer: silence is believed only as long as
+heartbeats can be written, and a mass death keeps every fence down until heartbeats return, the deaths are reported
+otherwise, or their nodes are known to be lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -16,7 +17,8 @@ from controller.classify import suspect_observer
 from controller.facts import PodFacts, Policy
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
-from fleet.errors import DatabaseAway
+from controller.shards import LeaseLost
+from fleet.errors import TransientError
 from fleet.events import EventKind, Severity, severity_of
 from fleet.foreign import clean_text
 from fleet.log import get_logger
@@ -31,6 +33,12 @@ REPEAT_S = 5.0
 
 class RunStore(Protocol):
     """The database's part."""
+
+    async def prove_heartbeats(self) -> datetime | None:
+        """Write a heartbeat for nobody; when that was possible, or None without the controller's lease."""
+
+    async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:
+        """Which of the bots' current runs are held by somebody."""
 
     async def watch(self, limits: WatchLimits) -> Watch:
         """Current runs that are late."""
@@ -67,7 +75,7 @@ class RunWatch:
         while True:
             try:
                 await self.look()
-            except DatabaseAway as error:
+            except TransientError as error:
                 log.warning("runs_watch_failed", error=clean_text(error, 300))
             except Exception as error:
                 # what one row makes of a look must not end the watch on all the others
@@ -79,10 +87,25 @@ class RunWatch:
         """One look.
 
         Raises:
-            DatabaseAway: no answer; nothing was concluded.
+            TransientError: no answer, or heartbeats can't be written: nothing was concluded, and T_dead of all runs
+                counts anew from the next look that succeeds.
         """
+        try:
+            proved_at = await self.store.prove_heartbeats()
+            if proved_at is None:
+                raise LeaseLost("this controller doesn't hold its shard")
+            watch = await self._watch()
+        except TransientError:
+            self.manager.contact.lost()
+            raise
+        self.manager.contact.proved(proved_at)
+        await self._judge(watch)
+        await self._find_locks(watch)
+        self._hand_over(watch)
+
+    async def _watch(self) -> Watch:
         policy = self.policy
-        watch = await self.store.watch(
+        return await self.store.watch(
             WatchLimits(
                 quiet_s=policy.t_stop_s,
                 dead_s=policy.t_dead_s,
@@ -91,9 +114,18 @@ class RunWatch:
                 claim_s=policy.claim_deadline_s,
             )
         )
-        self.manager.contact.seen(watch.now)
-        await self._judge(watch)
-        self._hand_over(watch)
+
+    async def _find_locks(self, watch: Watch) -> None:
+        """Who holds a run's row (a person's `SELECT ... FOR UPDATE`) keeps its heartbeats from being written."""
+        late = [run.bot_id for run in watch.quiet]
+        locked = await self.store.locked_runs(late)
+        before = self.manager.locked
+        self.manager.locked = {
+            bot_id: watch.now if bot_id in locked else before[bot_id]
+            for bot_id in late
+            if bot_id in locked or bot_id in before
+        }
+        self.metrics.runs_locked.set(len(locked))
 
     async def _judge(self, watch: Watch) -> None:
         quiet = [run for run in watch.quiet if run.claimed and self._age(run, watch.now) >= self.policy.t_stop_s]

@@ -73,7 +73,7 @@ _CLAIM = """
     RETURNING b.user_id, b.name, r.config, r.config_version, r.limits
 """
 
-_HEARTBEAT = """
+HEARTBEAT = """
     WITH beat AS (
         UPDATE trading_runs
         SET heartbeat_at = clock_timestamp(),
@@ -165,7 +165,7 @@ def heartbeat(
     """
     values = {**_key(run), "progress_age_s": progress_age_s, "peak_memory_bytes": peak_memory_bytes}
     with database_errors(), connection.cursor(row_factory=class_row(HeartbeatReply)) as cursor:
-        row = cursor.execute(_HEARTBEAT, values).fetchone()
+        row = cursor.execute(HEARTBEAT, values).fetchone()
     if row is None:
         raise FencedError(f"run {run.epoch} of bot {run.bot_id} is no longer current")
     return replace(row, limits=_limits(row.limits))

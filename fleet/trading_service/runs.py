@@ -1,30 +1,37 @@
 """The controller's side of the run protocol: start, stop, end, fence.
 
-The run's row is the lease. Every function is one statement, conditional on what must still be true when it takes
+The run's row is the lease. Every change is one statement, conditional on what must still be true when it takes
 the row's lock, so a heartbeat or a claim that comes first wins and a repetition does nothing. None of them touches
-or waits for a row of `trading_bots`. A `ShardLease` makes each conditional on the controller's own lease as well.
-Connection errors and time-outs surface as DatabaseAway: the outcome is unknown, read again.
+or waits for a row of `trading_bots`. A fence waits for no lock at all: a run whose row or table somebody holds isn't
+fenced, since its heartbeats can't be written either. A `ShardLease` makes each change conditional on the controller's
+own lease as well. Connection errors and time-outs surface as DatabaseAway: the outcome is unknown, read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import class_row
+from psycopg.errors import LockNotAvailable
+from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from fleet.redaction import MESSAGE, safe_fields
 from fleet.states import ExitReason
 from fleet.trading_service import run_events
 from fleet.trading_service.bots import CONFIG_TEXT, Connection, document_of
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.lease import HEARTBEAT, database_errors
 
 DECISION_VALID_S = 5.0
 """A fence decided on facts older than this is void: the database may have been away in between, and the bots'
 heartbeats with it."""
+
+
+FENCE_LOCK_TIMEOUT_MS = 100
+"""How long a fence may queue for the lock of a table. Whatever holds it longer holds heartbeats up too, and a fence
+that waits could come before them once it is let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ _END = f"""
     SELECT FROM ended
 """
 
+_FREE = f"SELECT FROM trading_runs WHERE {_CURRENT} FOR NO KEY UPDATE NOWAIT"
+
 _FENCE = f"""
     WITH ended AS (
         UPDATE trading_runs
@@ -102,6 +111,13 @@ _FENCE_DEAF = _FENCE.format(
     guard="stop_requested_at < clock_timestamp() - make_interval(secs => %(asked_s)s)"
     " AND (%(stalled_s)s::float8 IS NULL OR heartbeat_at - progress_at > make_interval(secs => %(stalled_s)s))"
 )
+
+_PROOF = """
+    UPDATE controller_shards SET holder = holder WHERE shard = %(shard)s AND epoch = %(lease_epoch)s
+    RETURNING clock_timestamp()
+"""
+
+_UNLOCKED = "SELECT bot_id FROM trading_runs WHERE bot_id = ANY(%s) AND ended_at IS NULL FOR NO KEY UPDATE SKIP LOCKED"
 
 _WATCH = """
     SELECT bot_id, claimed, beat_at, due
@@ -131,6 +147,18 @@ def _values(bot_id: int, epoch: int, lease: ShardLease | None, **more: object) -
 async def _changed(connection: Connection, statement: str, values: Mapping[str, Any]) -> bool:
     with database_errors():
         return (await connection.execute(statement.encode(), values)).rowcount == 1
+
+
+async def _fenced(connection: Connection, statement: str, values: Mapping[str, Any]) -> bool:
+    """Fence, unless somebody holds the run's row or one of the tables."""
+    with database_errors():
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = {FENCE_LOCK_TIMEOUT_MS}".encode())
+                await connection.execute(_FREE.encode(), values)
+                return (await connection.execute(statement.encode(), values)).rowcount == 1
+        except LockNotAvailable:
+            return False
 
 
 async def start_run(
@@ -239,9 +267,9 @@ async def fence_unclaimed(
     decided_at: datetime,
     lease: ShardLease | None = None,
 ) -> bool:
-    """End a run that nobody has claimed; from then on nobody can. False when a claim came first."""
+    """End a run that nobody has claimed; from then on nobody can. False when a claim came first, or holds the row."""
     values = _values(bot_id, epoch, lease, reason=reason, message=message, decided_at=decided_at)
-    return await _changed(connection, _FENCE_UNCLAIMED, values)
+    return await _fenced(connection, _FENCE_UNCLAIMED, values)
 
 
 async def fence_silent(
@@ -255,9 +283,13 @@ async def fence_silent(
     silent_s: float,
     lease: ShardLease | None = None,
 ) -> bool:
-    """Take the right to trade from a run without a heartbeat for `silent_s`. False when one came first."""
+    """Take the right to trade from a run without a heartbeat for `silent_s`.
+
+    Returns:
+        False when a heartbeat came first, or somebody holds the row: it is not waited for.
+    """
     values = _values(bot_id, epoch, lease, reason=reason, message=message, decided_at=decided_at, silent_s=silent_s)
-    return await _changed(connection, _FENCE_SILENT, values)
+    return await _fenced(connection, _FENCE_SILENT, values)
 
 
 async def fence_deaf(
@@ -296,7 +328,7 @@ async def fence_deaf(
         asked_s=asked_s,
         stalled_s=stalled_s,
     )
-    return await _changed(connection, _FENCE_DEAF, values)
+    return await _fenced(connection, _FENCE_DEAF, values)
 
 
 async def load_run_config(connection: Connection, bot_id: int, epoch: int) -> object:
@@ -310,6 +342,41 @@ async def current_runs(connection: Connection) -> dict[int, int]:
     with database_errors():
         cursor = await connection.execute("SELECT bot_id, epoch FROM trading_runs WHERE ended_at IS NULL")
         return dict(await cursor.fetchall())
+
+
+async def prove_heartbeats(connection: Connection, lease: ShardLease) -> datetime | None:
+    """Find out whether heartbeats can be written, by writing one for nobody.
+
+    That is a bot's own statement for a run that doesn't exist: it meets whatever a heartbeat meets (a read-only
+    server, locks on its tables, a schema that lacks something) and leaves nothing behind. The shard's own row is
+    written beside it, so that the commit reaches the disk and the standbys.
+
+    Returns:
+        A moment, by the database's clock, at which that was possible; None: the shard is another controller's.
+
+    Raises:
+        DatabaseAway: it isn't possible, or there was no answer.
+    """
+    nobody = {"bot_id": 0, "epoch": 0, "token": "", "progress_age_s": 0.0, "peak_memory_bytes": None}
+    with database_errors():
+        async with connection.transaction(), connection.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(HEARTBEAT, nobody)
+            await cursor.execute(_PROOF, {"shard": lease.shard, "lease_epoch": lease.epoch})
+            at: datetime | None = await cursor.fetchone()
+    return at
+
+
+async def locked_runs(connection: Connection, bot_ids: Sequence[int]) -> set[int]:
+    """Which of these bots' current runs can't get a heartbeat at this moment, since somebody holds their rows.
+
+    A run that has just ended, or whose bot is writing to it, is among them.
+    """
+    if not bot_ids:
+        return set()
+    with database_errors():
+        async with connection.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(_UNLOCKED, [list(bot_ids)])
+            return set(bot_ids) - set(await cursor.fetchall())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

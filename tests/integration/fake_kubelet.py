@@ -30,6 +30,7 @@ class Container:
 
     name: str
     process: subprocess.Popen[bytes]
+    grace_s: float = 30.0
     kill_at: float | None = None
     reported: bool = False
 
@@ -63,6 +64,11 @@ class Api:
 
     def delete(self, name: str, *, grace_s: int | None = None) -> None:
         self.call("DELETE", self.pod_path(name), {} if grace_s is None else {"gracePeriodSeconds": grace_s})
+
+    def label(self, name: str, label: str, value: str | None) -> None:
+        """Change a label; None removes it."""
+        body = {"metadata": {"labels": {label: value}}}
+        self.call("PATCH", self.pod_path(name), body, "application/merge-patch+json")
 
     def patch_status(self, name: str, status: dict[str, Any]) -> None:
         self.call("PATCH", f"{self.pod_path(name)}/status", {"status": status}, "application/merge-patch+json")
@@ -106,7 +112,15 @@ class FakeKubelet:
                     self._sync(uid, pod)
                 for uid, container in self._containers.items():
                     if uid not in pods and self.reporting:
-                        container.process.kill()  # its object was deleted by force
+                        self._end(container, container.grace_s)  # its object was deleted by force
+
+    def _end(self, container: Container, grace_s: float) -> None:
+        """SIGTERM now, SIGKILL later: with the pod's own grace period even where its object was deleted with 0."""
+        if container.kill_at is None:
+            container.kill_at = time.monotonic() + grace_s
+            container.process.terminate()
+        if time.monotonic() > container.kill_at:
+            container.process.kill()
 
     def _sync(self, uid: str, pod: dict[str, Any]) -> None:
         name = pod["metadata"]["name"]
@@ -118,11 +132,8 @@ class FakeKubelet:
         if not self.reporting:
             return
         deleting = pod["metadata"].get("deletionTimestamp") is not None
-        if deleting and container.kill_at is None:
-            container.kill_at = time.monotonic() + pod["metadata"]["deletionGracePeriodSeconds"]
-            container.process.terminate()
-        if code is None and container.kill_at is not None and time.monotonic() > container.kill_at:
-            container.process.kill()
+        if deleting and code is None:
+            self._end(container, pod["metadata"]["deletionGracePeriodSeconds"])
         if code is not None and not container.reported:
             ended = {"exitCode": code if code >= 0 else 128 - code, "reason": "Error" if code else "Completed"}
             self._report(name, "Failed" if code else "Succeeded", {"terminated": ended})
@@ -140,7 +151,8 @@ class FakeKubelet:
             return
         command = [sys.executable, str(BOT), *pod["spec"]["containers"][0]["args"]]
         environment = {**os.environ, **self._environment, "BOTFLEET_POD_UID": uid}
-        self._containers[uid] = Container(name, subprocess.Popen(command, env=environment, start_new_session=True))
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        self._containers[uid] = Container(name, process, pod["spec"].get("terminationGracePeriodSeconds", 30))
         self._report(name, "Running", {"running": {"startedAt": "2026-11-24T00:00:00Z"}})
 
     def _report(self, name: str, phase: str, state: dict[str, Any]) -> None:

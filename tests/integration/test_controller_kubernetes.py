@@ -171,6 +171,49 @@ def test_a_pod_removed_by_force_is_no_proof_of_death(fleet: Fleet, kubelet: Fake
     assert fleet.runs(bot)[0]["exit_reason"] == "fenced_silent"
 
 
+UNHURRIED = {"BOTFLEET_POLL_INTERVAL_S": "60", "BOTFLEET_RELIST_INTERVAL_S": "45"}
+"""The defaults: nothing is found by looking around."""
+
+
+def test_a_pod_deleted_by_force_is_back_within_3_s(fleet: Fleet, kubelet: FakeKubelet, api: Api) -> None:
+    """Its object is gone at once and proves nothing; the node ends the process with its grace, which releases its run."""
+    fleet.start(**UNHURRIED)
+    bot = fleet.add_bot()
+    fleet.wait(lambda: fleet.running(bot), within_s=90)
+    api.delete(fleet.runs(bot)[0]["pod_name"], grace_s=0)
+    fleet.wait(lambda: fleet.running(bot, epoch=2))
+    first, second = fleet.runs(bot)
+    assert first["exit_reason"] == "released"
+    assert (second["claimed_at"] - first["ended_at"]).total_seconds() < 3
+    assert fleet.never_two_claimed(bot)
+
+
+def test_a_pod_that_is_hidden_by_its_labels_goes_on_and_obeys(fleet: Fleet, kubelet: FakeKubelet, api: Api) -> None:
+    fleet.start(**UNHURRIED)
+    bot = fleet.add_bot()
+    fleet.wait(lambda: fleet.running(bot), within_s=90)
+    name, claimant = fleet.runs(bot)[0]["pod_name"], fleet.runs(bot)[0]["claimed_by"]
+    api.label(name, "app.kubernetes.io/name", None)
+    fleet.update(bot, config={**fleet.bot(bot)["config"], "risk_management": {"max_daily_trades": 3}})
+    fleet.wait(lambda: fleet.runs(bot)[0]["config_version"] == 2)  # it was looked at since
+    (run,) = fleet.runs(bot)
+    assert (run["claimed_by"], run["ended_at"]) == (claimant, None)
+    fleet.update(bot, enabled=False)
+    fleet.wait(lambda: fleet.bot(bot)["status"] == "stopped", within_s=5)  # by the reply to its heartbeat
+    assert [run["exit_reason"] for run in fleet.runs(bot)] == ["stopped"]
+
+
+@pytest.mark.parametrize("label", ["botfleet.dev/bot-id", "botfleet.dev/epoch"])
+def test_a_pod_that_claims_to_be_another_is_replaced(fleet: Fleet, kubelet: FakeKubelet, api: Api, label: str) -> None:
+    fleet.start(**UNHURRIED)
+    bot = fleet.add_bot()
+    fleet.wait(lambda: fleet.running(bot), within_s=90)
+    api.label(fleet.runs(bot)[0]["pod_name"], label, "999")
+    fleet.wait(lambda: fleet.running(bot, epoch=2), within_s=30)
+    assert fleet.runs(bot)[0]["exit_reason"] == "released"
+    assert fleet.never_two_claimed(bot)
+
+
 @contextmanager
 def stopped(name: str) -> Iterator[None]:
     """The API server of this test answers nothing, like a host behind a cut line."""

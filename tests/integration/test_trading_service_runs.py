@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -148,18 +149,144 @@ async def test_claim_and_fence_exclude_each_other(
     assert (found["exit_reason"], found["error_message"]) == ("not_claimed", "silent")
 
 
-async def test_a_heartbeat_that_comes_first_wins(db: AsyncConnection[Any], bot: int, database_url: str) -> None:
+async def test_a_fence_waits_for_nobody(
+    db: AsyncConnection[Any], bot: int, bot_db: psycopg.Connection[Any], database_url: str
+) -> None:
+    """Whoever holds the row keeps heartbeats from being written; a fence in the queue could come before them."""
+    run = RunId(bot, 1, "t")
     await start(db, bot)
-    with psycopg.connect(database_url) as process:  # its heartbeat is under way, not yet committed
-        claim(process, RunId(bot, 1, "t"))
-        process.commit()
+    claim(bot_db, run)
+    await age(db, bot, heartbeat_at=36)
+    for hold in (
+        "UPDATE trading_runs SET heartbeat_at = clock_timestamp()",  # a heartbeat that isn't committed yet
+        "SELECT FROM trading_runs FOR UPDATE",
+        "SELECT FROM trading_runs FOR SHARE",
+        "LOCK TABLE trading_runs",
+        "LOCK TABLE trading_runs IN SHARE MODE",
+        "LOCK TABLE trading_notifications",  # where the end would be told
+    ):
+        with psycopg.connect(database_url) as person:
+            person.execute(hold.encode())
+            before = time.monotonic()
+            assert not await runs.fence_silent(db, bot, 1, silent_s=35, **fate()), hold
+            assert time.monotonic() - before < 1, hold
+            person.rollback()
+            heartbeat(bot_db, run, progress_age_s=0)  # nothing stands between a bot and its row
         await age(db, bot, heartbeat_at=36)
+    assert await runs.fence_silent(db, bot, 1, silent_s=35, **fate())
+
+
+HINDRANCES = [
+    "LOCK TABLE trading_runs",
+    "LOCK TABLE trading_runs IN SHARE MODE",  # reads go on
+    "LOCK TABLE trading_bots IN EXCLUSIVE MODE",  # the mirror of what people read
+    "LOCK TABLE trading_checkpoints",
+    "LOCK TABLE controller_shards IN EXCLUSIVE MODE",
+]
+
+
+@pytest.mark.parametrize("hindrance", HINDRANCES)
+async def test_what_hinders_heartbeats_hinders_their_proof(
+    db: AsyncConnection[Any], bot: int, database_url: str, hindrance: str
+) -> None:
+    lease = await shards.acquire_shard(db, 0, holder="c", ttl_s=15)
+    assert lease is not None
+    first = await runs.prove_heartbeats(db, lease)
+    assert first is not None
+    assert abs((datetime.now(UTC) - first).total_seconds()) < 5
+    await db.execute("SET lock_timeout = '200ms'")
+    with psycopg.connect(database_url) as person:
+        person.execute(hindrance.encode())
+        with pytest.raises(DatabaseAway):
+            await runs.prove_heartbeats(db, lease)
+    assert (await runs.prove_heartbeats(db, lease) or first) > first
+
+
+async def test_a_read_only_database_proves_nothing(db: AsyncConnection[Any], database_url: str) -> None:
+    lease = await shards.acquire_shard(db, 0, holder="c", ttl_s=15)
+    assert lease is not None
+    await db.execute("SET default_transaction_read_only = on")
+    await db.execute("SELECT FROM trading_runs")
+    with pytest.raises(DatabaseAway, match="read-only"):
+        await runs.prove_heartbeats(db, lease)
+
+
+async def test_the_proof_takes_every_lock_that_a_heartbeat_takes_and_leaves_nothing(
+    db: AsyncConnection[Any], bot: int, bot_db: psycopg.Connection[Any], database_url: str
+) -> None:
+    def locks(connection: psycopg.Connection[Any]) -> set[tuple[str, str]]:
+        rows = connection.execute(
+            "SELECT relation::regclass::text, mode FROM pg_locks"
+            " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relation <> 'pg_locks'::regclass"
+        )
+        return {(name, mode) for name, mode in rows if not name.startswith("pg_")}
+
+    await start(db, bot)
+    claim(bot_db, RunId(bot, 1, "t"))
+    with psycopg.connect(database_url) as process:
         heartbeat(process, RunId(bot, 1, "t"), progress_age_s=0)
-        fence = asyncio.create_task(runs.fence_silent(db, bot, 1, silent_s=35, **fate()))
-        await asyncio.sleep(0.1)
-        assert not fence.done()
-        process.commit()
-        assert not await fence
+        of_heartbeat = locks(process)
+    with psycopg.connect(database_url) as controller:
+        with pytest.raises(FencedError):
+            heartbeat(controller, RunId(0, 0, ""), progress_age_s=0)
+        assert locks(controller) >= of_heartbeat
+    assert {name for name, _ in of_heartbeat} >= {"trading_runs", "trading_bots", "trading_checkpoints"}
+    lease = await shards.acquire_shard(db, 0, holder="c", ttl_s=15)
+    assert lease is not None
+    before = await row(db, bot)
+    await runs.prove_heartbeats(db, lease)
+    assert await row(db, bot) == before
+    assert await runs.prove_heartbeats(db, ShardLease(0, lease.epoch + 1)) is None
+
+
+async def test_the_controllers_role_may_prove_heartbeats(db: AsyncConnection[Any]) -> None:
+    lease = await shards.acquire_shard(db, 0, holder="c", ttl_s=15)
+    assert lease is not None
+    await db.execute("SET ROLE botfleet_controller")
+    assert await runs.prove_heartbeats(db, lease) is not None
+    assert await runs.locked_runs(db, [1]) == {1}
+
+
+async def test_locked_rows_are_found_and_not_waited_for(
+    db: AsyncConnection[Any], bot: int, bot_db: psycopg.Connection[Any], database_url: str
+) -> None:
+    await start(db, bot)
+    claim(bot_db, RunId(bot, 1, "t"))
+    assert await runs.locked_runs(db, [bot]) == set()
+    assert await runs.locked_runs(db, []) == set()
+    with psycopg.connect(database_url) as person:
+        person.execute("SELECT FROM trading_runs FOR SHARE")
+        assert await runs.locked_runs(db, [bot]) == {bot}
+        person.execute("COMMIT; BEGIN; SELECT FROM trading_runs FOR KEY SHARE")  # a foreign key's: hinders nobody
+        assert await runs.locked_runs(db, [bot]) == set()
+        heartbeat(bot_db, RunId(bot, 1, "t"), progress_age_s=0)
+
+
+@pytest.mark.parametrize("how", ["released", "ended", "fenced", "by hand"])
+async def test_every_end_of_a_run_is_told_at_once_and_once(
+    db: AsyncConnection[Any], bot: int, bot_db: psycopg.Connection[Any], database_url: str, how: str
+) -> None:
+    await start(db, bot)
+    with psycopg.connect(database_url, autocommit=True) as listener:
+        listener.execute("LISTEN botfleet_bots")
+        run = RunId(bot, 1, "t")
+        claim(bot_db, run)
+        heartbeat(bot_db, run, progress_age_s=0)
+        await runs.record_pod(db, bot, 1, uid="u")
+        assert list(listener.notifies(timeout=0.2)) == []
+        await age(db, bot, heartbeat_at=36)
+        match how:
+            case "released":
+                assert release(bot_db, run, exit_code=0, reason=ExitReason.RELEASED)
+            case "ended":
+                assert await end(db, bot)
+            case "fenced":
+                assert await runs.fence_silent(db, bot, 1, silent_s=35, **fate())
+            case _:
+                await db.execute("UPDATE trading_runs SET ended_at = now(), exit_reason = 'stopped'")
+        assert [note.payload for note in listener.notifies(timeout=5, stop_after=1)] == [str(bot)]
+        await db.execute("UPDATE trading_runs SET ended_at = now()")
+        assert list(listener.notifies(timeout=0.2)) == []
 
 
 async def test_silence_is_measured_by_the_database(

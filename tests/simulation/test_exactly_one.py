@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import pytest
@@ -11,7 +11,7 @@ import structlog
 
 from fleet.config import hot_fields
 from fleet.states import BotStatus, ExitReason
-from tests.simulation.world import POLICY, TICK_S, Bot, Process, Violation, World, config, counted
+from tests.simulation.world import POLICY, RECONNECT_S, TICK_S, Bot, Process, Violation, World, config, counted
 
 CHAOS_S = 45
 CALM_S = 75
@@ -39,7 +39,7 @@ def disturb(world: World) -> None:
     process = chance.choice(alive) if alive else None
     bot = chance.choice(list(world.bots.values()))
     controller = chance.choice(world.controllers)
-    match chance.randrange(15):
+    match chance.randrange(18):
         case 0 if process:
             process.faults.add("crashed")
             world.die(process, chance.choice([1, 137]), reported=True)
@@ -85,6 +85,12 @@ def disturb(world: World) -> None:
             world.note(f"{controller.name} stopped until {controller.paused_until}")
         case 14:
             bot.locked = not bot.locked
+        case 15:
+            world.make_read_only(chance.choice([1, 4, 12, 20]))
+        case 16:
+            world.lock_runs(chance.choice([1, 4, 12, 20]))
+        case 17:
+            world.lock_run(bot, chance.choice([1, 4, 12, 20]))
 
 
 def run_schedule(seed: int, *, bots: int = 2) -> World:
@@ -112,7 +118,7 @@ def calm(world: World) -> None:
     """No more faults: everything works from here on, and every config is valid."""
     world.note("calm")
     world.chaos = False
-    world.database_back_at = world.api_back_at = 0.0
+    world.database_back_at = world.api_back_at = world.writes_back_at = world.runs_unlocked_at = 0.0
     for process in world.processes:
         process.stalled_until = process.cut_off_until = 0.0
         process.reconnects_at = min(process.reconnects_at, world.now + 1)
@@ -121,6 +127,7 @@ def calm(world: World) -> None:
             world.drop(pod)  # its node is removed from the cluster, and the object with it
     for bot in world.bots.values():
         bot.locked = False
+        bot.run_locked_until = 0.0
         if "nonsense" in str(bot.config):
             world.edit(bot, document=config(bot.id, cold=9))
     for controller in world.controllers:
@@ -187,18 +194,62 @@ def test_random_schedules(batch: int) -> None:
         run_schedule(seed)
 
 
-@pytest.mark.parametrize("seconds", [0.5, 3, POLICY.t_dead_s + 1, 60])
-def test_an_outage_of_the_database_restarts_nobody(seconds: float) -> None:
+OUTAGES: dict[str, Callable[[World, float], None]] = {
+    "away": World.lose_database,
+    "read-only": World.make_read_only,
+    "table locked": World.lock_runs,
+    "row locked": lambda world, seconds: world.lock_run(world.bots[2], seconds),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+@pytest.mark.parametrize("seconds", [0.5, 3, POLICY.t_stop_s + 1, POLICY.t_dead_s - 1, POLICY.t_dead_s + 1, 60])
+def test_no_fault_of_the_database_restarts_anybody(outage: str, seconds: float) -> None:
     for seed in range(10):
-        world = World(seed, bots=3, controllers=1)
-        world.chaos = False
-        for _ in range(40):
-            world.tick()
-        world.lose_database(seconds)
-        for _ in range(int((seconds + 30) / TICK_S)):
-            world.tick()
+        world = settled(seed)
+        OUTAGES[outage](world, seconds)
+        go_on(world, seconds + 30)
         assert [len(bot.runs) for bot in world.bots.values()] == [1, 1, 1]
         judge(world)
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_nor_do_two_short_ones_in_a_row(outage: str) -> None:
+    """Each is shorter than the contact gap; the second begins before a bot had time to come back from the first."""
+    short_s = POLICY.contact_gap_s - TICK_S
+    for seed in range(10):
+        world = settled(seed)
+        for _ in range(4):
+            OUTAGES[outage](world, short_s)
+            go_on(world, short_s + RECONNECT_S - TICK_S)
+        go_on(world, 30)
+        assert [len(bot.runs) for bot in world.bots.values()] == [1, 1, 1]
+        judge(world)
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_a_bot_that_died_meanwhile_is_still_found(outage: str) -> None:
+    for seed in range(10):
+        world = settled(seed)
+        OUTAGES[outage](world, 20)
+        victim = next(process for process in world.processes if process.bot_id == 2)
+        world.die(victim, 137, reported=False)
+        go_on(world, 20 + POLICY.t_dead_s + 1 + 2 * TICK_S)  # a look every second
+        assert [len(bot.runs) for bot in world.bots.values()] == [1, 2, 1]
+        assert world.bots[2].runs[0].record.exit_reason is ExitReason.FENCED_SILENT
+
+
+def settled(seed: int) -> World:
+    """Three bots that trade, and one controller."""
+    world = World(seed, bots=3, controllers=1)
+    world.chaos = False
+    go_on(world, 20)
+    return world
+
+
+def go_on(world: World, seconds: float) -> None:
+    for _ in range(int(seconds / TICK_S)):
+        world.tick()
 
 
 def test_the_same_seed_is_the_same_story() -> None:
@@ -220,4 +271,4 @@ def test_schedules_reach_every_end() -> None:
         ExitReason.NOT_CLAIMED,
     }
     assert any("lost its lease" in line for world in worlds for line in world.history)
-    assert len(runs) > 4 * len(worlds)
+    assert len(runs) > 3 * len(worlds)

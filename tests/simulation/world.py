@@ -9,7 +9,7 @@ each applied at one moment; the integration tests hold the real SQL to the same 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -97,6 +97,7 @@ class Bot:
     message: str | None = None
     error_count: int = 0
     locked: bool = False
+    run_locked_until: float = 0.0
     runs: list[Run] = field(default_factory=list)
 
     @property
@@ -127,6 +128,8 @@ class Process:
     exit_code: int | None = None
     died_at: datetime | None = None
     faults: set[str] = field(default_factory=set)
+    fault_at: float = -1e9
+    """When it was last stalled or cut off: a silence that is its own."""
 
     @property
     def token(self) -> str:
@@ -161,6 +164,7 @@ class World:
         self.chance = random.Random(seed)
         self.now = 0.0
         self.database_back_at = self.api_back_at = 0.0
+        self.writes_back_at = self.runs_unlocked_at = 0.0
         self.chaos = True
         self.bots = {number: Bot(number, config(number)) for number in range(1, bots + 1)}
         self.pods: dict[str, Pod] = {}
@@ -184,6 +188,20 @@ class World:
         return self.now >= self.database_back_at
 
     @property
+    def writable(self) -> bool:
+        """Whether anything can be written; reads may succeed even if not."""
+        return self.database_up and self.now >= self.writes_back_at
+
+    @property
+    def runs_writable(self) -> bool:
+        """Whether rows of trading_runs can be: nobody holds a lock on the table that leaves only reads."""
+        return self.writable and self.now >= self.runs_unlocked_at
+
+    def run_locked(self, bot_id: int) -> bool:
+        """Whether a person holds the current run's row."""
+        return self.now < self.bots[bot_id].run_locked_until
+
+    @property
     def api_up(self) -> bool:
         return self.now >= self.api_back_at
 
@@ -193,6 +211,29 @@ class World:
         for process in self.processes:
             process.reconnects_at = self.database_back_at + self.chance.choice([0, 1, RECONNECT_S])
         self.note(f"database away until {self.database_back_at}")
+
+    def make_read_only(self, seconds: float) -> None:
+        """A failover's replica, a full disk, an administrator: reads succeed, no write does."""
+        self.writes_back_at = max(self.writes_back_at, self.now + seconds)
+        self._wait_after(self.writes_back_at, self.processes)
+        self.note(f"database read-only until {self.writes_back_at}")
+
+    def lock_runs(self, seconds: float) -> None:
+        """LOCK TABLE trading_runs: the controller's own lease, in another table, goes on."""
+        self.runs_unlocked_at = max(self.runs_unlocked_at, self.now + seconds)
+        self._wait_after(self.runs_unlocked_at, self.processes)
+        self.note(f"trading_runs locked until {self.runs_unlocked_at}")
+
+    def lock_run(self, bot: Bot, seconds: float) -> None:
+        """SELECT ... FOR UPDATE of one run."""
+        bot.run_locked_until = max(bot.run_locked_until, self.now + seconds)
+        self._wait_after(bot.run_locked_until, [p for p in self.processes if p.bot_id == bot.id])
+        self.note(f"bot {bot.id}: its run's row is locked until {bot.run_locked_until}")
+
+    def _wait_after(self, moment: float, processes: list[Process]) -> None:
+        """A bot whose heartbeat failed tries again a little later, not at the first moment that it could."""
+        for process in processes:
+            process.reconnects_at = max(process.reconnects_at, moment + self.chance.choice([0, 1, RECONNECT_S]))
 
     def note(self, text: str) -> None:
         self.history.append(f"{self.now:7.1f} {text}")
@@ -212,6 +253,13 @@ class World:
             if len(trading) > 1:
                 raise Violation(f"bot {bot_id}: epochs {[p.epoch for p in trading]} may trade at once")
 
+    def judge_fence(self, bot_id: int, run: Run, reason: ExitReason) -> None:
+        """A bot that lives and has had no fault of its own for T_stop must not be taken for dead."""
+        for process in self.processes:
+            sound = process.alive and not process.hung and self.now - process.fault_at > POLICY.t_stop_s
+            if reason is ExitReason.FENCED_SILENT and process.token == run.record.claimed_by and sound:
+                raise Violation(f"bot {bot_id} e{process.epoch} was fenced for the database's fault")
+
     # -- bots --------------------------------------------------------------------------------------------------
 
     def _live(self, process: Process) -> None:
@@ -220,12 +268,18 @@ class World:
         if process.kill_at is not None and self.now >= process.kill_at:
             self.die(process, 137, reported=True)
             return
+        if self.now < max(process.stalled_until, process.cut_off_until):
+            process.fault_at = self.now
         if self.now < process.stalled_until:
             return
         if process.sigterm and not process.hung and not process.claimed:
             self.die(process, 143, reported=True)
             return
-        reach = self.database_up and self.now >= max(process.cut_off_until, process.reconnects_at)
+        reach = (
+            self.runs_writable
+            and not self.run_locked(process.bot_id)
+            and self.now >= max(process.cut_off_until, process.reconnects_at)
+        )
         if not process.claimed:
             if reach:
                 self._claim(process)
@@ -280,6 +334,7 @@ class World:
                 run.record.stop_reason or "", ExitReason.RELEASED
             )
             run.set(ended_at=self.clock, exit_reason=reason, exit_code=0)
+            self.tell(process.bot_id)
         self.die(process, 0, reported=True)
 
     def die(self, process: Process, code: int, *, reported: bool) -> None:
@@ -371,9 +426,13 @@ class World:
         if changed:
             bot.version += 1
             self.note(f"bot {bot.id} edited: v{bot.version} enabled={bot.enabled}")
-            for controller in self.controllers:
-                if self.chance.random() < 0.8:
-                    controller.add(bot.id)
+            self.tell(bot.id)
+
+    def tell(self, bot_id: int) -> None:
+        """NOTIFY, which may get lost."""
+        for controller in self.controllers:
+            if self.chance.random() < 0.8:
+                controller.add(bot_id)
 
 
 def config(number: int, *, cold: int = 0, hot: int = 0) -> dict[str, Any]:
@@ -473,7 +532,7 @@ class Controller:
 
     def _lease(self) -> None:
         world = self.world
-        if not world.database_up or world.now < self.next_lease_at:
+        if not world.writable or world.now < self.next_lease_at:
             return
         self.next_lease_at = world.now + 1
         if self.lease is None:
@@ -506,7 +565,7 @@ class Controller:
             self.next_poll_at = world.now + POLL_S
             for bot_id in world.bots:
                 self.add(bot_id)
-        if world.database_up and world.now >= self.next_watch_at:
+        if world.now >= self.next_watch_at:
             self.next_watch_at = world.now + 1
             drive(self.runs.look())
 
@@ -561,10 +620,10 @@ class SimStore:
         self._world = controller.world
         self._generation = controller.generation
 
-    async def _call(self, change: Callable[[], Any]) -> Any:
+    async def _call(self, change: Callable[[], Any], *, writes: bool = False, runs: bool = False) -> Any:
         """One transaction: it may wait before, be lost after, and always takes effect at one moment."""
         await Point()
-        self._reach()
+        self._reach(writes=writes, runs=runs)
         answer = change()
         if self._world.chaos and self._world.chance.random() < 0.01:
             raise DatabaseAway("the answer got lost")
@@ -572,12 +631,21 @@ class SimStore:
         self._reach()
         return answer
 
-    def _reach(self) -> None:
-        if not self._world.database_up:
+    def _reach(self, *, writes: bool = False, runs: bool = False) -> None:
+        world = self._world
+        if not world.database_up:
             raise DatabaseAway("the database is away")
+        if (writes and not world.writable) or (runs and not world.runs_writable):
+            raise DatabaseAway("nothing can be written")
 
     async def _decide(
-        self, bot_id: int, epoch: int, condition: Callable[[Run], bool], change: Callable[[Run], None]
+        self,
+        bot_id: int,
+        epoch: int,
+        condition: Callable[[Run], bool],
+        change: Callable[[Run], None],
+        *,
+        skip_locked: bool = False,
     ) -> bool:
         lease = self._controller.lease
 
@@ -587,10 +655,14 @@ class SimStore:
                 return False
             if run is None or run.record.epoch != epoch or not condition(run):
                 return False
+            if self._world.run_locked(bot_id):
+                if skip_locked:
+                    return False
+                raise DatabaseAway("the run's row is locked")
             change(run)
             return True
 
-        return bool(await self._call(apply))
+        return bool(await self._call(apply, runs=True))
 
     async def load(self, bot_id: int) -> BotRecord | None:
         record: BotRecord = await self._call(lambda: self._world.record(self._world.bots[bot_id]))
@@ -623,7 +695,7 @@ class SimStore:
             world.note(f"bot {bot_id} e{epoch} started with v{config_version} by {self._controller.name}")
             return True
 
-        return bool(await self._call(apply))
+        return bool(await self._call(apply, runs=True))
 
     async def record_pod(self, bot_id: int, epoch: int, uid: str) -> bool:
         return await self._decide(bot_id, epoch, lambda _: True, lambda run: run.set(pod_uid=uid))
@@ -669,11 +741,12 @@ class SimStore:
 
         def change(run: Run) -> None:
             world.note(f"bot {bot_id} e{epoch} fenced: {reason} by {self._controller.name}")
+            world.judge_fence(bot_id, run, reason)
             run.set(fenced_at=world.clock, ended_at=world.clock, exit_reason=reason, error_message=message)
 
         fresh = timedelta(seconds=DECISION_VALID_S)
         return await self._decide(
-            bot_id, epoch, lambda run: world.clock < decided_at + fresh and guard(run.record), change
+            bot_id, epoch, lambda run: world.clock < decided_at + fresh and guard(run.record), change, skip_locked=True
         )
 
     def _older(self, moment: datetime | None, seconds: float) -> bool:
@@ -736,7 +809,7 @@ class SimStore:
             bot.status, bot.message, bot.error_count = status, message, error_count
             return True
 
-        return bool(await self._call(apply))
+        return bool(await self._call(apply, writes=True))
 
     async def notify(self, notification: Notification) -> bool:
         def apply() -> bool:
@@ -744,7 +817,18 @@ class SimStore:
             self._world.notices.setdefault(notification.key, notification)
             return new
 
-        return bool(await self._call(apply))
+        return bool(await self._call(apply, writes=True))
+
+    async def prove_heartbeats(self) -> datetime | None:
+        """A heartbeat for nobody."""
+        lease = self._controller.lease
+        self._reach(writes=True, runs=True)
+        return self._world.clock if lease is not None and lease.epoch == self._world.shard_epoch else None
+
+    async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:
+        """SKIP LOCKED."""
+        self._reach(writes=True, runs=True)
+        return {bot_id for bot_id in bot_ids if self._world.run_locked(bot_id)}
 
     async def watch(self, limits: WatchLimits) -> Watch:
         """The overdue query."""

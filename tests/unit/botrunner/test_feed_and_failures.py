@@ -77,7 +77,7 @@ def run(
     return StrategyInstance(bot_id=7, config=made, parts=replace(parts, **changes)).run()
 
 
-def failing_at(bars: Iterable[int], error: Exception | None = None, where: str = "decide") -> type[Crosses]:
+def failing_at(bars: Iterable[int], error: BaseException | None = None, where: str = "decide") -> type[Crosses]:
     """Crosses, but it fails at the bars with these open times; what it counts goes on."""
     at = set(bars)
 
@@ -113,6 +113,27 @@ def test_a_failed_decision_costs_that_decision_and_is_told_once_an_hour() -> Non
     hours = {ms // 3_600_000 for ms in bad}
     told = {event.dedupe_key for event in ledger.events if event.kind is EventKind.BOT_ERROR}
     assert len(told) == len(hours)
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), RecursionError()], ids=repr)
+def test_a_strategy_can_not_end_its_bot(error: BaseException) -> None:
+    candles = walk(120)
+    ledger = EventLedger(Store())
+    assert run(ledger, candles, config(), failing_at([candles[110].open_ms], error)) is ExitReason.STOPPED
+    assert len(ledger.store.states) == len(candles)
+    told = [event.title for event in ledger.events if event.kind is EventKind.BOT_ERROR]
+    assert told == [f"The strategy failed: {type(error).__name__}"]
+
+
+def test_nor_when_it_is_told_of_a_fill() -> None:
+    candles = walk(300)
+    ledger = EventLedger(Store())
+    bars = [candle.open_ms for candle in candles]
+    with structlog.testing.capture_logs():
+        assert run(ledger, candles, config(), failing_at(bars, SystemExit(0), "on_entered")) is ExitReason.STOPPED
+    assert {event.title for event in ledger.events if event.kind is EventKind.BOT_ERROR} == {
+        "The strategy failed: SystemExit"
+    }
 
 
 def test_stops_go_on_while_the_strategy_fails() -> None:

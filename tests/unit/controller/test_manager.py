@@ -1,4 +1,4 @@
-"""Since when the database has been watched without a gap, and what is kept of a config."""
+"""Since when heartbeats could be written without a gap, and what is kept of a config."""
 
 from __future__ import annotations
 
@@ -26,22 +26,43 @@ def seconds_later(seconds: float) -> timedelta:
 
 def test_contact_begins_anew_after_a_gap() -> None:
     contact = Contact(gap_s=10)
-    assert contact.seen(NOW) == NOW
-    assert contact.seen(NOW + seconds_later(10)) == NOW
-    assert contact.seen(NOW + seconds_later(15)) == NOW
-    after_outage = NOW + seconds_later(26)
-    assert contact.seen(after_outage) == after_outage
-    assert contact.seen(after_outage + seconds_later(5)) == after_outage
+    assert contact.since(NOW) == NOW  # nothing was proved yet
+    contact.proved(NOW)
+    at = NOW
+    for seconds in (10, 15):
+        at = NOW + seconds_later(seconds)
+        contact.proved(at)
+        assert contact.since(at) == NOW
+    # proofs stay away: silence isn't believed any more, before anything else tells
+    assert contact.since(at + seconds_later(10)) == NOW
+    assert contact.since(at + seconds_later(11)) == at + seconds_later(11)
+    after_outage = at + seconds_later(11)
+    contact.proved(after_outage)
+    contact.proved(after_outage + seconds_later(5))
+    assert contact.since(after_outage + seconds_later(6)) == after_outage
 
 
-def test_answers_out_of_order_are_no_gap_but_a_clock_set_back_is() -> None:
+def test_contact_begins_anew_after_a_failure_however_short() -> None:
+    """Two outages in a row, each shorter than the gap, cost a bot as many heartbeats as a long one."""
     contact = Contact(gap_s=10)
-    contact.seen(NOW)
-    assert contact.seen(NOW + seconds_later(6)) == NOW
-    assert contact.seen(NOW + seconds_later(1)) == NOW  # an older answer that came later
-    assert contact.seen(NOW + seconds_later(11)) == NOW
+    contact.proved(NOW)
+    contact.proved(NOW + seconds_later(2))
+    contact.lost()
+    assert contact.since(NOW + seconds_later(3)) == NOW + seconds_later(3)
+    contact.proved(NOW + seconds_later(4))
+    assert contact.since(NOW + seconds_later(5)) == NOW + seconds_later(4)
+
+
+def test_proofs_out_of_order_are_no_gap_but_a_clock_set_back_is() -> None:
+    contact = Contact(gap_s=10)
+    contact.proved(NOW)
+    contact.proved(NOW + seconds_later(6))
+    contact.proved(NOW + seconds_later(1))  # an older one that came later
+    assert contact.since(NOW + seconds_later(11)) == NOW
     set_back = NOW - seconds_later(3600)
-    assert contact.seen(set_back) == set_back
+    assert contact.since(set_back) == set_back
+    contact.proved(set_back)
+    assert contact.since(set_back + seconds_later(1)) == set_back
 
 
 def test_a_config_is_examined() -> None:
@@ -179,7 +200,7 @@ UNREADABLE = Unreadable("holds a number of 5000 characters; 400 are the most tha
 def synced(store: OneBot) -> OneBot:
     manager = StrategyManager(store=store, runtime=NoPods(), policy=POLICY, metrics=Metrics(), may_act=lambda: True)
     for seconds in range(600, 0, -5):
-        manager.contact.seen(ago(seconds))
+        manager.contact.proved(ago(seconds))
     asyncio.run(manager.sync(7))
     return store
 

@@ -269,12 +269,55 @@ def test_a_bot_that_gave_up_the_database_did_not_fail() -> None:
     ended = pod(phase=PodPhase.TERMINATED, exit_code=3)
     named = World(bot(), run(heartbeat_at=ago(600)), (ended,)).plan()
     unnamed = World(bot(), run(heartbeat_at=ago(600), claimed_by="?"), (ended,)).plan()
-    at_once = World(bot(), run(), (ended,)).plan()
-    assert [each.actions[0].reason for each in (named, unnamed, at_once)] == [
-        ExitReason.GAVE_UP_DATABASE,
-        ExitReason.GAVE_UP_DATABASE,
-        ExitReason.RELEASED,
-    ]
+    assert [each.actions[0].reason for each in (named, unnamed)] == [ExitReason.GAVE_UP_DATABASE] * 2
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "words"),
+    [
+        (0, ExitReason.FAILED, "ended with exit code 0 without being asked to"),
+        (3, ExitReason.FAILED, "ended with exit code 3 though nobody had fenced its run"),
+        (143, ExitReason.FAILED, "ended with exit code 143"),  # os._exit(143) is no SIGTERM
+        (1, ExitReason.FAILED, "ended with exit code 1"),
+        (2, ExitReason.CONFIG_ERROR, "ended with exit code 2"),
+    ],
+)
+def test_no_exit_code_is_an_excuse_that_a_process_can_give_itself(code: int, reason: ExitReason, words: str) -> None:
+    ended = pod(phase=PodPhase.TERMINATED, exit_code=code)
+    (action,) = World(bot(), run(), (ended,)).plan().actions
+    assert isinstance(action, EndRun)
+    assert (action.reason, action.exit_code) == (reason, code)
+    assert words in (action.message or "")
+    # what others saw is one: somebody deleted the pod, or the controller asked
+    if reason is ExitReason.FAILED:
+        (drained,) = World(bot(), run(), (replace(ended, deleting=True),)).plan().actions
+        asked = run(stop_requested_at=ago(5), stop_reason="stopped")
+        (stopped,) = World(bot(wanted=False), asked, (ended,)).plan().actions
+        assert [each.reason for each in (drained, stopped)] == [ExitReason.RELEASED, ExitReason.STOPPED]
+
+
+def test_a_bot_that_leaves_unasked_at_every_start_is_given_up() -> None:
+    ends: tuple[RunEnd, ...] = ()
+    for epoch in range(1, POLICY.give_up_failures + 1):
+        left = World(
+            bot(),
+            run(epoch=epoch, claimed_by="u/1"),
+            (pod(uid="u", epoch=epoch, phase=PodPhase.TERMINATED, exit_code=0),),
+        )
+        (action,) = left.plan().actions
+        assert isinstance(action, EndRun)
+        ends = (end(action.reason, epoch=epoch, seconds_ago=100 - epoch, exit_code=0), *ends)
+    over = World(bot(status=STARTING), run(epoch=len(ends), ended=True), (), ends).plan()
+    assert kinds(over) == ["Notify", "SetStatus"]
+
+
+def test_the_owner_of_a_bot_that_is_ended_again_and_again_is_told_once() -> None:
+    ends = tuple(end(ExitReason.RELEASED, epoch=9 - n, seconds_ago=1 + 30 * n, exit_code=0) for n in range(6))
+    world = World(bot(status=STARTING), run(epoch=9, ended=True), (), ends)
+    first = world.plan()
+    assert kinds(first) == ["Notify", "SetStatus", "Wait"]
+    assert kinds(world.after(first.actions).plan()) == ["Wait"]
+    assert "Notify" not in kinds(replace(world, ends=ends[:5]).plan())
 
 
 def test_giving_up_is_told_once_and_stays() -> None:
@@ -432,8 +475,8 @@ def check_live(world: World, plan: Plan) -> None:
 
 
 def check_settles(world: World) -> None:
-    """Without time passing, a few rounds of acting lead to rest, and each round is safe."""
-    for _ in range(6):
+    """Without time passing, as many rounds as one sync takes (MAX_STEPS) lead to rest, and each round is safe."""
+    for _ in range(8):
         plan = world.plan()
         assert plan == world.plan()
         check_safe(world, plan)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
 
 from controller.facts import PodFacts
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from controller.observe.runs import REPEAT_S, RunWatch
+from controller.shards import LeaseLost
+from fleet.errors import DatabaseAway
 from fleet.trading_service.bots import Notification
 from fleet.trading_service.runs import QuietRun, Watch, WatchLimits
 from tests.unit.controller.make import NOW, POLICY, ago, pod
@@ -19,6 +24,16 @@ from tests.unit.controller.make import NOW, POLICY, ago, pod
 class FakeStore:
     watch_result: Watch = field(default_factory=lambda: Watch(NOW, 0, ()))
     notices: list[Notification] = field(default_factory=list)
+    proof: datetime | DatabaseAway | None = NOW
+    locked: set[int] = field(default_factory=set)
+
+    async def prove_heartbeats(self) -> datetime | None:
+        if isinstance(self.proof, DatabaseAway):
+            raise self.proof
+        return self.proof
+
+    async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:
+        return self.locked & set(bot_ids)
 
     async def watch(self, limits: WatchLimits) -> Watch:
         return self.watch_result
@@ -104,3 +119,39 @@ def test_lost_nodes_explain_a_mass_death() -> None:
     dead = [silent(number) for number in range(1, 17)]
     assert scene.look(*dead) == list(range(1, 17))  # 4 unexplained of 18
     assert scene.store.notices == []
+
+
+def test_reads_alone_prove_nothing() -> None:
+    scene = Scene()
+    scene.look()
+    contact = scene.manager.contact
+    assert contact.since(NOW) == NOW
+    scene.store.proof = DatabaseAway("cannot execute UPDATE in a read-only transaction")
+    with pytest.raises(DatabaseAway):
+        scene.look(silent(1))
+    assert scene.due == []
+    later = NOW + timedelta(seconds=1)
+    assert contact.since(later) == later  # no silence before this moment counts
+    scene.store.proof = later
+    scene.look()
+    assert contact.since(later + timedelta(seconds=5)) == later
+
+
+def test_without_its_lease_a_controller_concludes_nothing() -> None:
+    scene = Scene()
+    scene.store.proof = None
+    with pytest.raises(LeaseLost):
+        scene.look(silent(1))
+    assert scene.due == []
+
+
+def test_a_lock_on_a_runs_row_is_remembered_until_its_heartbeat_is_back() -> None:
+    scene = Scene()
+    scene.store.locked = {1, 5}  # 5 isn't late: nobody asks about it
+    scene.look(silent(1, 20), silent(2, 20))
+    assert scene.manager.locked == {1: NOW}
+    scene.store.locked = set()
+    scene.look(silent(1, 22), silent(2, 22))
+    assert scene.manager.locked == {1: NOW}
+    scene.look(silent(2, 24))
+    assert scene.manager.locked == {}

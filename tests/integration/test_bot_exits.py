@@ -1,0 +1,232 @@
+"""How a real bot's process ends: at once when it is told to, wherever it is; and never as a release on its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.integration.test_plugins import REPOSITORY, offer
+
+pytestmark = pytest.mark.postgres
+
+Connection = psycopg.Connection[Any]
+
+BARS = 40
+QUICKLY_S = 3.0
+"""From SIGTERM to the end: half a second for the main loop, the release, and a machine that does other things too."""
+
+PLUGIN = """
+import atexit, os, signal, sys, threading, time
+from botrunner.strategies.mixins import EntryMixin
+
+class FaultyEntryMixin(EntryMixin):
+    def __init__(self, strategy, params):
+        super().__init__(strategy, params)
+        exec(os.environ.get("AT_START", ""))
+
+    def signal(self):
+        exec(os.environ.get("AT_BAR", ""))
+        return None
+"""
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Connection]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def candles(tmp_path: Path) -> Path:
+    path = tmp_path / "ETH_BTC-5m.csv"
+    rows = (f"{1_500_000_000_000 + 300_000 * number},10,11,9,10,5" for number in range(BARS))
+    path.write_text("\n".join(["timestamp,open,high,low,close,volume", *rows]) + "\n")
+    return path
+
+
+class Bot:
+    """One run of one bot, with a plugin whose code the environment gives."""
+
+    def __init__(self, database: Connection, url: str, candles: Path) -> None:
+        self._database = database
+        self._folder = candles.parent
+        self._url = url
+        self._processes: list[subprocess.Popen[bytes]] = []
+        offer(self._folder / "site", "faulty", PLUGIN, entry_mixins="Faulty = faulty:FaultyEntryMixin")
+        self.config = {
+            "symbol": "ETHBTC",
+            "broker": {"type": "binance", "trading_mode": "paper", "cash": 10},
+            "strategy": {
+                "type": "CustomStrategy",
+                "parameters": {"entry_logic": {"name": "Faulty"}, "exit_logic": {"name": "TimeBasedExitMixin"}},
+            },
+            "data": {"data_source": "file", "file_path": str(candles), "interval": "5m", "lookback_bars": 50},
+        }
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        self._database.execute(
+            "INSERT INTO trading_bots (id, name, enabled, config) OVERRIDING SYSTEM VALUE VALUES (1, 'b', true, %s)"
+            " ON CONFLICT DO NOTHING",
+            (Jsonb(self.config),),
+        )
+        row = self._database.execute(
+            "INSERT INTO trading_runs (bot_id, epoch, config, config_version, controller, runtime, pod_name) "
+            "SELECT id, 1 + (SELECT count(*) FROM trading_runs), config, config_version, 'test', 'process', 'p' "
+            "FROM trading_bots RETURNING epoch"
+        ).fetchone()
+        assert row is not None
+        with self.log.open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "botrunner", "--bot-id", "1", "--epoch", str(row[0])],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(self._folder / "site"))),
+                    "BOTFLEET_DATABASE_URL": self._url,
+                    "BOTFLEET_HEARTBEAT_INTERVAL_S": "1",
+                    "BOTFLEET_STRATEGY_ERRORS_IN_A_ROW": "3",
+                    **environment,
+                },
+                stderr=stderr,
+            )
+        self._processes.append(process)
+        return process
+
+    @property
+    def log(self) -> Path:
+        return self._folder / "bot.log"
+
+    def wait(self, what: str, holds: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert self._processes[-1].poll() is None, f"ended before {what}: {self.log.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, f"no {what}: {self.log.read_text()[-3000:]}"
+            time.sleep(0.01)
+
+    def says(self, event: str) -> bool:
+        return f'"event": "{event}"' in self.log.read_text()
+
+    def end(self) -> tuple[Any, ...]:
+        """Reason, code and message of the newest run."""
+        row = self._database.execute(
+            "SELECT exit_reason, exit_code, error_message FROM trading_runs ORDER BY epoch DESC LIMIT 1"
+        ).fetchone()
+        assert row is not None
+        return row
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def bot(database: Connection, database_url: str, candles: Path) -> Iterator[Bot]:
+    bot = Bot(database, database_url, candles)
+    yield bot
+    bot.close()
+
+
+def told_to_stop(process: subprocess.Popen[bytes]) -> float:
+    """SIGTERM; returns seconds to the end, which must be exit 0."""
+    before = time.monotonic()
+    process.terminate()
+    assert process.wait(40) == 0
+    return time.monotonic() - before
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_storm_of_signals_ends_a_resting_bot(bot: Bot, attempt: int) -> None:
+    process = bot.start()
+    bot.wait("the last bar", lambda: bot.says("live"))
+    for number in range(10_000):
+        process.send_signal(signal.SIGTERM if number % 3 else signal.SIGINT)
+    assert process.wait(QUICKLY_S) == 0
+    assert bot.end()[:2] == ("released", 0)
+
+
+def test_a_bot_that_is_importing_releases_at_once(bot: Bot) -> None:
+    process = bot.start(AT_START="time.sleep(60)")
+    bot.wait("the claim", lambda: bot.says("claimed"))
+    assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[:2] == ("released", 0)
+
+
+@pytest.mark.parametrize("stuck", ["time.sleep(60)", "while True: pass", "threading.Event().wait()"])
+def test_a_bot_whose_strategy_hangs_releases_at_once(bot: Bot, stuck: str) -> None:
+    process = bot.start(AT_BAR=f"print('stuck', file=sys.stderr, flush=True)\n{stuck}")
+    bot.wait("the hang", lambda: "stuck" in bot.log.read_text())
+    assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[:2] == ("released", 0)
+
+
+def test_a_bot_whose_exchange_does_not_answer_releases_at_once(bot: Bot) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bot.config["data"] = {"interval": "5m", "lookback_bars": 50}
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = bot.start(BOTFLEET_EXCHANGE_URLS=json.dumps({"binance": url}))
+        silent.settimeout(60)
+        with silent.accept()[0] as request:
+            assert request.recv(10)  # it waits for the answer now
+            assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[:2] == ("released", 0)
+
+
+def test_a_bot_that_waits_for_the_database_releases_at_once(bot: Bot, database_url: str) -> None:
+    with psycopg.connect(database_url) as person:
+        person.execute("LOCK TABLE trading_bars")
+        process = bot.start()
+        bot.wait("a commit that waits", lambda: bot.says("database_away"))
+        assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[:2] == ("released", 0)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    ["sys.exit(0)", "sys.exit()", "raise SystemExit", "raise KeyboardInterrupt", "raise GeneratorExit", "exit(3)"],
+)
+def test_a_strategy_that_tries_to_leave_at_a_bar_has_failed(bot: Bot, leave: str) -> None:
+    assert bot.start(AT_BAR=leave).wait(60) == 1
+    reason, code, message = bot.end()
+    assert (reason, code) == ("failed", 1)
+    assert "the strategy failed at 3 bars in a row" in message
+
+
+@pytest.mark.parametrize("leave", ["sys.exit(0)", "raise KeyboardInterrupt"])
+def test_a_strategy_that_tries_to_leave_at_its_start_has_failed(bot: Bot, leave: str) -> None:
+    assert bot.start(AT_START=leave).wait(60) == 1
+    reason, code, message = bot.end()
+    assert (reason, code) == ("failed", 1)
+    assert "tried to end the bot" in message
+
+
+def test_threads_and_exit_handlers_of_a_strategy_neither_keep_the_process_nor_change_its_code(bot: Bot) -> None:
+    process = bot.start(
+        AT_START="threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "threading.Thread(target=sys.exit).start()\natexit.register(os._exit, 42)"
+    )
+    bot.wait("the last bar", lambda: bot.says("live"))
+    assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[:2] == ("released", 0)
+
+
+def test_a_heartbeat_survives_whatever_goes_wrong_in_it(bot: Bot, database: Connection) -> None:
+    process = bot.start()
+    bot.wait("the last bar", lambda: bot.says("live"))
+    database.execute("ALTER TABLE trading_runs RENAME COLUMN progress_at TO progress")
+    bot.wait("a heartbeat that fails", lambda: bot.says("heartbeat_failed"))
+    database.execute("ALTER TABLE trading_runs RENAME COLUMN progress TO progress_at")
+    query = "SELECT clock_timestamp() - heartbeat_at < interval '0.5 s' FROM trading_runs"
+    bot.wait("a heartbeat", lambda: (database.execute(query).fetchone() or [False])[0])
+    assert told_to_stop(process) < QUICKLY_S
