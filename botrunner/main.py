@@ -18,6 +18,7 @@ from uuid import uuid4
 import psycopg
 import structlog
 
+from botrunner import last_words
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.error_book import ErrorBook
 from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
@@ -26,7 +27,7 @@ from botrunner.settings import Settings, SettingsInvalid, load_settings
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.log import configure_logging, get_logger, redact
-from fleet.states import ExitReason
+from fleet.states import ENDED_BY_SIGNAL, ExitReason
 from fleet.trading_service.connect import connect
 from fleet.trading_service.errors import add_errors
 from fleet.trading_service.lease import Claim, RunId, claim, mark_live, release
@@ -63,12 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BotProcess(settings, run, clock, errors).run()
     except FencedError as error:
         log.error("fenced", error=str(error))
+        last_words.leave(f"fenced: {error}")
         return EXIT_FENCED
     except CheckpointConflict as error:
         log.error("checkpoint_conflict", error=str(error))
+        last_words.leave(f"checkpoint conflict: {error}")
         return EXIT_FENCED
     except DatabaseAway as error:
         log.error("database_away", error=str(error))
+        last_words.leave(f"the database can't be reached: {error}")
         return EXIT_FAILED
 
 
@@ -134,13 +138,13 @@ class BotProcess:
         except ExchangeAway as error:
             # only after a stop request during start-up
             log.info("stopped_while_starting", error=str(error))
-            return self._release(EXIT_OK, self._stop.reason)
+            return self._release(EXIT_OK, self._stop.reason, _why(self._stop.reason))
         except (FencedError, CheckpointConflict):
             raise
         except Exception as error:
             log.exception("failed")
             return self._release(EXIT_FAILED, ExitReason.FAILED, f"{type(error).__name__}: {error}")
-        return self._release(EXIT_OK, reason)
+        return self._release(EXIT_OK, reason, _why(reason))
 
     def _claim(self) -> Claim:
         deadline = self._clock.monotonic() + CLAIM_PATIENCE_S
@@ -209,6 +213,8 @@ class BotProcess:
 
     def _release(self, exit_code: int, reason: ExitReason, error_message: str | None = None) -> int:
         self._lease.stop()
+        if error_message and exit_code != EXIT_OK:
+            last_words.leave(error_message)
         try:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} release") as connection:
                 release(connection, self._run, exit_code=exit_code, reason=reason, error_message=error_message)
@@ -218,6 +224,11 @@ class BotProcess:
             log.warning("release_unanswered", error=str(error))
         log.info("ended", exit_code=exit_code, reason=reason, resident_mb=_resident_mb())
         return exit_code
+
+
+def _why(reason: ExitReason) -> str | None:
+    """The message of an end in good order: nobody who asked for it must be told."""
+    return ENDED_BY_SIGNAL if reason is ExitReason.RELEASED else None
 
 
 def _since_exec_s() -> float:

@@ -24,8 +24,10 @@ from controller.shards import LeaseLost, ShardKeeper
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet.errors import DatabaseAway, TransientError
+from fleet.events import EventKind, Severity
 from fleet.log import get_logger
 from fleet.probes import Probes
+from fleet.trading_service.bots import Notification
 
 log = get_logger("runner")
 
@@ -34,6 +36,9 @@ STUCK_AFTER_S = 120.0
 """Workers that are busy for so long without finishing one bot are stuck: every call they make ends sooner."""
 READY_CONTACT_S = 20.0
 START_ATTEMPT_PAUSE_S = 2.0
+RELIST_DEAF_S = 2.0
+"""Between two lists of pods while the watch on them is down."""
+RELIST_TICK_S = 0.5
 
 
 @dataclass(slots=True)
@@ -133,6 +138,7 @@ class TradingRunner:
         await self._prepare
         await self._keeper.acquire()
         self._metrics.leading.set(1)
+        await self._compare_settings()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keeper.keep(), name="lease")
             group.create_task(self._measure_lag(), name="lag")
@@ -141,6 +147,18 @@ class TradingRunner:
             group.create_task(self._rows.run(), name="rows")
             group.create_task(self._runs.run(), name="runs")
             group.create_task(self._relist_regularly(), name="relist")
+
+    async def _compare_settings(self) -> None:
+        """Say once per start how many bots run with settings of before; what is shown may fail, and come later."""
+        try:
+            await self._store.show_settings()
+            outdated = await self._store.outdated_runs()
+            self._metrics.runs_outdated.set(outdated)
+            if outdated:
+                log.warning("runs_outdated", runs=outdated, settings_hash=self._store.settings_hash)
+                await self._store.notify(_outdated(outdated, self._store.settings_hash))
+        except DatabaseAway as error:
+            log.warning("settings_not_shown", error=str(error)[:300])
 
     async def _start_runtime(self) -> None:
         while True:
@@ -178,18 +196,34 @@ class TradingRunner:
         self._metrics.bots.clear()
         for count in counts:
             self._metrics.bots.labels(count.status).set(count.bots)
+        self._metrics.runs_outdated.set(await self._store.outdated_runs())
         if not self._health.polled:
             await self._compare_pods()
             self._health.polled = True
 
     async def _relist_regularly(self) -> None:
+        took_s = 0.0
         while True:
-            await asyncio.sleep(self._intervals.relist_s)
+            await self._until_relist(took_s)
+            begun = time.monotonic()
             try:
                 await self._runtime.relist()
                 await self._compare_pods()
             except (RuntimeAway, DatabaseAway) as error:
                 log.warning("relist_failed", error=str(error)[:500])
+            took_s = time.monotonic() - begun
+
+    async def _until_relist(self, took_s: float) -> None:
+        """Seldom while changes are told; often while a list is the only way to hear of them.
+
+        Args:
+            took_s: the last list; a large one isn't asked for without a break.
+        """
+        begun = time.monotonic()
+        while (waited_s := time.monotonic() - begun) < self._intervals.relist_s:
+            if self._runtime.deaf() is not None and waited_s >= max(RELIST_DEAF_S, 3 * took_s):
+                return
+            await asyncio.sleep(min(RELIST_TICK_S, self._intervals.relist_s - waited_s))
 
     async def _compare_pods(self) -> None:
         """Queue every bot whose pods don't match its current run, one way or the other."""
@@ -228,3 +262,19 @@ class TradingRunner:
         if not self._keeper.held:
             return "the database does not answer"
         return None
+
+
+def _outdated(runs: int, settings_hash: str) -> Notification:
+    bots = "1 bot runs" if runs == 1 else f"{runs} bots run"
+    return Notification(
+        bot_id=None,
+        kind=EventKind.HEALTH,
+        severity=Severity.INFO,
+        title=f"{bots} with older settings",
+        body=(
+            "The settings that bots get from this installation (image, resources, variables) have changed. Running "
+            "bots keep theirs until they are restarted: `botfleet bots list -o wide` shows which, `botfleet bots "
+            "restart NAME` restarts one"
+        ),
+        key=f"runs_outdated/{settings_hash}/{runs}",
+    )

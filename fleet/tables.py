@@ -136,6 +136,7 @@ trading_runs = Table(
     Column("exit_reason", Text),
     Column("error_message", Text),
     Column("peak_memory_bytes", BigInteger),
+    Column("settings_hash", Text),
     PrimaryKeyConstraint("bot_id", "epoch"),
     CheckConstraint("epoch >= 1", name="epoch"),
     CheckConstraint(_in("exit_reason", ExitReason), name="exit_reason"),
@@ -502,6 +503,7 @@ controller_shards = Table(
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("holder", Text),
     _moment("renewed_at"),
+    Column("settings_hash", Text),
     comment="Fenced leases that share the work between controllers",
 )
 
