@@ -218,7 +218,7 @@ class StrategyManager:
                 self._check()
                 # before: afterwards the pod may be gone, and who looks for it finds the note's object no more
                 self._runtime.tell(
-                    action.pod, PodNote("Deleted", f"the controller deletes it: {_why_deleted(case, action)}")
+                    action.pod, PodNote("Deleting", f"the controller deletes it: {_why_deleted(case, action)}")
                 )
                 await self._runtime.delete(action.pod)
                 self._troubles.pop(case.bot_id, None)

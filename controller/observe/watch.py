@@ -265,6 +265,7 @@ class WatchKeeper:
     patience_s: float = PATIENCE_S
     _current: PodWatch | None = field(default=None, init=False)
     _task: asyncio.Task[None] | None = field(default=None, init=False)
+    _up: bool | None = field(default=None, init=False)
     _trouble: str | None = field(default=None, init=False)
     _left: list[PodWatch] = field(default_factory=list, init=False)
     _restarts: int = field(default=0, init=False)
@@ -323,10 +324,11 @@ class WatchKeeper:
         await self._current.start()
 
     def _tell(self, trouble: str | None) -> None:
-        if (trouble is None) != (self._trouble is None):
-            if trouble is None:
+        up = trouble is None
+        if up != self._up:
+            if up:
                 log.info("watch_up")
             else:
                 log.error("watch_down", error=trouble)
             self.told(trouble)
-        self._trouble = trouble
+        self._up, self._trouble = up, trouble

@@ -34,6 +34,8 @@ from fleet.log import get_logger, redact
 log = get_logger("kubernetes")
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+LOOK_UP_TIMEOUT = aiohttp.ClientTimeout(total=3, connect=3)
+"""After a create that got no answer; the row is to say so soon, and the next try looks again."""
 LIST_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=3)
 PAGE = 500
 CONNECTIONS = 64
@@ -245,7 +247,7 @@ class KubernetesRuntime:
         Raises:
             CreateRefused: the name is taken by something else.
         """
-        answer = await self._request("get", "GET", self._path(request.name))
+        answer = await self._request("get", "GET", self._path(request.name), limits=LOOK_UP_TIMEOUT)
         if answer.status == 404:
             return None
         if answer.status != 200:

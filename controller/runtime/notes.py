@@ -78,6 +78,8 @@ class Notebook:
                 self.metrics.pod_notes.labels("none").inc()
             else:
                 self.metrics.pod_notes.labels(str(status)).inc()
+                if status >= 400 and status != 409:
+                    log.info("note_refused", reason=body["reason"], pod=body["involvedObject"]["name"], status=status)
             await asyncio.sleep(INTERVAL_S)
 
 
