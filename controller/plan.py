@@ -264,8 +264,9 @@ def _with_run(
         case Condition.UNCREATED | Condition.STARTING if _obsolete(bot, run):
             yield FenceRun(run.epoch, _unclaimed_reason(bot, run), Guard.UNCLAIMED, None)
         case Condition.UNCREATED:
-            yield CreatePod(run.epoch)
-            yield from _status(bot, BotStatus.STARTING, run.trouble, failures)
+            steps: tuple[Action, ...] = (CreatePod(run.epoch), *_status(bot, BotStatus.STARTING, run.trouble, failures))
+            # what went wrong is told before the next try, which may take as long as the one before
+            yield from steps[::-1] if run.trouble else steps
             yield from _wait(verdict)
         case Condition.STARTING:
             note = _invalid_note(bot, run)

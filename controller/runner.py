@@ -166,9 +166,17 @@ class TradingRunner:
                 await self._runtime.start()
             except TransientError as error:
                 log.warning("runtime_not_started", error=str(error)[:500])
+                await self._show_trouble(str(error))
                 await asyncio.sleep(START_ATTEMPT_PAUSE_S)
             else:
                 return
+
+    async def _show_trouble(self, words: str) -> None:
+        """Nothing is planned before the pods are known: the rows say what that waits for."""
+        try:
+            await self._store.show_trouble(f"the controller doesn't know yet which pods exist: {words}"[:2000])
+        except DatabaseAway as error:
+            log.warning("trouble_not_shown", error=str(error)[:300])
 
     def _ended(self, work: asyncio.Task[None]) -> int:
         error = work.exception()

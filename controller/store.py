@@ -287,6 +287,11 @@ class PostgresStore:
         async with self.connection() as connection:
             return await runs.current_runs(connection)
 
+    async def show_trouble(self, message: str) -> int:
+        """Say of every bot that waits for its start what keeps the controller from it."""
+        async with self.connection() as connection:
+            return await bots.show_trouble(connection, message)
+
     async def show_settings(self) -> None:
         """Let everybody see which settings new runs get."""
         async with self.connection() as connection:

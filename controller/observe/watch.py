@@ -266,12 +266,14 @@ class WatchKeeper:
     _current: PodWatch | None = field(default=None, init=False)
     _task: asyncio.Task[None] | None = field(default=None, init=False)
     _up: bool | None = field(default=None, init=False)
+    _begun_at: float = field(default=0.0, init=False)
     _trouble: str | None = field(default=None, init=False)
     _left: list[PodWatch] = field(default_factory=list, init=False)
     _restarts: int = field(default=0, init=False)
 
     async def start(self) -> None:
         """Start the first watch, and the task that keeps it."""
+        self._begun_at = self.clock()
         await self._begin()
         self._task = asyncio.create_task(self._keep(), name="watch keeper")
 
@@ -325,6 +327,8 @@ class WatchKeeper:
 
     def _tell(self, trouble: str | None) -> None:
         up = trouble is None
+        if self._up is None and not up and self.clock() - self._begun_at < STALE_S:
+            return  # it has just begun
         if up != self._up:
             if up:
                 log.info("watch_up")

@@ -22,7 +22,8 @@ _LIST = """
         b.config #>> '{data,interval}' AS interval, COALESCE(b.config #>> '{broker,trading_mode}', 'paper') AS mode,
         b.last_heartbeat, extract(epoch FROM now() - b.last_heartbeat)::float AS heartbeat_age_s,
         b.current_balance, b.total_pnl, b.error_count, b.error_message, r.pod_name, r.node,
-        r.ended_at IS NULL AND r.settings_hash IS DISTINCT FROM current.settings_hash AS outdated,
+        CASE WHEN r.epoch IS NOT NULL AND r.ended_at IS NULL AND current.settings_hash IS NOT NULL
+            THEN r.settings_hash IS DISTINCT FROM current.settings_hash END AS outdated,
         (SELECT count(*) FROM trading_trades t WHERE t.bot_id = b.id AND t.status = 'closed') AS trades,
         EXISTS (SELECT FROM trading_positions p WHERE p.bot_id = b.id AND p.status = 'open') AS in_position,
         b.started_at, b.created_at, b.archived_at

@@ -65,6 +65,19 @@ def account(server: Running, api: Api, name: str) -> Path:
     return path
 
 
+def begin(fleet: Fleet, **environment: str) -> None:
+    """Start a controller and wait until it watches: what is measured comes after that."""
+    fleet.start(**environment)
+    fleet.wait(lambda: "watch_up" in fleet.logs(), within_s=60)
+
+
+def begin_with_a_bot(fleet: Fleet, **environment: str) -> int:
+    begin(fleet, **environment)
+    bot = fleet.add_bot()
+    fleet.wait(lambda: fleet.running(bot), within_s=60)
+    return bot
+
+
 @contextmanager
 def without(api: Api, verb: str) -> Iterator[None]:
     """The controller's Role lacks a verb on pods."""
@@ -239,8 +252,7 @@ def test_a_refused_pod_says_why(fleet: Fleet, kubelet: FakeKubelet, api: Api) ->
     path = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/none"
     api.call("PATCH", f"{path}/status", status, "application/merge-patch+json")
     try:
-        fleet.start()
-        fleet.wait(lambda: "watch_up" in fleet.logs(), within_s=60)
+        begin(fleet)
         bot = fleet.add_bot()
         fleet.wait(lambda: "exceeded quota" in message(fleet, bot), within_s=5)
         assert "raise the namespace's ResourceQuota" in message(fleet, bot)
@@ -251,8 +263,7 @@ def test_a_refused_pod_says_why(fleet: Fleet, kubelet: FakeKubelet, api: Api) ->
 
 
 def test_a_role_that_lacks_a_verb_is_named(fleet: Fleet, kubelet: FakeKubelet, api: Api) -> None:
-    fleet.start()
-    fleet.wait(lambda: "watch_up" in fleet.logs(), within_s=60)
+    begin(fleet)
     with without(api, "create"):
         bot = fleet.add_bot()
         fleet.wait(lambda: 'cannot create resource "pods"' in message(fleet, bot), within_s=5)
@@ -273,8 +284,7 @@ def test_a_dead_admission_webhook_is_named(fleet: Fleet, kubelet: FakeKubelet, a
         "admissionReviewVersions": ["v1"],
         "timeoutSeconds": 1,
     }
-    fleet.start()
-    fleet.wait(lambda: "watch_up" in fleet.logs(), within_s=60)
+    begin(fleet)
     api.call("POST", WEBHOOKS, {"metadata": {"name": "dead"}, "webhooks": [webhook]})
     time.sleep(1)  # the API server reads its webhooks from a cache
     try:
@@ -289,8 +299,7 @@ def test_a_dead_admission_webhook_is_named(fleet: Fleet, kubelet: FakeKubelet, a
 
 
 def test_a_token_that_is_refused_is_named(fleet: Fleet, kubelet: FakeKubelet, api: Api, server: Running) -> None:
-    fleet.start(KUBECONFIG=str(account(server, api, "expiring")))
-    fleet.wait(lambda: "watch_up" in fleet.logs(), within_s=60)
+    begin(fleet, KUBECONFIG=str(account(server, api, "expiring")))
     api.call("DELETE", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/expiring")
     # the API server believes a token it has seen for ten seconds more
     fleet.wait(lambda: "watch_down" in fleet.logs(), within_s=20)
@@ -303,8 +312,7 @@ def test_a_token_that_is_refused_is_named(fleet: Fleet, kubelet: FakeKubelet, ap
 def test_an_api_server_without_an_answer_is_named(
     fleet: Fleet, kubelet: FakeKubelet, api: Api, server: Running
 ) -> None:
-    fleet.start()
-    fleet.wait(lambda: "watch_up" in fleet.logs(), within_s=60)
+    begin(fleet)
     with stopped(f"--secure-port={server.url.rpartition(':')[2]}"):
         bot = fleet.add_bot()
         fleet.wait(lambda: "no answer from the API server" in message(fleet, bot), within_s=18)
@@ -313,10 +321,7 @@ def test_an_api_server_without_an_answer_is_named(
 
 
 def test_a_dead_watch_is_noticed_and_costs_seconds(fleet: Fleet, kubelet: FakeKubelet, api: Api) -> None:
-    fleet.start(BOTFLEET_RELIST_INTERVAL_S="600")
-    fleet.wait(lambda: "watch_up" in fleet.logs(), within_s=60)
-    bot = fleet.add_bot()
-    fleet.wait(lambda: fleet.running(bot), within_s=20)
+    bot = begin_with_a_bot(fleet, BOTFLEET_RELIST_INTERVAL_S="600")
     with without(api, "watch"):
         assert fleet.wait(lambda: "watch_down" in fleet.logs(), within_s=10) <= 10
         kill(kubelet.process_of(uid(fleet, bot)))
@@ -328,9 +333,7 @@ def test_a_dead_watch_is_noticed_and_costs_seconds(fleet: Fleet, kubelet: FakeKu
 
 
 def test_an_evicted_bot_says_so(fleet: Fleet, kubelet: FakeKubelet, api: Api) -> None:
-    fleet.start()
-    bot = fleet.add_bot()
-    fleet.wait(lambda: fleet.running(bot), within_s=20)
+    bot = begin_with_a_bot(fleet)
     name = fleet.runs(bot)[0]["pod_name"]
     low = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 52Mi. "
     process = kubelet.process_of(uid(fleet, bot))
@@ -352,9 +355,7 @@ def test_an_evicted_bot_says_so(fleet: Fleet, kubelet: FakeKubelet, api: Api) ->
 def test_no_last_words_keep_an_end_from_being_recorded(
     fleet: Fleet, kubelet: FakeKubelet, api: Api, words: str
 ) -> None:
-    fleet.start()
-    bot = fleet.add_bot()
-    fleet.wait(lambda: fleet.running(bot), within_s=20)
+    bot = begin_with_a_bot(fleet)
     kubelet.reporting = False
     kill(kubelet.process_of(uid(fleet, bot)))
     ended = {"exitCode": 1, "reason": "Error", "message": words}
@@ -381,10 +382,7 @@ def test_no_last_words_keep_an_end_from_being_recorded(
 
 
 def test_what_the_controller_does_is_told_on_the_pod(fleet: Fleet, kubelet: FakeKubelet, api: Api) -> None:
-    fleet.start()
-    fleet.wait(lambda: "watch_up" in fleet.logs(), within_s=60)
-    bot = fleet.add_bot()
-    fleet.wait(lambda: fleet.running(bot), within_s=20)
+    bot = begin_with_a_bot(fleet)
     kill(kubelet.process_of(uid(fleet, bot)))
     fleet.wait(lambda: fleet.running(bot, epoch=2), within_s=10)
     fleet.update(bot, enabled=False)
@@ -409,9 +407,8 @@ def test_runs_of_older_settings_are_shown_and_restarted(
     fleet: Fleet, kubelet: FakeKubelet, api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOTFLEET_DATABASE_URL", fleet.url)
-    first = fleet.start()
-    bot = fleet.add_bot("a bot")
-    fleet.wait(lambda: fleet.running(bot), within_s=20)
+    bot = begin_with_a_bot(fleet)
+    (first,) = fleet.controllers
 
     def listed() -> list[dict[str, Any]]:
         botfleet(["bots", "list", "-o", "json"], standalone_mode=False)
@@ -440,9 +437,7 @@ def test_runs_of_older_settings_are_shown_and_restarted(
 
 def test_the_database_goes_away_and_comes_back(fleet: Fleet, kubelet: FakeKubelet, api: Api) -> None:
     """Longer than T_stop, shorter than T_dead: nobody is restarted, and the controller finds its way back."""
-    fleet.start()
-    bot = fleet.add_bot()
-    fleet.wait(lambda: fleet.running(bot), within_s=20)
+    bot = begin_with_a_bot(fleet)
     with psycopg.connect(fleet.url, autocommit=True) as person:
         person.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'botfleet%'")
     fleet.wait(lambda: fleet.logs().count("rows_listening") == 2)

@@ -65,7 +65,7 @@ CASES = {
     ),
     "what the API server says about a create is shown": (
         World(bot(), unclaimed(pod_uid=None, trouble="the API server answers 401 Unauthorized")),
-        (CreatePod(5), SetStatus(STARTING, "the API server answers 401 Unauthorized", 0), in_s(119)),
+        (SetStatus(STARTING, "the API server answers 401 Unauthorized", 0), CreatePod(5), in_s(119)),
     ),
     "what the API server says about a delete is shown": (
         World(
