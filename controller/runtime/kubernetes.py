@@ -302,7 +302,7 @@ class KubernetesRuntime:
                 if response.status in (429, 503):
                     self._suspend(response.headers.get("Retry-After"))
                 return answer
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, config.ConfigException) as error:
             self._metrics.pod_operations.labels(operation, "none").inc()
             why = clean_text(redact(f"{error!r}"), MESSAGE_LIMIT, lines=False)
             raise RuntimeAway(f"{operation} {path}: no answer from the API server: {why}; {NO_ANSWER}") from error
