@@ -20,6 +20,7 @@ from uuid import uuid4
 import psycopg
 import structlog
 
+from botrunner import last_words
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.error_book import ErrorBook
 from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
@@ -31,7 +32,7 @@ from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.log import configure_logging, get_logger, say_failure
 from fleet.process_life import end_after, say_second_signal
 from fleet.redaction import guard_environment, safe_text
-from fleet.states import ExitReason
+from fleet.states import ENDED_BY_SIGNAL, ExitReason
 from fleet.trading_service.connect import connect
 from fleet.trading_service.errors import add_errors
 from fleet.trading_service.lease import Claim, RunId, claim, mark_live, release
@@ -77,12 +78,15 @@ def main(argv: Sequence[str] | None = None, *, stop_signals: int | None = None) 
         return BotProcess(settings, run, clock, errors, stop_signals=stop_signals).run()
     except FencedError as error:
         log.error("fenced", error=str(error))
+        last_words.leave(f"fenced: {error}")
         return EXIT_FENCED
     except CheckpointConflict as error:
         log.error("checkpoint_conflict", error=str(error))
+        last_words.leave(f"checkpoint conflict: {error}")
         return EXIT_FENCED
     except DatabaseAway as error:
         log.error("database_away", error=str(error))
+        last_words.leave(f"the database can't be reached: {error}")
         return EXIT_FAILED
 
 
@@ -192,7 +196,7 @@ class BotProcess:
         except (ExchangeAway, DatabaseAway) as error:
             # only after a stop request: an outage alone is waited out
             log.info("stopped_while_waiting", error=str(error))
-            return self._release(EXIT_OK, self._stop.reason)
+            return self._release(EXIT_OK, self._stop.reason, _why(self._stop.reason))
         except (FencedError, CheckpointConflict):
             raise
         except Exception as error:
@@ -201,7 +205,7 @@ class BotProcess:
         except BaseException as error:
             log.exception("failed")
             return self._release(EXIT_FAILED, ExitReason.FAILED, _why_left(error))
-        return self._release(EXIT_OK, reason)
+        return self._release(EXIT_OK, reason, _why(reason))
 
     def _claim(self) -> Claim:
         deadline = self._clock.monotonic() + CLAIM_PATIENCE_S
@@ -244,7 +248,7 @@ class BotProcess:
             if self._bot is not None:
                 self._bot.abandon()
             self._lease.stop()
-        self._give_back(EXIT_OK, ExitReason.RELEASED, None)
+        self._give_back(EXIT_OK, ExitReason.RELEASED, ENDED_BY_SIGNAL)
         self._end_process(EXIT_OK)
 
     def _obey_second_signal(self) -> None:
@@ -313,6 +317,8 @@ class BotProcess:
         return exit_code
 
     def _give_back(self, exit_code: int, reason: ExitReason, error_message: str | None) -> None:
+        if error_message and exit_code != EXIT_OK:
+            last_words.leave(error_message)
         try:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} release") as connection:
                 release(connection, self._run, exit_code=exit_code, reason=reason, error_message=error_message)
@@ -326,6 +332,11 @@ class BotProcess:
 def _why_left(error: BaseException) -> str:
     """What to tell about a SystemExit, KeyboardInterrupt or the like, which only code of others raises here."""
     return f"the strategy or a package tried to end the bot: {error!r}; a decision that fails must raise an Exception"
+
+
+def _why(reason: ExitReason) -> str | None:
+    """The message of an end in good order: nobody who asked for it must be told."""
+    return ENDED_BY_SIGNAL if reason is ExitReason.RELEASED else None
 
 
 def _since_exec_s() -> float:

@@ -48,6 +48,7 @@ _COLUMNS = {
     "POD": lambda row: row["pod_name"] or "-",
     "NODE": lambda row: row["node"] or "-",
     "ERRORS": lambda row: str(row["error_count"]),
+    "SETTINGS": lambda row: "-" if row["outdated"] is None else "older" if row["outdated"] else "current",
     "MESSAGE": lambda row: row["error_message"] or "",
 }
 _WIDE = ("POD", "NODE", "ERRORS")
@@ -112,6 +113,16 @@ def stop(bot: BotArgument) -> None:
 
 
 @app.command()
+def restart(bot: BotArgument) -> None:
+    """End the bot's run and start the next one, with the settings of now; its position is handed over."""
+    with database() as connection:
+        epoch = admin.restart_bot(connection, admin.bot_id_of(connection, bot))
+    if epoch is None:
+        raise PermanentError(f"bot {bot} has no run that could be asked to end: `botfleet bots runs {bot}`")
+    print(f"bot {bot}: run {epoch} was asked to end, the next one follows")
+
+
+@app.command()
 def trades(
     bot: Annotated[str | None, typer.Argument(help="A bot's name or id; all bots without it.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
@@ -157,6 +168,7 @@ def runs(
         "ENDED": lambda row: age(row["ended_at"]),
         "EXIT": lambda row: str(row["exit_code"]) if row["exit_code"] is not None else "-",
         "REASON": lambda row: row["exit_reason"] or "-",
+        "SETTINGS": lambda row: row["settings_hash"] or "-",
         "PEAK": lambda row: f"{row['peak_memory_bytes'] / 1e6:.0f}M" if row["peak_memory_bytes"] else "-",
         "MESSAGE": lambda row: row["error_message"] or "",
     }

@@ -37,8 +37,10 @@ class PodFacts:
         gone: the object is deleted and this is its last known state; kept until its end is recorded.
         exit_code: of a terminated container; None where nobody could know it.
         reason: in the kubelet's words: OOMKilled, Error, Evicted.
-        message: last words of the container, capped.
+        message: last words of the container, in one line, capped.
         waiting: why it isn't running yet: `ImagePullBackOff: ...`, `Unschedulable: ...`.
+        disruption: who ended it, or is about to, when it wasn't the bot: `Evicted: The node was low on ...`.
+        memory_limit: of its container, as its spec says: `256Mi`.
         node_lost: its node doesn't answer the control plane.
     """
 
@@ -53,6 +55,8 @@ class PodFacts:
     reason: str = ""
     message: str = ""
     waiting: str = ""
+    disruption: str = ""
+    memory_limit: str = ""
     node: str = ""
     node_lost: bool = False
 
@@ -99,6 +103,7 @@ class RunFacts:
         pod_uid: of the pod that was created for it; None as long as no create was acknowledged.
         outdated: the row's config is valid and differs from this run's in more than a running bot takes over.
         waits_until_flat: its config lets a stop wait for the strategy to close its position (`wait_flat`).
+        trouble: what the last request about its pod met with, when none has succeeded since.
     """
 
     epoch: int
@@ -115,6 +120,7 @@ class RunFacts:
     stop_reason: str | None = None
     outdated: bool = False
     waits_until_flat: bool = False
+    trouble: str | None = None
 
     @property
     def claimed(self) -> bool:

@@ -69,6 +69,7 @@ async def run(settings: Settings, life: Life) -> int:
         connections=settings.database_connections,
         controller=holder,
         runtime=settings.runtime,
+        settings_hash=settings.settings_hash,
         lease=lambda: keeper.current(),
     )
     keeper = ShardKeeper(store=store, holder=holder, ttl_s=settings.shard_ttl_s, clock=time.monotonic)

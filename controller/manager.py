@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypedDict
 
-from controller.facts import BotFacts, Observer, Policy, RunEnd, RunFacts
+from controller.facts import BotFacts, Observer, Policy, RunEnd, RunFacts, StopReason
 from controller.metrics import Metrics
 from controller.plan import (
     Action,
@@ -22,6 +22,7 @@ from controller.plan import (
     CreatePod,
     DeletePod,
     EndRun,
+    ExplainEnd,
     FenceRun,
     Guard,
     Notify,
@@ -33,7 +34,7 @@ from controller.plan import (
     plan,
 )
 from controller.podspec import PodRequest, pod_name
-from controller.runtime import CreateRefused, Runtime
+from controller.runtime import CreateRefused, PodNote, Runtime, RuntimeAway
 from controller.shards import LeaseLost
 from controller.store import Store
 from fleet.config import (
@@ -50,7 +51,7 @@ from fleet.events import severity_of
 from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.redaction import safe_text
-from fleet.states import ExitReason
+from fleet.states import COUNTED_FAILURES, ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
 
 log = get_logger("manager")
@@ -60,6 +61,9 @@ MAX_STEPS = 8
 
 SOON_S = 1.0
 """When to look again after something else was quicker, or a row was busy."""
+
+MESSAGE_LIMIT = 2_000
+"""Characters of what is kept of a refusal."""
 
 
 @dataclass(slots=True)
@@ -149,6 +153,7 @@ class StrategyManager:
         self._acted = acted
         self._extra_names = extra_names
         self._configs: OrderedDict[tuple[int, str], KnownConfig] = OrderedDict()
+        self._troubles: OrderedDict[int, str] = OrderedDict()
         self.contact = Contact(policy.contact_gap_s)
         self.locked: Mapping[int, datetime] = {}
         self.suspicious = False
@@ -227,10 +232,14 @@ class StrategyManager:
                 done = await self._do(case, action)
             except Exception as error:
                 failure = failure or error
+                if isinstance(error, RuntimeAway):
+                    self._trouble(case.bot_id, str(error))
                 text = str(error) if isinstance(error, TransientError) else repr(error)
                 log.warning("action_failed", **case.fields, action=_words(action), error=clean_text(text, 500))
                 continue
             log.info("acted", **case.fields, condition=planned.condition, action=_words(action), done=done)
+            if done:
+                self._note(case, action)
             if isinstance(action, SetStatus | Notify):
                 busy = busy or not (done or isinstance(action, Notify))
             elif isinstance(action, FenceRun) and not done:
@@ -256,13 +265,22 @@ class StrategyManager:
                 return await self._create(case, action)
             case DeletePod():
                 self._check()
+                # before: afterwards the pod may be gone, and who looks for it finds the note's object no more
+                self._runtime.tell(
+                    action.pod, PodNote("Deleting", f"the controller deletes it: {_why_deleted(case, action)}")
+                )
                 await self._runtime.delete(action.pod)
+                self._troubles.pop(case.bot_id, None)
                 return True
             case RequestStop():
                 self._metrics.stops_requested.labels(action.reason).inc()
                 return await self._store.request_stop(case.bot_id, action.epoch, action.reason)
             case EndRun():
                 return await self._end(case, action)
+            case ExplainEnd():
+                return await self._store.explain_end(
+                    case.bot_id, action.epoch, seen=action.seen, message=action.message
+                )
             case FenceRun():
                 return await self._fence(case, action)
             case AdoptConfig():
@@ -296,6 +314,7 @@ class StrategyManager:
         )
         if started:
             self._metrics.runs_started.inc()
+            self._troubles.pop(case.bot_id, None)
         return started
 
     async def _create(self, case: _Case, action: CreatePod) -> bool:
@@ -313,8 +332,10 @@ class StrategyManager:
         try:
             pod = await self._runtime.create(request)
         except CreateRefused as error:
-            fence = FenceRun(action.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, safe_text(error, 2000))
+            self._troubles.pop(case.bot_id, None)
+            fence = FenceRun(action.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, safe_text(error, MESSAGE_LIMIT))
             return await self._fence(case, fence)
+        self._troubles.pop(case.bot_id, None)
         return await self._store.record_pod(case.bot_id, action.epoch, pod.uid)
 
     async def _end(self, case: _Case, action: EndRun) -> bool:
@@ -357,6 +378,23 @@ class StrategyManager:
         return await self._store.adopt_config(
             case.bot_id, action.epoch, config_version=action.config_version, limits=hot_fields(raw)
         )
+
+    def _trouble(self, bot_id: int, words: str) -> None:
+        """Keep what the API server said about the bot's pod, for its row; of the latest bots, in bounded space."""
+        self._troubles[bot_id] = words[:MESSAGE_LIMIT]
+        self._troubles.move_to_end(bot_id)
+        if len(self._troubles) > self.CACHE:
+            self._troubles.popitem(last=False)
+
+    def _note(self, case: _Case, action: Action) -> None:
+        """Say on the pod of the action's run what happened to that."""
+        note = _note_of(action)
+        if note is None:
+            return
+        epoch, words = note
+        for pod in self._runtime.pods(case.bot_id):
+            if pod.epoch == epoch:
+                self._runtime.tell(pod, words)
 
     def _check(self) -> None:
         """Pods aren't in the database: before touching them, the lease is looked at once more."""
@@ -405,6 +443,7 @@ class StrategyManager:
             stop_reason=run.stop_reason,
             outdated=outdated,
             waits_until_flat=patient,
+            trouble=self._troubles.get(record.id),
         )
 
     async def _outdated(self, record: BotRecord, run: RunRecord) -> bool:
@@ -505,6 +544,42 @@ def _ends(record: BotRecord) -> tuple[RunEnd, ...]:
         for run in record.runs
         if run.ended_at is not None and run.exit_reason is not None
     )
+
+
+_ASKED = {
+    StopReason.STOPPED: "the bot is disabled or archived",
+    StopReason.SUPERSEDED: "a newer config version takes over, or somebody asked for a restart",
+    StopReason.HUNG: "its main loop makes no progress",
+}
+
+
+def _note_of(action: Action) -> tuple[int, PodNote] | None:
+    """What is worth a note on the pod of a run, by epoch."""
+    match action:
+        case RequestStop(epoch, reason):
+            return epoch, PodNote("StopRequested", f"asked to stop: {_ASKED[reason]}", reason is StopReason.HUNG)
+        case FenceRun(epoch, reason, _, message):
+            words = f"run {epoch} lost its right to trade ({reason})"
+            return epoch, PodNote("Fenced", f"{words}: {message}" if message else words, reason in COUNTED_FAILURES)
+        case EndRun(epoch, reason, _, message):
+            words = f"run {epoch} ended ({reason})"
+            return epoch, PodNote("RunEnded", f"{words}: {message}" if message else words, reason in COUNTED_FAILURES)
+        case _:
+            return None
+
+
+def _why_deleted(case: _Case, action: DeletePod) -> str:
+    run, record = case.run, case.record
+    if record is None:
+        return f"trading_bots has no row {case.bot_id}"
+    if run is None or run.ended or action.pod.epoch != run.epoch:
+        return f"its run {action.pod.epoch} is over"
+    if action.pod.uid not in (run.pod_uid, (run.claimed_by or "").partition("/")[0]):
+        return f"run {run.epoch} has another pod"
+    if not record.wanted:
+        return _ASKED[StopReason.STOPPED]
+    hung = run.stop_reason == StopReason.HUNG or (run.stop_reason is None and not run.outdated)
+    return _ASKED[StopReason.HUNG if hung else StopReason.SUPERSEDED]
 
 
 def _words(action: Action) -> str:

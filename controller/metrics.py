@@ -22,6 +22,13 @@ class Metrics:
         self.pod_operations = Counter(
             "botfleet_pod_operations", "Requests about pods by answer", ["operation", "code"], registry=registry
         )
+        self.pod_notes = Counter("botfleet_pod_notes", "Events about pods by answer", ["code"], registry=registry)
+        self.watch_down = Gauge(
+            "botfleet_watch_down", "1 while changes of pods are found by listing alone", registry=registry
+        )
+        self.runs_outdated = Gauge(
+            "botfleet_runs_outdated", "Current runs whose pods were made with older settings", registry=registry
+        )
         self.queue_depth = Gauge("botfleet_queue_depth", "Bots that wait for a worker", registry=registry)
         self.sync_seconds = Histogram(
             "botfleet_sync_seconds", "Time to handle one bot", registry=registry, buckets=_FAST

@@ -18,10 +18,11 @@ from enum import StrEnum
 from controller.backoff import failure_streak, gave_up, quick_streak, recent_failures, restart_at
 from controller.classify import FENCED_EXIT_CODE, Condition, Verdict, classify, own_pod
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
+from controller.reasons import disruption_words, end_words, waiting_words
 from fleet.events import EventKind
 from fleet.ids import LARGEST_ID, is_id
 from fleet.redaction import safe_text
-from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
+from fleet.states import COUNTED_FAILURES, ENDED_BY_SIGNAL, BotStatus, ExitReason
 
 CONFIG_EXIT_CODE = 2
 """A bot's exit code for: this config can't be run."""
@@ -68,6 +69,15 @@ class EndRun:
     reason: ExitReason
     exit_code: int | None
     message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainEnd:
+    """Say of an ended run what its pod tells about its end, if its row still says what was read."""
+
+    epoch: int
+    seen: str | None
+    message: str
 
 
 class Guard(StrEnum):
@@ -122,7 +132,19 @@ class Wait:
     until: datetime
 
 
-Action = StartRun | CreatePod | DeletePod | RequestStop | EndRun | FenceRun | AdoptConfig | SetStatus | Notify | Wait
+Action = (
+    StartRun
+    | CreatePod
+    | DeletePod
+    | RequestStop
+    | EndRun
+    | ExplainEnd
+    | FenceRun
+    | AdoptConfig
+    | SetStatus
+    | Notify
+    | Wait
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +190,7 @@ def plan(
         steps = tuple(_without_run(bot, run, pods, ends, now, policy))
     else:
         steps = tuple(_with_run(bot, run, verdict, ends, now, policy))
-    return Plan(verdict.condition, strays + steps)
+    return Plan(verdict.condition, (*_explain(ends, pods), *strays, *steps))
 
 
 def _strays(run: RunFacts | None, pods: Sequence[PodFacts]) -> list[PodFacts]:
@@ -178,6 +200,14 @@ def _strays(run: RunFacts | None, pods: Sequence[PodFacts]) -> list[PodFacts]:
     own = [pod for pod in pods if pod.epoch == run.epoch]
     keep = own_pod(run, own)
     return [pod for pod in pods if pod is not keep and not (pod in own and not pod.may_run)]
+
+
+def _explain(ends: Sequence[RunEnd], pods: Sequence[PodFacts]) -> Iterator[ExplainEnd]:
+    """A bot that its node evicts has the time to end well, and doesn't know why it must: its pod does."""
+    if ends and ends[0].reason is ExitReason.RELEASED and ends[0].message in (None, ENDED_BY_SIGNAL):
+        disrupted = (pod for pod in pods if pod.epoch == ends[0].epoch and pod.disruption)
+        if (pod := next(disrupted, None)) is not None:
+            yield ExplainEnd(ends[0].epoch, ends[0].message, disruption_words(pod))
 
 
 def _delete(pods: Sequence[PodFacts]) -> Iterator[DeletePod]:
@@ -196,7 +226,8 @@ def _without_run(
     last = ends[0] if ends and ends[0].config_version == bot.config_version else None
     if not bot.wanted:
         leaving = any(pod.may_run for pod in pods)
-        yield from _status(bot, BotStatus.STOPPING if leaving else BotStatus.STOPPED, None, failures)
+        trouble = run.trouble if run is not None and leaving else None
+        yield from _status(bot, BotStatus.STOPPING if leaving else BotStatus.STOPPED, trouble, failures)
     elif (unnamed := _why_no_pod(bot.bot_id, run.epoch + 1 if run else 1)) is not None:
         yield from _status(bot, BotStatus.ERROR, unnamed, failures)
     elif bot.invalid is not None:
@@ -243,8 +274,9 @@ def _with_run(
         case Condition.UNCREATED if (unnamed := _why_no_pod(bot.bot_id, run.epoch)) is not None:
             yield FenceRun(run.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, unnamed)
         case Condition.UNCREATED:
-            yield CreatePod(run.epoch)
-            yield from _status(bot, BotStatus.STARTING, None, failures)
+            steps: tuple[Action, ...] = (CreatePod(run.epoch), *_status(bot, BotStatus.STARTING, run.trouble, failures))
+            # what went wrong is told before the next try, which may take as long as the one before
+            yield from steps[::-1] if run.trouble else steps
             yield from _wait(verdict)
         case Condition.STARTING:
             note = _invalid_note(bot, run)
@@ -259,7 +291,7 @@ def _with_run(
         case Condition.STOPPING | Condition.UNWATCHED if run.stop_requested_at is not None:
             yield from _stop_pod(run, pod)
             message = _why_hung(run) if run.stop_reason == StopReason.HUNG else None
-            yield from _status(bot, BotStatus.STOPPING, message, failures)
+            yield from _status(bot, BotStatus.STOPPING, message or run.trouble, failures)
             yield from _wait(verdict)
         case Condition.ALIVE | Condition.UNWATCHED if _obsolete(bot, run):
             reason = StopReason.SUPERSEDED if bot.wanted else StopReason.STOPPED
@@ -343,8 +375,8 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
             return ExitReason.CONFIG_ERROR
         case _ if run.stop_reason == StopReason.HUNG:
             return ExitReason.FENCED_HUNG
-        case _ if pod.deleting:
-            # somebody else deleted the pod (drain, kubectl), and it was killed before it could release its run
+        case _ if pod.deleting or pod.disruption:
+            # somebody else ended the pod (drain, kubectl, its node), and it was killed before it could release its run
             return ExitReason.RELEASED
         case _:
             return ExitReason.FAILED
@@ -434,7 +466,7 @@ def _why_no_pod(bot_id: int, epoch: int) -> str | None:
 
 
 def _waiting(pod: PodFacts | None) -> str | None:
-    return f"pod {pod.name} waits: {pod.waiting}" if pod is not None and pod.waiting else None
+    return waiting_words(pod) if pod is not None and pod.waiting else None
 
 
 def _why_waiting(ends: Sequence[RunEnd], start: datetime, policy: Policy) -> str:
@@ -454,24 +486,25 @@ def _why_hung(run: RunFacts) -> str:
 
 def _why_unclaimed(run: RunFacts, pod: PodFacts | None, policy: Policy) -> str:
     if pod is None:
-        return "the pod vanished before it claimed its run" if run.pod_uid else "no pod could be created"
+        if run.pod_uid:
+            return "the pod vanished before it claimed its run: somebody deleted it; the bot starts again by itself"
+        reason = run.trouble or "no create was answered; see the controller's log"
+        return f"no pod could be created within {policy.claim_deadline_s:g} s: {reason}"
     if pod.phase in (PodPhase.TERMINATED, PodPhase.FAILED):
         return _last_words(pod) or "the pod ended before it claimed its run"
+    if pod.disruption:
+        return disruption_words(pod)
     if pod.deleting or pod.gone:
-        return "the pod was deleted before it claimed its run"
-    waiting = f": {pod.waiting}" if pod.waiting else ""
-    return f"the pod did not claim its run within {policy.claim_deadline_s:g} s{waiting}"
+        return "somebody deleted the pod before it claimed its run; the bot starts again by itself"
+    late = f"the pod did not claim its run within {policy.claim_deadline_s:g} s"
+    if pod.waiting:
+        return f"{late}: {waiting_words(pod)}"
+    return f"{late}: see its log (kubectl logs {pod.name}) and whether it reaches the database"
 
 
 def _last_words(pod: PodFacts) -> str | None:
-    if pod.phase is PodPhase.TERMINATED and pod.exit_code == 0 and not pod.message:
-        return None
-    code = "unknown" if pod.exit_code is None else str(pod.exit_code)
-    head = (
-        f"pod {pod.name} ended with exit code {code}" if pod.phase is PodPhase.TERMINATED else f"pod {pod.name} failed"
-    )
-    reason = f" ({pod.reason})" if pod.reason else ""
-    return f"{head}{reason}: {pod.message}" if pod.message else f"{head}{reason}"
+    well = pod.phase is PodPhase.TERMINATED and pod.exit_code == 0
+    return None if well and not pod.message and not pod.disruption else end_words(pod)
 
 
 def _clock(moment: datetime) -> str:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from fleet.ids import is_id
@@ -19,6 +20,7 @@ NAME_LIMIT = 63
 
 BOT_ID_LABEL = "botfleet.dev/bot-id"
 EPOCH_LABEL = "botfleet.dev/epoch"
+SETTINGS_ANNOTATION = "botfleet.dev/settings-hash"
 SELECTOR = "app.kubernetes.io/managed-by=botfleet,app.kubernetes.io/name=botrunner"
 """Finds every pod that a controller made."""
 
@@ -117,10 +119,26 @@ def build_pod(request: PodRequest, template: PodTemplate) -> Manifest:
             "namespace": template.namespace,
             "labels": labels(request),
             # Argo CD shows a running pod with restartPolicy Never as progressing for ever, unless told
-            "annotations": {"argocd.argoproj.io/ignore-restart-policy": "true"},
+            "annotations": {
+                "argocd.argoproj.io/ignore-restart-policy": "true",
+                SETTINGS_ANNOTATION: settings_hash(template),
+            },
         },
         "spec": _spec(request, template),
     }
+
+
+def settings_hash(template: PodTemplate) -> str:
+    """Twelve characters that differ whenever two templates would make different pods of one run."""
+    return hash_of(_spec(_ANY_REQUEST, template))
+
+
+def hash_of(document: object) -> str:
+    """Of anything that is JSON, whatever the order of its keys."""
+    return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
+
+
+_ANY_REQUEST = PodRequest(bot_id=1, epoch=1, name="any", user_id=1, config_version=1, mode="paper")
 
 
 def _spec(request: PodRequest, template: PodTemplate) -> Manifest:

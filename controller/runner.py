@@ -26,14 +26,19 @@ from controller.shards import ShardKeeper
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet.errors import DatabaseAway, TransientError
+from fleet.events import EventKind, Severity
 from fleet.log import get_logger
 from fleet.probes import Probes
 from fleet.process_life import Life, Parts, Step, bound_of, run_until_asked
+from fleet.trading_service.bots import Notification
 
 log = get_logger("runner")
 
 LAG_INTERVAL_S = 0.5
 START_ATTEMPT_PAUSE_S = 2.0
+RELIST_DEAF_S = 2.0
+"""Between two lists of pods while the watch on them is down."""
+RELIST_TICK_S = 0.5
 
 BOUND_S = bound_of(30.0)
 """From SIGTERM to the end; the chart's grace period is 30 s."""
@@ -144,6 +149,7 @@ class TradingRunner:
         await self._prepare
         await self._keeper.acquire()
         self._metrics.leading.set(1)
+        await self._compare_settings()
         self._parts.start("lease", self._keeper.keep())
         self._parts.start("lag", self._measure_lag())
         await self._start_runtime()
@@ -162,15 +168,35 @@ class TradingRunner:
         self._queue.close()
         self._metrics.leading.set(0)
 
+    async def _compare_settings(self) -> None:
+        """Say once per start how many bots run with settings of before; what is shown may fail, and come later."""
+        try:
+            await self._store.show_settings()
+            outdated = await self._store.outdated_runs()
+            self._metrics.runs_outdated.set(outdated)
+            if outdated:
+                log.warning("runs_outdated", runs=outdated, settings_hash=self._store.settings_hash)
+                await self._store.notify(_outdated(outdated, self._store.settings_hash))
+        except DatabaseAway as error:
+            log.warning("settings_not_shown", error=str(error)[:300])
+
     async def _start_runtime(self) -> None:
         while True:
             try:
                 await self._runtime.start()
             except TransientError as error:
                 log.warning("runtime_not_started", error=str(error)[:500])
+                await self._show_trouble(str(error))
                 await asyncio.sleep(START_ATTEMPT_PAUSE_S)
             else:
                 return
+
+    async def _show_trouble(self, words: str) -> None:
+        """Nothing is planned before the pods are known: the rows say what that waits for."""
+        try:
+            await self._store.show_trouble(f"the controller doesn't know yet which pods exist: {words}"[:2000])
+        except DatabaseAway as error:
+            log.warning("trouble_not_shown", error=str(error)[:300])
 
     def _changed(self, bot_id: int) -> None:
         self._metrics.changed(bot_id, time.monotonic())
@@ -190,18 +216,34 @@ class TradingRunner:
         self._metrics.bots.clear()
         for count in counts:
             self._metrics.bots.labels(count.status).set(count.bots)
+        self._metrics.runs_outdated.set(await self._store.outdated_runs())
         if not self._health.polled:
             await self._compare_pods()
             self._health.polled = True
 
     async def _relist_regularly(self) -> None:
+        took_s = 0.0
         while True:
-            await asyncio.sleep(self._intervals.relist_s)
+            await self._until_relist(took_s)
+            begun = time.monotonic()
             try:
                 await self._runtime.relist()
                 await self._compare_pods()
             except (RuntimeAway, DatabaseAway) as error:
                 log.warning("relist_failed", error=str(error)[:500])
+            took_s = time.monotonic() - begun
+
+    async def _until_relist(self, took_s: float) -> None:
+        """Seldom while changes are told; often while a list is the only way to hear of them.
+
+        Args:
+            took_s: the last list; a large one isn't asked for without a break.
+        """
+        begun = time.monotonic()
+        while (waited_s := time.monotonic() - begun) < self._intervals.relist_s:
+            if self._runtime.deaf() is not None and waited_s >= max(RELIST_DEAF_S, 3 * took_s):
+                return
+            await asyncio.sleep(min(RELIST_TICK_S, self._intervals.relist_s - waited_s))
 
     async def _compare_pods(self) -> None:
         """Queue every bot whose pods don't match its current run, one way or the other."""
@@ -259,3 +301,19 @@ class TradingRunner:
         if not self._keeper.held:
             return "the database does not answer"
         return None
+
+
+def _outdated(runs: int, settings_hash: str) -> Notification:
+    bots = "1 bot runs" if runs == 1 else f"{runs} bots run"
+    return Notification(
+        bot_id=None,
+        kind=EventKind.HEALTH,
+        severity=Severity.INFO,
+        title=f"{bots} with older settings",
+        body=(
+            "The settings that bots get from this installation (image, resources, variables) have changed. Running "
+            "bots keep theirs until they are restarted: `botfleet bots list -o wide` shows which, `botfleet bots "
+            "restart NAME` restarts one"
+        ),
+        key=f"runs_outdated/{settings_hash}/{runs}",
+    )

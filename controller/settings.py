@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from controller.facts import Policy
-from controller.podspec import PodTemplate, bot_environment
+from controller.podspec import PodTemplate, bot_environment, hash_of, settings_hash
 from fleet.errors import PermanentError
 from fleet.plugins import PluginNames
 
@@ -190,6 +190,13 @@ class Settings(BaseSettings):
             node_selector=self.bot_node_selector,
             priority_class=self.bot_priority_class,
         )
+
+    @property
+    def settings_hash(self) -> str:
+        """What tells a run of these settings from one of others; no secret is in it, not even hashed."""
+        if self.runtime == "kubernetes":
+            return settings_hash(self.pod_template)
+        return hash_of([list(self.bot_command), self.bot_environment, self.grace_s])
 
 
 def load_settings() -> Settings:

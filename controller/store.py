@@ -51,6 +51,9 @@ class Store(Protocol):
     ) -> bool:
         """Record a death."""
 
+    async def explain_end(self, bot_id: int, epoch: int, *, seen: str | None, message: str) -> bool:
+        """Say why a run ended that didn't know it; False: its row says something else than `seen`."""
+
     async def fence_unclaimed(
         self, bot_id: int, epoch: int, *, reason: ExitReason, message: str | None, decided_at: datetime
     ) -> bool:
@@ -98,14 +101,23 @@ class PostgresStore:
         connections: most connections at a time.
         controller: name recorded with each run.
         runtime: name of the runtime, recorded with each run.
+        settings_hash: of the settings that every bot's pod gets, recorded with each run.
         lease: gives the shard lease of this moment; it is asked before each decision.
     """
 
     def __init__(
-        self, url: str, *, connections: int, controller: str, runtime: str, lease: Callable[[], ShardLease]
+        self,
+        url: str,
+        *,
+        connections: int,
+        controller: str,
+        runtime: str,
+        settings_hash: str,
+        lease: Callable[[], ShardLease],
     ) -> None:
         self._controller = controller
         self._runtime = runtime
+        self.settings_hash = settings_hash
         self._lease = lease
         self._pool = Pool(url, application="controller", connections=connections)
         self._answering_since: float | None = None
@@ -161,6 +173,7 @@ class PostgresStore:
                 controller=self._controller,
                 runtime=self._runtime,
                 pod_name=pod_name,
+                settings_hash=self.settings_hash,
                 lease=self._lease(),
             )
 
@@ -197,6 +210,11 @@ class PostgresStore:
                 message=message,
                 lease=self._lease(),
             )
+
+    async def explain_end(self, bot_id: int, epoch: int, *, seen: str | None, message: str) -> bool:
+        """See Store."""
+        async with self.connection() as connection:
+            return await runs.explain_end(connection, bot_id, epoch, seen=seen, message=message, lease=self._lease())
 
     async def fence_unclaimed(
         self, bot_id: int, epoch: int, *, reason: ExitReason, message: str | None, decided_at: datetime
@@ -284,6 +302,21 @@ class PostgresStore:
         """Epoch of the current run by bot id."""
         async with self.connection() as connection:
             return await runs.current_runs(connection)
+
+    async def show_trouble(self, message: str) -> int:
+        """Say of every bot that waits for its start what keeps the controller from it."""
+        async with self.connection() as connection:
+            return await bots.show_trouble(connection, message)
+
+    async def show_settings(self) -> None:
+        """Let everybody see which settings new runs get."""
+        async with self.connection() as connection:
+            await shards.show_settings(connection, self._lease(), settings_hash=self.settings_hash)
+
+    async def outdated_runs(self) -> int:
+        """How many current runs were started with other settings than new ones get."""
+        async with self.connection() as connection:
+            return await runs.outdated_runs(connection, settings_hash=self.settings_hash)
 
     async def watch(self, limits: WatchLimits) -> Watch:
         """Overdue runs."""

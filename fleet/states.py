@@ -54,6 +54,13 @@ COUNTED_FAILURES = frozenset({ExitReason.FAILED, ExitReason.FENCED_SILENT, ExitR
 """Ends that count as the bot's own failure: for the backoff and for giving up."""
 
 
+ENDED_BY_SIGNAL = (
+    "ended by SIGTERM that the controller did not send: somebody deleted the pod (kubectl delete, a drain) or stopped "
+    "the process; it starts again by itself"
+)
+"""A bot's own words about a `released` run; whoever knows better (its pod's status) replaces them."""
+
+
 class OrderState(StrEnum):
     """State of an order (`trading_orders.state`)."""
 

@@ -145,6 +145,7 @@ trading_runs = Table(
     Column("exit_reason", Text),
     Column("error_message", Text),
     Column("peak_memory_bytes", BigInteger),
+    Column("settings_hash", Text),
     PrimaryKeyConstraint("bot_id", "epoch"),
     CheckConstraint("epoch >= 1", name="epoch"),
     CheckConstraint(f"epoch <= {LARGEST_ID} OR ended_at IS NOT NULL", name="epoch_limit"),
@@ -512,6 +513,7 @@ controller_shards = Table(
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("holder", Text),
     _moment("renewed_at"),
+    Column("settings_hash", Text),
     comment="Fenced leases that share the work between controllers",
 )
 

@@ -7,16 +7,25 @@ nothing of kopf or asyncio; `observe.watch` and the runtimes feed it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Final
 
 from controller.facts import PodFacts, PodPhase
+from controller.last_words import last_words
 from controller.podspec import BOT_ID_LABEL, CONTAINER, EPOCH_LABEL
+from controller.reasons import DISRUPTED
+from fleet.foreign import clean_text, object_of
 from fleet.ids import parse_id
 from fleet.redaction import safe_text
 
 MESSAGE_LIMIT = 1_000
+NAME_LIMIT = 253
+"""Of names, uids and reasons; Kubernetes has no longer ones."""
+
+_EXIT_CODES: Final = range(-(2**31), 2**31)
+"""What the column holds; the kubelet's own field is an int32 too."""
+
 TOMBSTONES_PER_BOT = 4
 """Only the newest deleted pod can matter; a few more cost nothing."""
 
@@ -88,75 +97,124 @@ class PodStore:
             self.remove(pod)
 
 
-def read_pod(body: Mapping[str, Any]) -> PodFacts | None:
-    """Facts of a pod as the API gives it; None when it carries no bot's id."""
-    metadata = body.get("metadata") or {}
-    labels = metadata.get("labels") or {}
-    bot_id = parse_id(labels.get(BOT_ID_LABEL))
-    if bot_id is None or not metadata.get("uid"):
+def read_pod(body: object) -> PodFacts | None:
+    """Facts of a pod as the API gives it; None when it carries no bot's id.
+
+    Total: whatever is in the place of a pod, or of a part of it, gives facts or None. Every text in them is clean.
+    """
+    pod = object_of(body)
+    metadata = object_of(pod.get("metadata"))
+    labels = object_of(metadata.get("labels"))
+    bot_id, uid = parse_id(labels.get(BOT_ID_LABEL)), _name(metadata.get("uid"))
+    if bot_id is None or not uid:
         return None
-    status = body.get("status") or {}
-    phase, details = _phase(status)
+    status, spec = object_of(pod.get("status")), object_of(pod.get("spec"))
+    end = _end(status)
     return PodFacts(
         bot_id=bot_id,
         epoch=parse_id(labels.get(EPOCH_LABEL)) or 0,
-        name=str(metadata.get("name", "")),
-        uid=str(metadata["uid"]),
-        phase=phase,
+        name=_name(metadata.get("name")),
+        uid=uid,
+        phase=end.phase,
         deleting=metadata.get("deletionTimestamp") is not None,
-        node=str((body.get("spec") or {}).get("nodeName") or ""),
+        exit_code=end.exit_code,
+        reason=end.reason,
+        message=end.message,
+        waiting=_why_waiting(status) if end.phase is PodPhase.PENDING else "",
+        disruption=_disruption(status),
+        memory_limit=_memory_limit(spec),
+        node=_name(spec.get("nodeName")),
         node_lost=_node_lost(status),
-        **details,
     )
 
 
-def _phase(status: Mapping[str, Any]) -> tuple[PodPhase, dict[str, Any]]:
-    state = _container(status).get("state") or {}
+@dataclass(frozen=True, slots=True)
+class _End:
+    phase: PodPhase
+    exit_code: int | None = None
+    reason: str = ""
+    message: str = ""
+
+
+def _end(status: Mapping[str, object]) -> _End:
+    state = object_of(_container(status).get("state"))
     terminated = state.get("terminated")
-    if terminated is not None and terminated.get("reason") != _NO_PROOF:
-        return PodPhase.TERMINATED, {
-            "exit_code": terminated.get("exitCode"),
-            "reason": str(terminated.get("reason") or ""),
-            "message": safe_text(terminated.get("message"), MESSAGE_LIMIT, keep="tail"),
-        }
-    if terminated is not None or status.get("phase") in ("Failed", "Succeeded"):
-        return PodPhase.FAILED, {
-            "reason": safe_text(status.get("reason") or _NO_PROOF, 100),
-            "message": safe_text(status.get("message"), MESSAGE_LIMIT),
-        }
-    if state.get("running") is not None:
-        return PodPhase.RUNNING, {}
-    return PodPhase.PENDING, {"waiting": _why_waiting(status, state.get("waiting"))}
+    if isinstance(terminated, Mapping) and terminated.get("reason") != _NO_PROOF:
+        return _End(
+            PodPhase.TERMINATED,
+            _exit_code(terminated.get("exitCode")),
+            _name(terminated.get("reason")),
+            last_words(_text(terminated.get("message"), keep="tail")),
+        )
+    if isinstance(terminated, Mapping) or status.get("phase") in ("Failed", "Succeeded"):
+        return _End(PodPhase.FAILED, None, _name(status.get("reason")) or _NO_PROOF, _text(status.get("message")))
+    return _End(PodPhase.RUNNING if state.get("running") is not None else PodPhase.PENDING)
 
 
-def _why_waiting(status: Mapping[str, Any], waiting: Mapping[str, Any] | None) -> str:
+def _why_waiting(status: Mapping[str, object]) -> str:
     """The reason why a pod isn't running, but only one that a person would act on."""
-    if waiting and waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+    waiting = object_of(object_of(_container(status).get("state")).get("waiting"))
+    if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
         return _joined(waiting)
-    for condition in status.get("conditions") or ():
+    for condition in _objects(status.get("conditions")):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _joined(condition)
     return ""
 
 
-def _joined(part: Mapping[str, Any]) -> str:
-    message = str(part.get("message") or "")
-    reason = str(part.get("reason") or "unknown")
-    return safe_text(f"{reason}: {message}" if message else reason, MESSAGE_LIMIT)
+def _disruption(status: Mapping[str, object]) -> str:
+    """Who ended the pod, or is about to, when it wasn't the bot: as `Reason: message`."""
+    if _name(status.get("reason")) in DISRUPTED:
+        return _joined(status)
+    for condition in _objects(status.get("conditions")):
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return _joined(condition)
+    return ""
 
 
-def _node_lost(status: Mapping[str, Any]) -> bool:
+def _joined(part: Mapping[str, object]) -> str:
+    reason, message = _name(part.get("reason")) or "unknown", _text(part.get("message"))
+    return f"{reason}: {message}" if message else reason
+
+
+def _node_lost(status: Mapping[str, object]) -> bool:
     """Whether the control plane lost the node: it then marks a pod unready whose container the kubelet last
     reported as ready, and, once the pod is being deleted, names the reason."""
     if status.get("reason") == "NodeLost":
         return True
     unready = any(
         condition.get("type") == "Ready" and condition.get("status") == "False"
-        for condition in status.get("conditions") or ()
+        for condition in _objects(status.get("conditions"))
     )
     return unready and bool(_container(status).get("ready"))
 
 
-def _container(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    containers = status.get("containerStatuses") or ()
-    return next((each for each in containers if each.get("name") == CONTAINER), {})
+def _container(part: Mapping[str, object], key: str = "containerStatuses") -> Mapping[str, object]:
+    return next((each for each in _objects(part.get(key)) if each.get("name") == CONTAINER), {})
+
+
+def _memory_limit(spec: Mapping[str, object]) -> str:
+    resources = object_of(_container(spec, "containers").get("resources"))
+    return _name(object_of(resources.get("limits")).get("memory"))
+
+
+def _objects(part: object) -> Iterator[Mapping[str, object]]:
+    """The objects of a list; nothing for anything else."""
+    return (each for each in part if isinstance(each, Mapping)) if isinstance(part, list) else iter(())
+
+
+def _text(foreign: object, keep: str = "head") -> str:
+    """A text for people, of a string alone; keys, tokens and passwords in it are masked."""
+    if not isinstance(foreign, str):
+        return ""
+    return safe_text(foreign, MESSAGE_LIMIT, keep=keep)
+
+
+def _name(foreign: object) -> str:
+    return clean_text(foreign, NAME_LIMIT, lines=False) if isinstance(foreign, str) else ""
+
+
+def _exit_code(foreign: object) -> int | None:
+    if isinstance(foreign, int) and not isinstance(foreign, bool) and foreign in _EXIT_CODES:
+        return foreign
+    return None

@@ -6,6 +6,7 @@ product, `process` runs the same bots as local processes under the same protocol
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from controller.facts import PodFacts
@@ -14,11 +15,26 @@ from fleet.errors import PermanentError, TransientError
 
 
 class RuntimeAway(TransientError):
-    """No answer, or one that says: later. Whether the request was carried out is unknown."""
+    """No answer, or one that says: later. Whether the request was carried out is unknown. The message is clean."""
 
 
 class CreateRefused(PermanentError):
-    """This pod can't be created like this (quota, admission, invalid); the message says why."""
+    """This pod can't be created like this (quota, admission, invalid); the message, clean, says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodNote:
+    """Something about a pod that people look for in `kubectl describe pod`.
+
+    Attributes:
+        reason: in CamelCase; one note per pod and reason is kept.
+        message: a clean sentence.
+        warning: False for what is as it should be.
+    """
+
+    reason: str
+    message: str
+    warning: bool = False
 
 
 class Runtime(Protocol):
@@ -42,6 +58,9 @@ class Runtime(Protocol):
             RuntimeAway: unknown; try again.
         """
 
+    def tell(self, pod: PodFacts, note: PodNote) -> None:
+        """Put the note where people look for what happens to the pod. Never fails, and nothing depends on it."""
+
 
 class RunningRuntime(Runtime, Protocol):
     """A Runtime with a life of its own, as the runner needs it."""
@@ -57,6 +76,9 @@ class RunningRuntime(Runtime, Protocol):
 
     def fault(self) -> str | None:
         """Why it can't go on, or None."""
+
+    def deaf(self) -> str | None:
+        """Why it doesn't hear of changes at once, so that only `relist` tells of them; None while it does."""
 
     async def close(self) -> None:
         """Stop observing; bots go on."""

@@ -12,6 +12,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -22,20 +23,27 @@ from kubernetes.aio.client.rest import RESTClientObject
 from controller.facts import PodFacts
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore, read_pod
-from controller.observe.watch import PodWatch
+from controller.observe.watch import PodWatch, WatchKeeper
 from controller.podspec import SELECTOR, PodRequest, PodTemplate, build_pod
-from controller.runtime import CreateRefused, RuntimeAway
+from controller.reasons import NO_ANSWER, answer_words
+from controller.runtime import CreateRefused, PodNote, RuntimeAway
+from controller.runtime.notes import Notebook
+from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
-from fleet.redaction import safe_text
+from fleet.redaction import redact, safe_text
 
 log = get_logger("kubernetes")
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+LOOK_UP_TIMEOUT = aiohttp.ClientTimeout(total=3, connect=3)
+"""After a create that got no answer; the row is to say so soon, and the next try looks again."""
 LIST_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=3)
 PAGE = 500
 CONNECTIONS = 64
 DEFAULT_RETRY_AFTER_S = 1.0
 LONGEST_RETRY_AFTER_S = 30.0
+MESSAGE_LIMIT = 1_000
+"""Characters of what the API server says that are kept."""
 
 
 @dataclass(slots=True)
@@ -79,8 +87,9 @@ class Answer:
 
     @property
     def message(self) -> str:
-        """What the server says about it."""
-        return safe_text(self.body.get("message") or f"HTTP {self.status}", 500)
+        """What the server says about it, and what to do, in one clean sentence."""
+        said = safe_text(self.body.get("message"), MESSAGE_LIMIT, lines=False)
+        return answer_words(self.status, said)
 
 
 class KubernetesRuntime:
@@ -115,15 +124,18 @@ class KubernetesRuntime:
         self._metrics = metrics
         self._configuration = Configuration()
         self._session: aiohttp.ClientSession | None = None
-        self._watch: PodWatch | None = None
+        namespace = template.namespace
+        self._keeper = WatchKeeper(lambda: PodWatch(namespace, store), told=self._watch_told)
+        self._notebook = Notebook(namespace, self._post, lambda: datetime.now(UTC), metrics)
+        self._writer: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect, list all pods, and watch them from then on."""
         if self._session is None:
             await self.connect()
         await self.relist()
-        self._watch = PodWatch(self._template.namespace, self._store)
-        await self._watch.start()
+        await self._keeper.start()
+        self._writer = asyncio.create_task(self._notebook.write(), name="notes")
         # what happened between the list and the watch
         await self.relist()
 
@@ -135,14 +147,26 @@ class KubernetesRuntime:
 
     async def close(self) -> None:
         """Stop watching and disconnect; pods go on."""
-        if self._watch is not None:
-            await self._watch.stop()
+        if self._writer is not None:
+            self._writer.cancel()
+        await self._keeper.stop()
         if self._session is not None:
             await self._session.close()
 
     def fault(self) -> str | None:
         """Why it can't go on, or None."""
-        return self._watch.fault() if self._watch is not None else None
+        return self._keeper.fault()
+
+    def deaf(self) -> str | None:
+        """See RunningRuntime."""
+        return self._keeper.trouble()
+
+    def tell(self, pod: PodFacts, note: PodNote) -> None:
+        """See Runtime."""
+        self._notebook.add(pod, note)
+
+    def _watch_told(self, trouble: str | None) -> None:
+        self._metrics.watch_down.set(trouble is not None)
 
     def pods(self, bot_id: int) -> tuple[PodFacts, ...]:
         """See Runtime."""
@@ -169,6 +193,8 @@ class KubernetesRuntime:
                 raise RuntimeAway(f"pod {request.name}: {answer.message}")
             return found
         if answer.status in (200, 201, 202):
+            if read_pod(answer.body) is None:
+                raise RuntimeAway(f"pod {request.name}: the answer is no pod; check the proxies before the API server")
             return self._took(answer.body, request)
         if answer.status in (400, 403, 404, 405, 413, 415, 422):
             raise CreateRefused(f"pod {request.name} was refused: {answer.message}")
@@ -203,8 +229,15 @@ class KubernetesRuntime:
                 continue
             if answer.status != 200:
                 raise RuntimeAway(f"list of pods: {answer.message}")
-            listed.extend(pod for item in answer.body["items"] if (pod := read_pod(item)) is not None)
-            proceed = (answer.body.get("metadata") or {}).get("continue") or ""
+            items = answer.body.get("items")
+            if not isinstance(items, list):
+                # null is how Go writes an empty list; anything else no API server wrote
+                if items is not None or answer.body.get("kind") != "PodList":
+                    raise RuntimeAway("list of pods: the answer is no list; check the proxies before the API server")
+                items = []
+            listed.extend(pod for item in items if (pod := read_pod(item)) is not None)
+            following = object_of(answer.body.get("metadata")).get("continue")
+            proceed = following if isinstance(following, str) else ""
             if not proceed:
                 break
         self._store.replace_all(listed, before=before)
@@ -215,7 +248,7 @@ class KubernetesRuntime:
         Raises:
             CreateRefused: the name is taken by something else.
         """
-        answer = await self._request("get", "GET", self._path(request.name))
+        answer = await self._request("get", "GET", self._path(request.name), limits=LOOK_UP_TIMEOUT)
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -230,6 +263,11 @@ class KubernetesRuntime:
             )
         self._store.put(pod)
         return pod
+
+    async def _post(self, event: Mapping[str, Any]) -> int:
+        """Not through the bucket: a note must never delay a pod."""
+        path = f"/api/v1/namespaces/{self._template.namespace}/events"
+        return (await self._request("event", "POST", path, body=event)).status
 
     async def _write(self, operation: str, method: str, path: str, body: Mapping[str, Any]) -> Answer:
         wait = self._bucket.reserve()
@@ -249,9 +287,9 @@ class KubernetesRuntime:
     ) -> Answer:
         assert self._session is not None, "start() comes first"
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        for setting in (await self._configuration.auth_settings()).values():
-            headers[setting["key"]] = setting["value"]
         try:
+            for setting in (await self._configuration.auth_settings()).values():
+                headers[setting["key"]] = setting["value"]
             async with self._session.request(
                 method,
                 f"{self._configuration.host}{path}",
@@ -265,12 +303,14 @@ class KubernetesRuntime:
                 if response.status in (429, 503):
                     self._suspend(response.headers.get("Retry-After"))
                 return answer
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, config.ConfigException) as error:
             self._metrics.pod_operations.labels(operation, "none").inc()
-            raise RuntimeAway(f"{operation} {path}: no answer from the API server: {error!r}") from error
+            why = clean_text(redact(f"{error!r}"), MESSAGE_LIMIT, lines=False)
+            raise RuntimeAway(f"{operation} {path}: no answer from the API server: {why}; {NO_ANSWER}") from error
 
     def _suspend(self, retry_after: str | None) -> None:
-        seconds = float(retry_after) if retry_after and retry_after.isdigit() else DEFAULT_RETRY_AFTER_S
+        readable = retry_after is not None and retry_after.isascii() and retry_after.isdigit()
+        seconds = float(retry_after or 0) if readable else DEFAULT_RETRY_AFTER_S
         self._bucket.suspend(min(seconds, LONGEST_RETRY_AFTER_S))
         log.warning("api_server_busy", retry_after_s=seconds)
 
@@ -280,12 +320,14 @@ class KubernetesRuntime:
 
 
 def _object(raw: bytes) -> Mapping[str, Any]:
-    """The body as an object; anything else (HTML of a proxy, nothing) as an empty one."""
+    """The body as an object; anything else (HTML of a proxy, nothing) as an empty one.
+
+    Not `load_json`: a page of pods is larger than any foreign document may be, and it is the API server's own.
+    """
     try:
-        body = json.loads(raw)
-    except ValueError:
+        return object_of(json.loads(raw))
+    except (ValueError, RecursionError, MemoryError):
         return {}
-    return body if isinstance(body, dict) else {}
 
 
 async def load_configuration(configuration: Configuration, kubeconfig: str | None = None) -> None:

@@ -21,18 +21,20 @@ from typing import IO
 from uuid import uuid4
 
 from controller.facts import PodFacts, PodPhase
+from controller.last_words import last_words
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
 from controller.podspec import PodRequest, arguments
-from controller.runtime import CreateRefused
+from controller.runtime import CreateRefused, PodNote
 from fleet.errors import PermanentError
+from fleet.foreign import clean_text, load_json, object_of
 from fleet.log import get_logger
-from fleet.redaction import safe_text
+from fleet.redaction import redact
 
 log = get_logger("process")
 
-LAST_WORDS = 800
-"""Characters of the log's end that become the message of a process that died without a report."""
+LOG_TAIL = 16_384
+"""Bytes of the log's end that are searched for the last words of a process that died without a report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +95,22 @@ class StateFolder:
         records = []
         for file in sorted((self.path / "runs").glob("*.json")):
             try:
-                records.append(ProcessRecord(**json.loads(file.read_text())))
-            except (OSError, ValueError, TypeError) as error:
+                records.append(_record(file.read_bytes()))
+            except (OSError, ValueError) as error:
                 log.warning("record_unreadable", file=str(file), error=repr(error))
         return records
 
     def _record_file(self, uid: str) -> Path:
         return self.path / "runs" / f"{uid}.json"
+
+
+def _record(raw: bytes) -> ProcessRecord:
+    """Raises ValueError: it isn't one."""
+    fields = dict(object_of(load_json(raw)))
+    expected = {name: int if kind == "int" else str for name, kind in ProcessRecord.__annotations__.items()}
+    if fields.keys() != expected.keys() or any(type(fields[name]) is not kind for name, kind in expected.items()):
+        raise ValueError(f"a record has {', '.join(expected)}")
+    return ProcessRecord(**fields)  # type: ignore[arg-type]  # each field's type was just compared
 
 
 @dataclass(slots=True)
@@ -166,6 +177,14 @@ class ProcessRuntime:
         """Nothing here can fail apart from a process."""
         return None
 
+    def deaf(self) -> str | None:
+        """The kernel always tells."""
+        return None
+
+    def tell(self, pod: PodFacts, note: PodNote) -> None:
+        """The log is where people look."""
+        log.info("note", bot_id=pod.bot_id, epoch=pod.epoch, reason=note.reason, message=note.message)
+
     def pods(self, bot_id: int) -> tuple[PodFacts, ...]:
         """See Runtime."""
         return self._store.of(bot_id)
@@ -196,7 +215,8 @@ class ProcessRuntime:
             child = await asyncio.to_thread(self._spawn, request, environment)
         except OSError as error:
             self._metrics.pod_operations.labels("create", "failed").inc()
-            raise CreateRefused(f"{self._command[0]} can't be started: {error}") from error
+            why = clean_text(error, 500, lines=False)
+            raise CreateRefused(f"{self._command[0]} can't be started: {why}; check BOTFLEET_BOT_COMMAND") from error
         started = _start_mark(child.pid) or "ended"
         record = ProcessRecord(
             bot_id=request.bot_id,
@@ -274,9 +294,9 @@ class ProcessRuntime:
 
     def _last_words(self, name: str) -> str:
         try:
-            said = self._folder.log_file(name).read_text(errors="replace")
-            # masked whole: the cut may go through a secret
-            return safe_text(said[-16 * LAST_WORDS :], LAST_WORDS, keep="tail")
+            with self._folder.log_file(name).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
+                return last_words(redact(file.read(LOG_TAIL).decode(errors="replace")))
         except OSError:
             return ""
 

@@ -25,13 +25,17 @@ _LIST = """
     SELECT b.id, b.name, b.user_id, b.enabled, b.status, r.epoch, b.config_version,
         b.config, b.last_heartbeat, extract(epoch FROM now() - b.last_heartbeat)::float AS heartbeat_age_s,
         b.current_balance, b.total_pnl, b.error_count, b.error_message, r.pod_name, r.node,
+        CASE WHEN r.epoch IS NOT NULL AND r.ended_at IS NULL AND current.settings_hash IS NOT NULL
+            THEN r.settings_hash IS DISTINCT FROM current.settings_hash END AS outdated,
         (SELECT count(*) FROM trading_trades t WHERE t.bot_id = b.id AND t.status = 'closed') AS trades,
         EXISTS (SELECT FROM trading_positions p WHERE p.bot_id = b.id AND p.status = 'open') AS in_position,
         b.started_at, b.created_at, b.archived_at
     FROM trading_bots b
     LEFT JOIN LATERAL (
-        SELECT epoch, pod_name, node FROM trading_runs WHERE bot_id = b.id ORDER BY epoch DESC LIMIT 1
+        SELECT epoch, pod_name, node, ended_at, settings_hash FROM trading_runs
+        WHERE bot_id = b.id ORDER BY epoch DESC LIMIT 1
     ) r ON true
+    LEFT JOIN LATERAL (SELECT settings_hash FROM controller_shards ORDER BY shard LIMIT 1) current ON true
     WHERE (b.archived_at IS NULL OR %(archived)s) AND (%(id)s::bigint IS NULL OR b.id = %(id)s)
     ORDER BY b.id
 """
@@ -146,6 +150,23 @@ def set_enabled(connection: psycopg.Connection[Any], bot_id: int, *, enabled: bo
     )
 
 
+def restart_bot(connection: psycopg.Connection[Any], bot_id: int) -> int | None:
+    """Ask the bot's current run to end, as a newer config version would; the controller then starts the next one.
+
+    Returns:
+        The epoch of that run; None when no process has claimed one, or it was asked to end before.
+    """
+    row = connection.execute(
+        """
+        UPDATE trading_runs SET stop_requested_at = clock_timestamp(), stop_reason = 'superseded'
+        WHERE bot_id = %s AND ended_at IS NULL AND claimed_by IS NOT NULL AND stop_requested_at IS NULL
+        RETURNING epoch
+        """,
+        (bot_id,),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def list_trades(connection: psycopg.Connection[Any], bot_id: int | None, *, limit: int) -> list[Row]:
     """The newest trades of a bot, or of all."""
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -165,7 +186,7 @@ def list_runs(connection: psycopg.Connection[Any], bot_id: int, *, limit: int) -
         return cursor.execute(
             """
             SELECT epoch, config_version, pod_name, node, claimed_at, live_at, heartbeat_at, ended_at, exit_code,
-                exit_reason, error_message, peak_memory_bytes
+                exit_reason, error_message, peak_memory_bytes, settings_hash
             FROM trading_runs WHERE bot_id = %s ORDER BY epoch DESC LIMIT %s
             """,
             (bot_id, limit),

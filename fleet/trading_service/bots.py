@@ -125,6 +125,17 @@ _STATUS = f"""
     SELECT FROM shown
 """
 
+_TROUBLE = f"""
+    UPDATE trading_bots SET status = '{BotStatus.STARTING}', error_message = %(message)s
+    WHERE id IN (
+        SELECT b.id FROM trading_bots b
+        WHERE b.enabled AND b.archived_at IS NULL AND b.status IN ('{BotStatus.STOPPED}', '{BotStatus.STARTING}')
+          AND b.error_message IS DISTINCT FROM %(message)s
+          AND NOT EXISTS (
+              SELECT FROM trading_runs r WHERE r.bot_id = b.id AND r.ended_at IS NULL AND r.claimed_by IS NOT NULL)
+        FOR NO KEY UPDATE SKIP LOCKED)
+"""
+
 _NOTIFY = """
     INSERT INTO trading_notifications (bot_id, user_id, epoch, kind, severity, title, body, facts, dedupe_key)
     SELECT b.id, b.user_id, %(epoch)s, %(kind)s, %(severity)s, %(title)s,
@@ -227,6 +238,18 @@ async def update_bot_status(
     values = {"bot_id": bot_id, **safe_fields(status_now, message=MESSAGE)}
     with database_errors():
         return (await connection.execute(_STATUS.encode(), values)).rowcount == 1
+
+
+async def show_trouble(connection: Connection, message: str) -> int:
+    """Say of every bot that waits for its start what keeps the controller from starting any.
+
+    Rows that are locked at this moment are left out.
+
+    Returns:
+        How many rows were written: those that did not say so already.
+    """
+    with database_errors():
+        return (await connection.execute(_TROUBLE.encode(), {"message": message})).rowcount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,11 @@ _LIVE = f"""
 _RELEASE = f"""
     WITH ended AS (
     UPDATE trading_runs
-    SET ended_at = clock_timestamp(), exit_code = %(exit_code)s, error_message = %(error_message)s,
+    SET ended_at = clock_timestamp(), exit_code = %(exit_code)s,
+        error_message = CASE
+            WHEN %(exit_reason)s::text <> 'released' OR stop_requested_at IS NULL THEN %(error_message)s::text
+            WHEN stop_reason = 'hung' THEN 'its main loop had made no progress; asked to stop, it ended in good order'
+            END,
         -- SIGTERM is quicker than the heartbeat's reply: the row knows whether the end was asked for
         exit_reason = CASE
             WHEN %(exit_reason)s::text = 'released' AND stop_requested_at IS NOT NULL

@@ -46,8 +46,8 @@ _LEASED = """(%(shard)s::int IS NULL OR EXISTS (
     SELECT FROM controller_shards WHERE shard = %(shard)s AND epoch = %(lease_epoch)s))"""
 
 _START = f"""
-    INSERT INTO trading_runs (bot_id, epoch, config, config_version, controller, runtime, pod_name)
-    SELECT b.id, %(epoch)s, b.config, b.config_version, %(controller)s, %(runtime)s, %(pod_name)s
+    INSERT INTO trading_runs (bot_id, epoch, config, config_version, controller, runtime, pod_name, settings_hash)
+    SELECT b.id, %(epoch)s, b.config, b.config_version, %(controller)s, %(runtime)s, %(pod_name)s, %(settings_hash)s
     FROM trading_bots b
     WHERE b.id = %(bot_id)s AND b.enabled AND b.archived_at IS NULL AND b.config_version = %(config_version)s
       AND NOT EXISTS (
@@ -87,6 +87,11 @@ _END = f"""
 """
 
 _FREE = f"SELECT FROM trading_runs WHERE {_CURRENT} FOR NO KEY UPDATE NOWAIT"
+_EXPLAIN = f"""
+    UPDATE trading_runs SET error_message = %(message)s
+    WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND ended_at IS NOT NULL
+      AND error_message IS NOT DISTINCT FROM %(seen)s::text AND {_LEASED}
+"""
 
 _FENCE = f"""
     WITH ended AS (
@@ -170,6 +175,7 @@ async def start_run(
     controller: str,
     runtime: str,
     pod_name: str,
+    settings_hash: str | None = None,
     lease: ShardLease | None = None,
 ) -> bool:
     """Insert the next run with a snapshot of the row's config.
@@ -181,6 +187,7 @@ async def start_run(
         controller: who starts it, for people.
         runtime: `kubernetes` or `process`.
         pod_name: of its pod.
+        settings_hash: of the settings that its pod gets besides the config.
         lease: under which the controller acts.
 
     Returns:
@@ -194,6 +201,7 @@ async def start_run(
         controller=controller,
         runtime=runtime,
         pod_name=pod_name,
+        settings_hash=settings_hash,
     )
     return await _changed(connection, _START, values)
 
@@ -255,6 +263,31 @@ async def end_run(
 def _code(exit_code: int | None) -> int | None:
     """As the column takes it; a runtime's answer may be any number."""
     return None if exit_code is None or not -(2**31) <= exit_code < 2**31 else exit_code
+
+
+async def explain_end(
+    connection: Connection,
+    bot_id: int,
+    epoch: int,
+    *,
+    seen: str | None,
+    message: str,
+    lease: ShardLease | None = None,
+) -> bool:
+    """Say why a run ended that could not know it. False when its row says something else than what was `seen`."""
+    return await _changed(connection, _EXPLAIN, _values(bot_id, epoch, lease, seen=seen, message=message))
+
+
+async def outdated_runs(connection: Connection, *, settings_hash: str) -> int:
+    """How many current runs were started with other settings; a run of before settings were recorded has others."""
+    with database_errors():
+        async with connection.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(
+                "SELECT count(*) FROM trading_runs WHERE ended_at IS NULL AND settings_hash IS DISTINCT FROM %s",
+                (settings_hash,),
+            )
+            count: int | None = await cursor.fetchone()
+    return count or 0
 
 
 async def fence_unclaimed(

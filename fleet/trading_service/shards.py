@@ -66,6 +66,15 @@ async def renew_shard(connection: Connection, lease: ShardLease) -> bool:
     return done.rowcount == 1
 
 
+async def show_settings(connection: Connection, lease: ShardLease, *, settings_hash: str) -> None:
+    """Note which settings new runs of the shard get, so that everybody can tell which runs have older ones."""
+    with database_errors():
+        await connection.execute(
+            "UPDATE controller_shards SET settings_hash = %s WHERE shard = %s AND epoch = %s",
+            (settings_hash, lease.shard, lease.epoch),
+        )
+
+
 async def release_shard(connection: Connection, lease: ShardLease) -> None:
     """Let another controller take over at once; does nothing when one has already."""
     with database_errors():

@@ -15,7 +15,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from fleet.errors import DatabaseAway, FencedError
-from fleet.states import ExitReason
+from fleet.states import ENDED_BY_SIGNAL, ExitReason
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId, claim, heartbeat, mark_live, release
 from fleet.trading_service.ledger import (
@@ -202,15 +202,22 @@ def test_release_frees_the_run_once(database: Connection) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "recorded"),
-    [(None, "released"), ("superseded", "superseded"), ("stopped", "stopped"), ("hung", "released")],
+    [
+        (None, ("released", ENDED_BY_SIGNAL)),
+        ("superseded", ("superseded", None)),
+        ("stopped", ("stopped", None)),
+        ("hung", ("released", "its main loop had made no progress; asked to stop, it ended in good order")),
+    ],
 )
-def test_an_end_that_was_asked_for_is_recorded_as_such(database: Connection, asked: str | None, recorded: str) -> None:
+def test_an_end_that_was_asked_for_is_recorded_as_such(
+    database: Connection, asked: str | None, recorded: tuple[str, str | None]
+) -> None:
     """The pod's SIGTERM may come before the heartbeat that would have told why."""
     claim(database, run())
     if asked:
         database.execute("UPDATE trading_runs SET stop_requested_at = now(), stop_reason = %s", (asked,))
-    release(database, run(), exit_code=0, reason=ExitReason.RELEASED)
-    assert one(database, "SELECT exit_reason FROM trading_runs") == recorded
+    release(database, run(), exit_code=0, reason=ExitReason.RELEASED, error_message=ENDED_BY_SIGNAL)
+    assert one(database, "SELECT exit_reason, error_message FROM trading_runs") == recorded
 
 
 def test_one_current_run_per_bot_is_a_law_of_the_database(database: Connection) -> None:

@@ -117,3 +117,25 @@ async def test_a_notification_is_written_once(db: AsyncConnection[Any]) -> None:
     assert not await bots.add_notification(db, notice)
     cursor = await db.execute("SELECT user_id, kind, facts, state FROM trading_notifications")
     assert await cursor.fetchall() == [(1, "k", {"n": 1}, "pending")]
+
+
+async def test_what_keeps_the_controller_from_starting_is_shown_where_somebody_waits(
+    db: AsyncConnection[Any], database_url: str
+) -> None:
+    running, error = "'running'", "'error'"
+    for name in ("waits", "waits with a run", "busy", "runs"):
+        await add(db, name, **({"status": running} if name == "runs" else {}))
+    await add(db, "off", enabled=False)
+    await add(db, "archived", archived_at="now()")
+    await add(db, "invalid", status=error, error_message="'bad'")
+    cursor = await db.execute("SELECT id FROM trading_bots WHERE name IN ('waits with a run', 'runs') ORDER BY id")
+    for (bot,) in await cursor.fetchall():
+        await start(db, bot, 1)
+    await db.execute("UPDATE trading_runs SET claimed_by = 't' WHERE bot_id = (SELECT max(bot_id) FROM trading_runs)")
+    with psycopg.connect(database_url) as person:
+        person.execute("UPDATE trading_bots SET description = 'x' WHERE name = 'busy'")
+        async with asyncio.timeout(1):
+            assert await bots.show_trouble(db, "no answer") == 2
+        assert await bots.show_trouble(db, "no answer") == 0
+    cursor = await db.execute("SELECT name, status FROM trading_bots WHERE error_message = 'no answer' ORDER BY id")
+    assert await cursor.fetchall() == [("waits", "starting"), ("waits with a run", "starting")]

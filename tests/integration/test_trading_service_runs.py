@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from fleet.errors import DatabaseAway, FencedError
 from fleet.states import ExitReason
-from fleet.trading_service import runs, shards
+from fleet.trading_service import admin, runs, shards
 from fleet.trading_service.bots import load_bot
 from fleet.trading_service.lease import RunId, claim, heartbeat, release
 from fleet.trading_service.runs import ShardLease, WatchLimits
@@ -424,3 +424,53 @@ async def test_a_lost_connection_is_the_database_being_away(database_url: str, b
         await connection.close()
         with pytest.raises(DatabaseAway):
             await start(connection, bot)
+
+
+async def test_an_end_is_explained_once_and_only_where_nobody_else_did(db: AsyncConnection[Any], bot: int) -> None:
+    await start(db, bot)
+    assert not await runs.explain_end(db, bot, 1, seen=None, message="evicted")  # it isn't over
+    await runs.end_run(db, bot, 1, reason=ExitReason.RELEASED, exit_code=0, message=None)
+    assert not await runs.explain_end(db, bot, 1, seen="something", message="evicted")
+    lease = await shards.acquire_shard(db, 0, holder="a", ttl_s=15)
+    assert lease is not None
+    stale = ShardLease(0, lease.epoch - 1)
+    assert not await runs.explain_end(db, bot, 1, seen=None, message="evicted", lease=stale)
+    assert await runs.explain_end(db, bot, 1, seen=None, message="evicted", lease=lease)
+    assert not await runs.explain_end(db, bot, 1, seen=None, message="drained", lease=lease)
+    assert (await row(db, bot))["error_message"] == "evicted"
+
+
+async def test_runs_of_other_settings_are_told_apart(
+    db: AsyncConnection[Any], bot_db: psycopg.Connection[Any], bot: int
+) -> None:
+    lease = await shards.acquire_shard(db, 0, holder="a", ttl_s=15)
+    assert lease is not None
+    await shards.show_settings(db, lease, settings_hash="new")
+    await shards.show_settings(db, ShardLease(0, lease.epoch - 1), settings_hash="of a controller that lost its lease")
+
+    def outdated() -> object:
+        return admin.list_bots(bot_db)[0]["outdated"]
+
+    assert outdated() is None  # it has no run
+    for epoch, settings_hash, older in ((1, "new", False), (2, "old", True), (3, None, True)):
+        await start(db, bot, epoch, settings_hash=settings_hash)
+        assert (outdated(), await runs.outdated_runs(db, settings_hash="new")) == (older, int(older))
+        await end(db, bot, epoch)
+        assert (outdated(), await runs.outdated_runs(db, settings_hash="new")) == (None, 0)
+    assert [run["settings_hash"] for run in admin.list_runs(bot_db, bot, limit=9)] == [None, "old", "new"]
+
+
+async def test_a_restart_is_asked_for_like_a_new_version(
+    db: AsyncConnection[Any], bot_db: psycopg.Connection[Any], bot: int
+) -> None:
+    assert admin.restart_bot(bot_db, bot) is None
+    await start(db, bot)
+    assert admin.restart_bot(bot_db, bot) is None  # nobody has claimed it
+    run = RunId(bot, 1, "t")
+    claim(bot_db, run)
+    assert admin.restart_bot(bot_db, bot) == 1
+    assert admin.restart_bot(bot_db, bot) is None
+    reply = heartbeat(bot_db, run, progress_age_s=0)
+    assert (reply.stop_requested, reply.stop_reason) == (True, "superseded")
+    release(bot_db, run, exit_code=0, reason=ExitReason.SUPERSEDED)
+    assert (await row(db, bot))["exit_reason"] == "superseded"

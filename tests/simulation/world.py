@@ -20,7 +20,7 @@ from controller.metrics import Metrics
 from controller.observe.pods import PodStore
 from controller.observe.runs import RunWatch
 from controller.podspec import PodRequest
-from controller.runtime import RuntimeAway
+from controller.runtime import PodNote, RuntimeAway
 from fleet.errors import DatabaseAway, TransientError
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
@@ -728,6 +728,18 @@ class SimStore:
 
         return await self._decide(bot_id, epoch, lambda _: True, change)
 
+    async def explain_end(self, bot_id: int, epoch: int, *, seen: str | None, message: str) -> bool:
+        world = self._world
+
+        def apply() -> bool:
+            run = next((run for run in world.bots[bot_id].runs if run.record.epoch == epoch), None)
+            if run is None or run.record.ended_at is None or run.record.error_message != seen:
+                return False
+            run.set(error_message=message)
+            return True
+
+        return bool(await self._call(apply))
+
     async def _fence(
         self,
         bot_id: int,
@@ -893,6 +905,9 @@ class SimRuntime:
             self._store.remove(pod)
         else:
             self._store.put(replace(left, deleting=True))
+
+    def tell(self, pod: PodFacts, note: PodNote) -> None:
+        """Nothing depends on it."""
 
 
 def counted(bot: Bot) -> list[Run]:

@@ -6,13 +6,15 @@ import copy
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from controller.podspec import PodTemplate
+from controller.podspec import PodRequest, PodTemplate, labels
 from controller.settings import Settings as ControllerSettings
 from fleet.plugins import PluginNames
 from fleet.process_life import bound_of
@@ -22,6 +24,8 @@ from worker.settings import Settings, load_settings
 EVALUATION: Manifest = {"database": {"evaluation": {"enabled": True}}, "sandbox": {"enabled": True}}
 EXTERNAL: Manifest = {"database": {"existingSecret": "owner", "existingBotSecret": "bots"}}
 EVERYTHING: Manifest = {**EVALUATION, "networkPolicy": {"enabled": True}}
+
+SELECTOR_OF_BOTS = "app.kubernetes.io/name=botrunner,app.kubernetes.io/managed-by=botfleet"
 
 
 def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:
@@ -420,3 +424,43 @@ def test_only_what_there_is_more_than_one_of_has_a_disruption_budget(
     found = [entry for entry in manifests if entry["kind"] == "PodDisruptionBudget"]
     assert [entry["metadata"]["name"] for entry in found] == budgets
     assert [entry["spec"]["maxUnavailable"] for entry in found] == [1] * len(budgets)
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        (EVALUATION, "PersistentVolumeClaim data-fleet-database-0 and Secret fleet-database"),
+        (EXTERNAL, "your database and its Secrets aren't touched"),
+    ],
+)
+def test_the_notes_say_what_an_upgrade_and_an_uninstall_leave(
+    helm: Path, tmp_path: Path, render: Render, values: Manifest, kept: str
+) -> None:
+    # without a cluster Helm shows no notes: another template of the same chart includes them
+    chart = shutil.copytree(CHART, tmp_path / "botfleet")
+    include = 'notes: {{ include (print $.Template.BasePath "/NOTES.txt") . | quote }}'
+    (chart / "templates" / "notes.yaml").write_text(include)
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    command = [helm, "template", "fleet", chart, "-s", "templates/notes.yaml", "-n", "trading", "--values", file]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    notes = yaml.safe_load(done.stdout)["notes"]
+    assert "until they are restarted" in notes
+    assert "botfleet bots restart NAME" in notes
+    assert f"delete pod -l {SELECTOR_OF_BOTS}" in notes
+    assert kept in notes
+    # what the notes name is what the chart makes
+    for kind, name in re.findall(r"(PersistentVolumeClaim|Secret) (fleet\S+|data-fleet\S+?)[ .]", kept + "."):
+        if kind == "Secret":
+            assert one(render(values), "Secret", name)["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        else:
+            claim, _, owner = name.removesuffix("-0").partition("-")
+            spec = one(render(values), "StatefulSet", owner)["spec"]
+            assert [each["metadata"]["name"] for each in spec["volumeClaimTemplates"]] == [claim]
+
+
+def test_the_selector_of_the_notes_finds_every_pod_of_a_bot() -> None:
+    request = PodRequest(bot_id=7, epoch=5, name="bot-7-x-e5", user_id=1, config_version=1, mode="paper")
+    wanted = dict(part.split("=") for part in SELECTOR_OF_BOTS.split(","))
+    assert wanted.items() <= labels(request).items()

@@ -12,6 +12,7 @@ from controller.plan import (
     CreatePod,
     DeletePod,
     EndRun,
+    ExplainEnd,
     FenceRun,
     Plan,
     RequestStop,
@@ -132,6 +133,9 @@ class World:
                     ended_at=self.now,
                 )
                 return replace(self, run=replace(self.run, ended=True), ends=(ended, *self.ends))
+            case ExplainEnd(epoch, _, message):
+                told = tuple(replace(e, message=message) if e.epoch == epoch else e for e in self.ends)
+                return replace(self, ends=told)
             case AdoptConfig(_, version):
                 assert self.run is not None
                 return replace(self, run=replace(self.run, config_version=version))

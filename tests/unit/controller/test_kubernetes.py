@@ -209,6 +209,57 @@ async def test_html_of_a_proxy_is_no_list(server: tuple[StandIn, KubernetesRunti
     assert runtime.existing() == []
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"<html>", b"", b"[]", b"null", b'"x"', b"[" * 100_000, b"9" * 5000, b'{"items": 3}', b'{"items": {"a": 1}}',
+        b'{"items": null}', b'{"kind": "PodList", "items": [], "metadata": 3}', b"\xff",
+        b'{"items": [null, 3, [], {"metadata": 1}, {"metadata": {"labels": ["x"]}}, {"status": "x"}]}',
+        b'{"message": {"a": 1}, "kind": "Status"}',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [200, 201, 409, 500])
+async def test_any_answer_is_an_answer(server: tuple[StandIn, KubernetesRuntime], raw: bytes, status: int) -> None:
+    """Whatever comes back: done, refused or unknown, and nothing else is raised; the message can be stored."""
+    stand_in, runtime = server
+    said: list[str] = []
+    for call in (runtime.relist, lambda: runtime.create(REQUEST), lambda: runtime.delete(pod())):
+
+        async def reply(_: web.Request) -> web.StreamResponse:
+            return web.Response(status=status, body=raw, headers={"Retry-After": "²"})
+
+        stand_in.instead = [reply, reply]
+        try:
+            await call()
+        except (RuntimeAway, CreateRefused) as error:
+            said.append(str(error))
+    assert "\x00" not in "".join(said)
+
+
+async def test_what_the_server_says_is_cleaned_and_says_what_to_do(
+    server: tuple[StandIn, KubernetesRuntime],
+) -> None:
+    stand_in, runtime = server
+    said = "a\x00b \x1b[31mpostgresql://me:hunter2@db/x"
+    stand_in.instead = [answer(403, said), answer(401, "Unauthorized"), answer(401, "Unauthorized")]
+    with pytest.raises(CreateRefused) as refused:
+        await runtime.create(REQUEST)
+    assert str(refused.value) == (
+        "pod bot-7-x-e5 was refused: the API server answers 403 a\ufffdb postgresql://me:***@db/x; ask the cluster's "
+        "administrator what forbids it"
+    )
+    with pytest.raises(RuntimeAway, match="answers 401 Unauthorized; the controller's service account token"):
+        await runtime.create(REQUEST)
+
+
+async def test_one_bad_pod_spoils_no_list(server: tuple[StandIn, KubernetesRuntime]) -> None:
+    stand_in, runtime = server
+    await runtime.create(REQUEST)
+    stand_in.pods |= {"x": {"metadata": None}, "y": {"status": []}}
+    await runtime.relist()
+    assert [each.uid for each in runtime.existing()] == ["u0"]
+
+
 def test_the_bucket_spaces_requests() -> None:
     now = 100.0
     bucket = TokenBucket(10, 2, lambda: now)

@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from psycopg import DataError
 
+from controller.facts import PodFacts, PodPhase
 from controller.manager import Contact, StrategyManager, examine
 from controller.metrics import Metrics
+from controller.podspec import PodRequest
+from controller.runtime import RuntimeAway
 from controller.shards import LeaseLost
 from fleet.foreign import Unreadable
 from fleet.plugins import PluginNames
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service.bots import BotRecord, RunRecord
-from tests.unit.controller.make import NOW, POLICY, ago
+from tests.unit.controller.make import NOW, POLICY, ago, pod
 
 
 def seconds_later(seconds: float) -> timedelta:
@@ -123,6 +126,57 @@ GOOD = {
     "strategy": {"parameters": {"entry_logic": {"name": "RSIOrBBEntryMixin"}, "exit_logic": {"name": "ATRExitMixin"}}},
     "data": {"interval": "1h"},
 }
+
+
+class StartingBot:
+    """A store with one enabled bot and its fresh run; keeps the status that is shown."""
+
+    def __init__(self) -> None:
+        self.shown: tuple[BotStatus, str | None] = (BotStatus.STOPPED, None)
+        self.run = RunRecord(
+            epoch=1, config_version=1, pod_name="bot-7-x-e1", pod_uid=None, node=None, created_at=NOW,
+            claimed_by=None, claimed_at=None, live_at=None, heartbeat_at=None, progress_at=None,
+            stop_requested_at=None, stop_reason=None, fenced_at=None, ended_at=None, exit_code=None,
+            exit_reason=None, error_message=None,
+        )  # fmt: skip
+
+    async def load(self, bot_id: int) -> BotRecord:
+        status, message = self.shown
+        return BotRecord(
+            id=bot_id, user_id=1, name="x", enabled=True, archived=False, config_version=1, status=status,
+            error_message=message, error_count=0, updated_at=NOW, now=NOW, runs=(self.run,),
+        )  # fmt: skip
+
+    async def load_config(self, bot_id: int, config_version: int) -> object:
+        return GOOD
+
+    async def load_run_config(self, bot_id: int, epoch: int) -> object:
+        return GOOD
+
+    async def set_status(self, bot_id: int, *, status: BotStatus, message: str | None, **_: object) -> bool:
+        self.shown = (status, message)
+        return True
+
+    async def record_pod(self, bot_id: int, epoch: int, uid: str) -> bool:
+        self.run = replace(self.run, pod_uid=uid)
+        return True
+
+
+class Api:
+    """A runtime whose next creates fail with these words."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.made: tuple[PodFacts, ...] = ()
+
+    def pods(self, bot_id: int) -> tuple[PodFacts, ...]:
+        return self.made
+
+    async def create(self, request: PodRequest) -> PodFacts:
+        if self.answers:
+            raise RuntimeAway(self.answers.pop(0))
+        self.made = (pod(epoch=1, uid="u1", phase=PodPhase.PENDING),)
+        return self.made[0]
 
 
 class OneBot:
@@ -251,3 +305,24 @@ def test_an_action_that_the_database_refuses_does_not_keep_the_others_from_being
         synced(store)
     said = "the controller fails at this bot and will try again: DataError('invalid byte sequence')"
     assert store.shown == [(BotStatus.STOPPING, None), (BotStatus.STOPPING, said)]
+
+
+async def test_what_the_api_server_says_is_on_the_row_with_the_next_try_and_gone_with_a_success() -> None:
+    store, api = StartingBot(), Api("answers 401 Unauthorized", "answers 401 Unauthorized", "answers 500")
+    manager = StrategyManager(
+        store=store,  # type: ignore[arg-type]  # the part of it that a start needs
+        runtime=api,  # type: ignore[arg-type]
+        policy=POLICY,
+        metrics=Metrics(),
+        may_act=lambda: True,
+    )
+    shown = []
+    for _ in range(3):
+        with pytest.raises(RuntimeAway):
+            await manager.sync(7)
+        shown.append(store.shown)
+    await manager.sync(7)
+    assert [message for _, message in shown] == [None, "answers 401 Unauthorized", "answers 401 Unauthorized"]
+    assert {status for status, _ in shown} == {BotStatus.STARTING}
+    assert store.shown == (BotStatus.STARTING, None)
+    assert store.run.pod_uid == "u1"

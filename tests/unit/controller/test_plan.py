@@ -17,6 +17,7 @@ from controller.plan import (
     CreatePod,
     DeletePod,
     EndRun,
+    ExplainEnd,
     FenceRun,
     Guard,
     Notify,
@@ -27,7 +28,7 @@ from controller.plan import (
     Wait,
 )
 from fleet.ids import LARGEST_ID
-from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
+from fleet.states import COUNTED_FAILURES, ENDED_BY_SIGNAL, BotStatus, ExitReason
 from fleet.trading_service.adapt import words
 from tests.unit.controller.make import NOW, POLICY, TRUSTED, World, ago, bot, end, pod, run, unclaimed
 
@@ -54,11 +55,80 @@ CASES = {
     "an unclaimed pod has time": (World(bot(status=STARTING), unclaimed(), (pod(),)), (in_s(119),)),
     "an image that can't be pulled is shown at once": (
         World(bot(status=STARTING), unclaimed(), (pod(phase=PodPhase.PENDING, waiting="ErrImagePull: no such image"),)),
-        (SetStatus(STARTING, "pod bot-7-x-e5 waits: ErrImagePull: no such image", 0), in_s(119)),
+        (
+            SetStatus(
+                STARTING,
+                "pod bot-7-x-e5 waits: ErrImagePull: no such image; check images.botrunner (BOTFLEET_BOT_IMAGE), "
+                "its tag, and images.pullSecrets",
+                0,
+            ),
+            in_s(119),
+        ),
+    ),
+    "what the API server says about a create is shown": (
+        World(bot(), unclaimed(pod_uid=None, trouble="the API server answers 401 Unauthorized")),
+        (SetStatus(STARTING, "the API server answers 401 Unauthorized", 0), CreatePod(5), in_s(119)),
+    ),
+    "what the API server says about a delete is shown": (
+        World(
+            bot(wanted=False, status=STOPPING),
+            run(stop_requested_at=ago(5), stop_reason="stopped", trouble="no answer"),
+            (pod(deleting=True),),
+        ),
+        (SetStatus(STOPPING, "no answer", 0), in_s(30)),
+    ),
+    "a run whose pod could never be created says what kept it": (
+        World(bot(status=STARTING), unclaimed(pod_uid=None, created_at=ago(120), trouble="webhook")),
+        (FenceRun(5, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, "no pod could be created within 120 s: webhook"),),
+    ),
+    "a bot that ended well because its node evicted it says so": (
+        World(
+            bot(),
+            run(ended=True),
+            (pod(phase=PodPhase.TERMINATED, exit_code=0, disruption="Evicted: The node was low on memory."),),
+            (end(ExitReason.RELEASED, message=ENDED_BY_SIGNAL),),
+        ),
+        (
+            ExplainEnd(
+                5,
+                ENDED_BY_SIGNAL,
+                "pod bot-7-x-e5 was evicted by its node: The node was low on memory; the bot starts again elsewhere by "
+                "itself; if it comes back, request what bots really use (bots.resources)",
+            ),
+            DeletePod(pod(phase=PodPhase.TERMINATED, exit_code=0, disruption="Evicted: The node was low on memory.")),
+            StartRun(6, 3),
+        ),
+    ),
+    "a message that the bot left itself stays": (
+        World(
+            bot(),
+            run(epoch=6, pod_uid="u6", claimed_by="u6/1"),
+            (pod(gone=True, phase=PodPhase.TERMINATED, disruption="Evicted: low"),),
+            (end(ExitReason.RELEASED, message="its own words"),),
+        ),
+        (),
+    ),
+    "an evicted bot that was killed did not fail": (
+        World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=137, disruption="NodeShutdown"),)),
+        (
+            EndRun(
+                5,
+                ExitReason.RELEASED,
+                137,
+                "pod bot-7-x-e5 was ended by the shutdown of its node; nothing to do: the bot starts again by itself",
+            ),
+        ),
     ),
     "an unclaimed run whose pod vanished is void": (
         World(bot(status=STARTING), unclaimed()),
-        (FenceRun(5, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, "the pod vanished before it claimed its run"),),
+        (
+            FenceRun(
+                5,
+                ExitReason.NOT_CLAIMED,
+                Guard.UNCLAIMED,
+                "the pod vanished before it claimed its run: somebody deleted it; the bot starts again by itself",
+            ),
+        ),
     ),
     "a pod that never claims is given up at its deadline": (
         World(bot(status=STARTING), unclaimed(created_at=ago(120)), (pod(waiting="Unschedulable: no node"),)),
@@ -67,13 +137,14 @@ CASES = {
                 5,
                 ExitReason.NOT_CLAIMED,
                 Guard.UNCLAIMED,
-                "the pod did not claim its run within 120 s: Unschedulable: no node",
+                "the pod did not claim its run within 120 s: pod bot-7-x-e5 waits: Unschedulable: no node; add nodes, "
+                "free some room, or lower bots.resources.requests and check bots.nodeSelector",
             ),
         ),
     ),
     "a reported death ends the run": (
-        World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=137, reason="OOMKilled"),)),
-        (EndRun(5, ExitReason.FAILED, 137, "pod bot-7-x-e5 ended with exit code 137 (OOMKilled)"),),
+        World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=137, reason="Error"),)),
+        (EndRun(5, ExitReason.FAILED, 137, "pod bot-7-x-e5 was killed by SIGKILL (exit code 137)"),),
     ),
     "the last report of a deleted pod counts": (
         World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=0, gone=True, deleting=True),)),
@@ -81,7 +152,14 @@ CASES = {
     ),
     "a bot killed while somebody else deleted its pod did not fail": (
         World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=137, deleting=True),)),
-        (EndRun(5, ExitReason.RELEASED, 137, "pod bot-7-x-e5 ended with exit code 137"),),
+        (
+            EndRun(
+                5,
+                ExitReason.RELEASED,
+                137,
+                "pod bot-7-x-e5 was deleted, did not end within its grace period and was killed",
+            ),
+        ),
     ),
     "an exit code 2 is a config error": (
         World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=2, message="no such market"),)),
@@ -171,7 +249,14 @@ CASES = {
             run(stop_requested_at=ago(5), stop_reason="stopped"),
             (pod(phase=PodPhase.TERMINATED, exit_code=137, deleting=True),),
         ),
-        (EndRun(5, ExitReason.STOPPED, 137, "pod bot-7-x-e5 ended with exit code 137"),),
+        (
+            EndRun(
+                5,
+                ExitReason.STOPPED,
+                137,
+                "pod bot-7-x-e5 was deleted, did not end within its grace period and was killed",
+            ),
+        ),
     ),
     "a disabled bot's unclaimed run is void at once": (
         World(bot(wanted=False, status=STARTING), unclaimed(), (pod(),)),
@@ -277,7 +362,7 @@ def test_a_bot_that_gave_up_the_database_did_not_fail() -> None:
     [
         (0, ExitReason.FAILED, "ended with exit code 0 without being asked to"),
         (3, ExitReason.FAILED, "ended with exit code 3 though nobody had fenced its run"),
-        (143, ExitReason.FAILED, "ended with exit code 143"),  # os._exit(143) is no SIGTERM
+        (143, ExitReason.FAILED, "(exit code 143)"),  # os._exit(143) is a failure like any other
         (1, ExitReason.FAILED, "ended with exit code 1"),
         (2, ExitReason.CONFIG_ERROR, "ended with exit code 2"),
     ],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from controller.facts import PodPhase
+from controller.facts import PodFacts, PodPhase
 from controller.observe.pods import PodStore, read_pod
+from controller.reasons import end_words, waiting_words
 from tests.unit.controller.make import pod
 
 
@@ -62,6 +65,16 @@ LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
                 "message": "last line",
             },
         ),
+        (
+            {"containerStatuses": container(terminated={"exitCode": 1, "message": "a\x00b \x1b[31mc \ud800"})},
+            {"message": "a\ufffdb c \ufffd"},
+        ),
+        ({"containerStatuses": container(terminated={"exitCode": 10**30})}, {"exit_code": None}),
+        ({"containerStatuses": container(terminated={"exitCode": "1"})}, {"exit_code": None}),
+        (
+            {"containerStatuses": container(terminated={"message": "postgresql://bot:hunter2@db/x failed"})},
+            {"message": "postgresql://bot:***@db/x failed"},
+        ),
         # the kubelet lost sight of the container: no report of its end
         (
             {"phase": "Failed", "containerStatuses": container(terminated=LOST)},
@@ -108,6 +121,75 @@ def test_an_unreadable_epoch_is_nobodys() -> None:
     facts = read_pod(body({}, labels={"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "new"}))
     assert facts is not None
     assert facts.epoch == 0
+
+
+KEYS = [
+    "metadata", "name", "uid", "labels", "botfleet.dev/bot-id", "botfleet.dev/epoch", "deletionTimestamp", "spec",
+    "nodeName", "containers", "resources", "limits", "memory", "status", "phase", "reason", "message", "conditions",
+    "type", "containerStatuses", "state", "terminated", "exitCode", "running", "waiting", "ready",
+]  # fmt: skip
+WORDS = [
+    "7",
+    "bot",
+    "Failed",
+    "Evicted",
+    "Ready",
+    "False",
+    "True",
+    "DisruptionTarget",
+    "PodScheduled",
+    "a\x00b",
+    "\ud800",
+]
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**30)
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=20)
+    | st.sampled_from(WORDS)
+)
+ANYTHING = st.recursive(
+    SCALARS, lambda part: st.lists(part, max_size=3) | st.dictionaries(st.sampled_from(KEYS), part), max_leaves=30
+)
+
+
+def check(facts: PodFacts | None) -> None:
+    """What everybody may rely on: texts that PostgreSQL stores, numbers that fit their columns."""
+    if facts is None:
+        return
+    for value in asdict(facts).values():
+        if isinstance(value, str):
+            assert "\x00" not in value
+            value.encode()
+    assert 0 < facts.bot_id < 10**18
+    assert 0 <= facts.epoch < 10**18
+    assert facts.uid
+    assert facts.exit_code is None or -(2**31) <= facts.exit_code < 2**31
+    assert isinstance(facts.exit_code, int | None)
+    words = [end_words(facts), *([waiting_words(facts)] if facts.waiting else [])]
+    assert all("\x00" not in text and len(text) <= 1500 for text in words)
+
+
+@given(ANYTHING)
+def test_anything_in_the_place_of_a_pod_is_read(foreign: object) -> None:
+    check(read_pod(foreign))
+
+
+@given(st.dictionaries(st.sampled_from(["phase", "reason", "message", "conditions", "containerStatuses"]), ANYTHING))
+def test_any_status_of_a_pod_of_ours_is_read(status: dict[str, Any]) -> None:
+    facts = read_pod(body(status))
+    assert facts is not None
+    check(facts)
+
+
+@given(ANYTHING, ANYTHING)
+def test_any_state_of_a_bots_container_is_read(state: object, message: object) -> None:
+    for part in ({"state": state}, {"state": {"terminated": state}}, {"state": {"terminated": {"message": message}}}):
+        facts = read_pod(body({"containerStatuses": [None, 3, {"name": "bot", **part}]}))
+        assert facts is not None
+        check(facts)
 
 
 def test_only_changes_are_reported() -> None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.observe.pods import read_pod
-from controller.podspec import BOT_ID_LABEL, EPOCH_LABEL, NAME_LIMIT, PodRequest, PodTemplate, build_pod, pod_name
+from controller.podspec import (
+    BOT_ID_LABEL,
+    EPOCH_LABEL,
+    NAME_LIMIT,
+    PodRequest,
+    PodTemplate,
+    build_pod,
+    pod_name,
+    settings_hash,
+)
 from fleet.ids import LARGEST_ID, is_id
 
 REQUEST = PodRequest(bot_id=7, epoch=3, name="bot-7-rsi-e3", user_id=2, config_version=5, mode="paper")
@@ -42,7 +51,10 @@ def test_the_whole_pod() -> None:
                 "botfleet.dev/tenant": "2",
                 "botfleet.dev/mode": "paper",
             },
-            "annotations": {"argocd.argoproj.io/ignore-restart-policy": "true"},
+            "annotations": {
+                "argocd.argoproj.io/ignore-restart-policy": "true",
+                "botfleet.dev/settings-hash": settings_hash(TEMPLATE),
+            },
         },
         "spec": {
             "restartPolicy": "Never",
@@ -182,3 +194,15 @@ def test_labels_that_anybody_wrote_are_read_or_not(bot_label: object, epoch_labe
     labels = {BOT_ID_LABEL: bot_label, EPOCH_LABEL: epoch_label}
     pod = read_pod({"metadata": {"uid": "u", "labels": labels}})
     assert pod is None or (is_id(pod.bot_id) and (pod.epoch == 0 or is_id(pod.epoch)))
+
+
+def test_the_hash_tells_any_setting_that_reaches_a_pod() -> None:
+    """Of every field, those of the future too: it changes the hash exactly when it changes the pod's spec."""
+    for each in fields(PodTemplate):
+        value = getattr(TEMPLATE, each.name)
+        other: object = {"x": "y"} if isinstance(value, dict) else ["x"] if isinstance(value, list | tuple) else "x"
+        changed = replace(TEMPLATE, **{each.name: value + 1 if isinstance(value, int) else other})
+        same_pod = build_pod(REQUEST, changed)["spec"] == build_pod(REQUEST, TEMPLATE)["spec"]
+        assert (settings_hash(changed) == settings_hash(TEMPLATE)) == same_pod, each.name
+    assert settings_hash(replace(TEMPLATE, image="registry/botrunner:2")) != settings_hash(TEMPLATE)
+    assert settings_hash(replace(TEMPLATE, namespace="other")) == settings_hash(TEMPLATE)
