@@ -36,6 +36,9 @@ class Metrics:
             "botfleet_observer_suspicious", "1 while a mass death keeps all fences down", registry=registry
         )
         self.runs_quiet = Gauge("botfleet_runs_quiet", "Claimed runs without heartbeat for T_stop", registry=registry)
+        self.starts_waiting = Gauge("botfleet_starts_waiting", "Bots that wait to start", registry=registry)
+        self.starts_under_way = Gauge("botfleet_starts_under_way", "Runs on their way to live", registry=registry)
+        self.starts_limit = Gauge("botfleet_starts_limit", "Starts that may go at a time", registry=registry)
         self.leading = Gauge("botfleet_leading", "1 while this controller holds its shard", registry=registry)
 
     def changed(self, bot_id: int, now: float) -> None:

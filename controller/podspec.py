@@ -32,6 +32,7 @@ class PodRequest:
 
     Attributes:
         mode: `paper` or `live`.
+        holding: the bot has an open position as the run starts. A pod's priority can't be changed later.
     """
 
     bot_id: int
@@ -40,6 +41,7 @@ class PodRequest:
     user_id: int
     config_version: int
     mode: str
+    holding: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,9 @@ class PodTemplate:
     """What all bots of an installation share.
 
     Attributes:
-        image_pull_secrets, node_selector, priority_class: as in a pod's spec.
+        image_pull_secrets, node_selector: as in a pod's spec.
+        priority_class: of bots on paper. priority_class_live: of bots with real money; empty: as on paper.
+            priority_class_holding: of bots with an open position; empty: as without one.
         database_secret: Secret whose key `url` is the bots' database URL.
         env: further plain variables.
         grace_s: from SIGTERM to SIGKILL.
@@ -69,6 +73,8 @@ class PodTemplate:
     image_pull_secrets: Sequence[str] = ()
     node_selector: Mapping[str, str] = field(default_factory=dict)
     priority_class: str = ""
+    priority_class_live: str = ""
+    priority_class_holding: str = ""
 
 
 def pod_name(bot_id: int, name: str, epoch: int) -> str:
@@ -144,9 +150,16 @@ def _spec(request: PodRequest, template: PodTemplate) -> Manifest:
         spec["imagePullSecrets"] = [{"name": name} for name in template.image_pull_secrets]
     if template.node_selector:
         spec["nodeSelector"] = dict(template.node_selector)
-    if template.priority_class:
-        spec["priorityClassName"] = template.priority_class
+    priority_class = _priority_class(request, template)
+    if priority_class:
+        spec["priorityClassName"] = priority_class
     return spec
+
+
+def _priority_class(request: PodRequest, template: PodTemplate) -> str:
+    """An open position is placed first and preempted last, then real money; empty: the cluster's default."""
+    usual = (template.priority_class_live if request.mode == "live" else "") or template.priority_class
+    return (template.priority_class_holding if request.holding else "") or usual
 
 
 def _container(request: PodRequest, template: PodTemplate) -> Manifest:

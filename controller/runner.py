@@ -11,6 +11,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from controller.observe.rows import RowWatch
 from controller.observe.runs import RunWatch
 from controller.runtime import RunningRuntime, RuntimeAway
 from controller.shards import LeaseLost, ShardKeeper
+from controller.starts import Starts
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet.errors import DatabaseAway, TransientError
@@ -30,6 +32,8 @@ from fleet.probes import Probes
 log = get_logger("runner")
 
 LAG_INTERVAL_S = 0.5
+ADMIT_INTERVAL_S = 1.0
+"""Should no event tell that a slot is free; costs nothing while nobody waits."""
 STUCK_AFTER_S = 120.0
 """Workers that are busy for so long without finishing one bot are stuck: every call they make ends sooner."""
 READY_CONTACT_S = 20.0
@@ -73,6 +77,7 @@ class TradingRunner:
         manager: StrategyManager,
         queue: WorkQueue,
         keeper: ShardKeeper,
+        starts: Starts,
         policy: Policy,
         intervals: Intervals,
         metrics: Metrics,
@@ -83,6 +88,9 @@ class TradingRunner:
         self._runtime = runtime
         self._queue = queue
         self._keeper = keeper
+        self._starts = starts
+        self._slot_freed = asyncio.Event()
+        starts.freed = self._slot_freed.set
         self._intervals = intervals
         self._metrics = metrics
         self._prepare = prepare
@@ -141,6 +149,7 @@ class TradingRunner:
             group.create_task(self._rows.run(), name="rows")
             group.create_task(self._runs.run(), name="runs")
             group.create_task(self._relist_regularly(), name="relist")
+            group.create_task(self._admit_regularly(), name="starts")
 
     async def _start_runtime(self) -> None:
         while True:
@@ -190,6 +199,18 @@ class TradingRunner:
                 await self._compare_pods()
             except (RuntimeAway, DatabaseAway) as error:
                 log.warning("relist_failed", error=str(error)[:500])
+
+    async def _admit_regularly(self) -> None:
+        """Wake the next in the queue of starts as soon as a slot is free."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ADMIT_INTERVAL_S):
+                    await self._slot_freed.wait()
+            self._slot_freed.clear()
+            try:
+                await self._starts.look()
+            except DatabaseAway as error:
+                log.warning("starts_unread", error=str(error)[:300])
 
     async def _compare_pods(self) -> None:
         """Queue every bot whose pods don't match its current run, one way or the other."""

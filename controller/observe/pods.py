@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from controller.facts import PodFacts, PodPhase
@@ -95,6 +96,7 @@ def read_pod(body: Mapping[str, Any]) -> PodFacts | None:
         return None
     status = body.get("status") or {}
     phase, details = _phase(status)
+    node = str((body.get("spec") or {}).get("nodeName") or "")
     return PodFacts(
         bot_id=bot_id,
         epoch=_number(labels.get(EPOCH_LABEL)),
@@ -102,8 +104,10 @@ def read_pod(body: Mapping[str, Any]) -> PodFacts | None:
         uid=str(metadata["uid"]),
         phase=phase,
         deleting=metadata.get("deletionTimestamp") is not None,
-        node=str((body.get("spec") or {}).get("nodeName") or ""),
+        node=node,
         node_lost=_node_lost(status),
+        placed=bool(node),
+        placed_at=_placed_at(status) if node else None,
         **details,
     )
 
@@ -153,6 +157,25 @@ def _node_lost(status: Mapping[str, Any]) -> bool:
         for condition in status.get("conditions") or ()
     )
     return unready and bool(_container(status).get("ready"))
+
+
+def _placed_at(status: Mapping[str, Any]) -> datetime | None:
+    """When a node was found, by the API server's clock; None when it doesn't say."""
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
+            return _moment(condition.get("lastTransitionTime"))
+    return None
+
+
+def _moment(text: object) -> datetime | None:
+    """A time of the API server (RFC 3339, UTC); None for anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def _container(status: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.fence import Deadlines, Fence, stop_reason
+from botrunner.fence import WAIT_BELIEVED_S, Deadlines, Fence, Progress, stop_reason
 from fleet.states import ExitReason
 
 DEADLINES = Deadlines(heartbeat_s=5, stop_s=15, exit_s=600)
@@ -61,3 +61,40 @@ def test_never_a_right_longer_than_t_stop_after_the_newest_send(sent: list[float
 )
 def test_stop_reason(text: str | None, reason: ExitReason) -> None:
     assert stop_reason(text) is reason
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_start_says_what_it_is_at() -> None:
+    clock = Hands()
+    progress = Progress(clock)
+    assert (progress.phase, progress.waiting) == (None, False)
+    progress.enter("loads its program, 1 of 3")
+    clock.now += 40
+    assert (progress.phase, progress.waiting, progress.age_s()) == ("loads its program, 1 of 3", False, 40)
+    progress.waits("waits for the exchange binance: HTTP 418")
+    assert (progress.phase, progress.waiting, progress.age_s()) == ("waits for the exchange binance: HTTP 418", True, 0)
+    progress.enter("warms up")
+    assert (progress.phase, progress.waiting) == ("warms up", False)
+    progress.live()
+    assert (progress.phase, progress.waiting) == (None, False)
+
+
+def test_a_loop_that_is_stuck_does_not_wait() -> None:
+    clock = Hands()
+    progress = Progress(clock)
+    progress.waits("waits for the exchange binance")
+    clock.now += WAIT_BELIEVED_S - 1
+    assert progress.waiting
+    clock.now += 1
+    assert not progress.waiting
+    progress.made()
+    assert progress.waiting

@@ -85,6 +85,7 @@ def test_without_its_lease_a_controller_touches_nothing() -> None:
         runtime=Untouchable(),
         policy=POLICY,
         metrics=Metrics(),
+        starts=Untouchable(),
         may_act=lambda: False,
     )
     with pytest.raises(LeaseLost):

@@ -151,3 +151,25 @@ def test_names_are_valid_and_unique_per_run(runs: list[tuple[int, str, int]]) ->
     for name in names:
         assert len(name) <= NAME_LIMIT
         assert LABEL.fullmatch(name)
+
+
+@pytest.mark.parametrize(
+    ("mode", "holding", "classes", "expected"),
+    [
+        ("paper", False, ("paper", "live", "holding"), "paper"),
+        ("live", False, ("paper", "live", "holding"), "live"),
+        ("paper", True, ("paper", "live", "holding"), "holding"),
+        ("live", True, ("paper", "live", "holding"), "holding"),
+        ("live", False, ("paper", "", "holding"), "paper"),
+        ("live", True, ("paper", "live", ""), "live"),
+        ("paper", True, ("paper", "live", ""), "paper"),
+        ("paper", True, ("", "", ""), None),
+    ],
+)
+def test_who_is_placed_first_and_preempted_last(
+    mode: str, holding: bool, classes: tuple[str, str, str], expected: str | None
+) -> None:
+    paper, live, held = classes
+    template = replace(TEMPLATE, priority_class=paper, priority_class_live=live, priority_class_holding=held)
+    body = build_pod(replace(REQUEST, mode=mode, holding=holding), template)
+    assert body["spec"].get("priorityClassName") == expected

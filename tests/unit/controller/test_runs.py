@@ -46,6 +46,7 @@ class Scene:
             runtime=Nothing(),
             policy=POLICY,
             metrics=Metrics(),
+            starts=Nothing(),
             may_act=lambda: True,
         )
         self.watch = RunWatch(
