@@ -32,7 +32,10 @@ FEWER = 0.7
 """What is left of the limit while the starts under way take far too long."""
 
 ENOUGH = 4
-"""From so few starts on a number of slots counts as tried."""
+"""Fewer starts than this say nothing about a number of slots; it counts as tried after as many starts as slots."""
+
+FULL_ROUND = 128
+"""So many are enough for any number."""
 
 FIRST_PER_CORE = 2
 """One that computes and one that waits for the exchange or the database."""
@@ -199,7 +202,7 @@ def throughput(spans: Sequence[Span], under_way: Sequence[float], *, first: int)
     return {
         doublings: Tried(median(each.took_s for each in group), median(each.per_second for each in group))
         for doublings, group in found.items()
-        if len(group) >= ENOUGH
+        if len(group) >= max(ENOUGH, min(FULL_ROUND, first << max(doublings, 0)))
     }
 
 

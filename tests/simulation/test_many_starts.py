@@ -29,7 +29,7 @@ def crowd(seed: int, *, bots: int = 24, cores: float = 2.0, controllers: int = 1
     world = World(seed, bots=bots, controllers=controllers, cores=cores, start_work_s=2.0)
     world.chaos, world.pace = False, 600
     world.capacity = Capacity(first=first, target_s=2.5, where="here")
-    for bot_id in world.chance.sample(sorted(world.bots), bots // 8):
+    for bot_id in world.chance.sample(sorted(world.bots), bots // 4):
         world.bots[bot_id].holding = True
     for bot in world.bots.values():
         bot.user_id = world.chance.choice([1, 1, 1, 2, 3])

@@ -123,12 +123,12 @@ def test_a_start_longer_than_the_target_is_no_reason_for_more() -> None:
 
 
 def test_starts_under_way_count_as_company() -> None:
-    """The first of four to be live had company, though the others aren't done yet."""
-    first_done = [Span(0, 10), Span(0, 10.1), Span(0, 10.2), Span(0, 10.3)]
-    alone = throughput(first_done, [], first=4)
-    beside = throughput(first_done, [0.0] * 4, first=4)
+    """The first of sixteen to be live had company, though the others aren't done yet."""
+    first_done = [Span(0, 10 + number / 10) for number in range(8)]
+    alone = throughput(first_done, [], first=8)
+    beside = throughput(first_done, [0.0] * 8, first=8)
     assert list(alone) == [0]
-    assert list(beside) == [1]
+    assert list(beside) == []  # eight starts beside sixteen: too few to tell, but not eight beside eight
 
 
 spans = st.lists(st.tuples(st.floats(-500, -1), st.floats(0.1, 400)), max_size=80).map(
@@ -270,7 +270,7 @@ begun = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(waits, begun, st.integers(1, 16), st.integers(0, 5), st.randoms(use_true_random=False))
 def test_any_facts(waiting: list[Candidate], starts: list[Start], limit: int, expected: int, dice: object) -> None:
     queue = answer(waiting, starts, limit=limit, expected=expected)
