@@ -89,7 +89,7 @@ class Starts:
         store: the database.
         pods: of a bot: one that waits for a node takes no slot.
         policy: how long a start may take.
-        capacity: asked at each decision, since nodes come and go.
+        capacity: asked with each read, since nodes come and go.
         metrics: shows the queue.
         clock: monotonic seconds.
         wake: called with the id of a bot whose turn has come.
@@ -109,6 +109,7 @@ class Starts:
     _taken: dict[int, _Taken] = field(default_factory=dict, init=False)
     _holders: dict[int, float | None] = field(default_factory=dict, init=False)
     _facts: StartFacts | None = field(default=None, init=False)
+    _at: Capacity | None = field(default=None, init=False)
     _limit: int = field(default=0, init=False)
     _typical_s: float | None = field(default=None, init=False)
     _queue: Queue | None = field(default=None, init=False)
@@ -132,7 +133,10 @@ class Starts:
             self._waiting.pop(candidate.bot_id, None)
             self._queue = None
             return None
-        return place_of(candidate.bot_id, queue, where=self.capacity().where, missing=self._missing())
+        assert self._at is not None
+        return place_of(
+            candidate.bot_id, queue, where=self._at.where, missing=self._missing() if queue.unplaced else ""
+        )
 
     def concluded(self, bot_id: int) -> None:
         """The attempt to start is over, with or without a run: the next read tells. Does nothing without a slot."""
@@ -195,12 +199,12 @@ class Starts:
         self._holders = {bot_id: self._holders.get(bot_id, begun_at) for bot_id in facts.holders}
 
     def _measure(self, facts: StartFacts) -> None:
-        capacity = self.capacity()
+        self._at = self.capacity()
         spans = [Span(-begin_s, -live_s) for begin_s, live_s in facts.spans]
         under_way = [
             (run.created_at - facts.now).total_seconds() for run in facts.starting if not self._waits(run, facts)
         ]
-        self._limit = limit_of(spans, under_way, first=capacity.first, target_s=capacity.target_s)
+        self._limit = limit_of(spans, under_way, first=self._at.first, target_s=self._at.target_s)
         newest = [span.live_s - span.begin_s for span in spans[: max(self._limit, ENOUGH)]]
         self._typical_s = median(newest) if newest else None
 
@@ -219,14 +223,14 @@ class Starts:
     def _decided(self, *, anew: bool) -> Queue:
         """The answer for everybody. While many wait and nothing is free, one more changes nothing for the others."""
         assert self._facts is not None
+        assert self._at is not None
         if self._queue is not None and not anew and len(self._waiting) > MANY and not self._queue.admitted:
             return self._queue
-        capacity = self.capacity()
         self._queue = decide(
             list(self._waiting.values()),
             [*self._begun(self._facts), *self._just_taken(self._facts)],
             limit=self._limit,
-            target_s=capacity.target_s,
+            target_s=self._at.target_s,
             typical_s=self._typical_s,
             expected=len(self._expected()),
         )
