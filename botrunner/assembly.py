@@ -16,7 +16,7 @@ from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles
 from botrunner.feeds.stream import CandleStream
 from botrunner.fence import Fence, Progress, StopSwitch
 from botrunner.ledger import Ledger
-from botrunner.retry import EXCHANGE, Patience
+from botrunner.retry import EXCHANGE, Patience, exchange_away
 from botrunner.risk import Market
 from botrunner.settings import Settings
 from botrunner.strategy_handler import StrategyHandler
@@ -56,6 +56,7 @@ class Bot:
         clock: Clock,
         on_live: Callable[[], None],
     ) -> None:
+        progress.enter("reads its config")
         self._raw = _readable("config", claimed.config)
         self._handler = StrategyHandler()
         self._progress = progress
@@ -67,6 +68,7 @@ class Bot:
             log.warning("strategy_unknown", type=config.strategy_type, runs="CustomStrategy")
         for notice in config.notices:
             log.warning("config_notice", notice=notice)
+        progress.enter("loads its broker")
         found = BrokerManager(settings.exchange_urls).get(config.broker_type)
         witness = Witness()
         self._ledger = Ledger(
@@ -100,6 +102,7 @@ class Bot:
             stop=stop,
             clock=clock,
             on_live=on_live,
+            exchange=broker.name,
             note=self._ledger.note,
             exchange_ms=exchange.exchange_ms if exchange else lambda: None,
             watch=_watch(run, config) if exchange else None,
@@ -147,10 +150,9 @@ class Bot:
             backoff=EXCHANGE,
             pause=self._stop.wait,
             alive=self._progress.made,
-            failed=lambda error, failures, wait_s: log.warning(
-                "exchange_away", error=str(error), failures=failures, retry_in_s=round(wait_s, 1)
-            ),
+            failed=exchange_away(self._progress, broker.name),
         )
+        self._progress.enter(f"asks {broker.name} for the rules of {config.symbol}")
         market = patience.ask(lambda: broker.market(config.symbol))
         source = ExchangeCandles(
             broker,

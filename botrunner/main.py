@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
+
+HEAVY_IMPORTS = ("backtrader", "fleet.config", "botrunner.assembly")
+"""In pieces, with a report of progress and a look for a stop request in between."""
 
 CLAIM_PATIENCE_S = 30.0
 """How long a fresh process tries to reach the database before it gives up."""
@@ -262,10 +266,14 @@ class BotProcess:
             threading.Event().wait()
 
     def _trade(self, claimed: Claim, fence: Fence) -> ExitReason:
-        # Backtrader and ccxt take a second to import: the claim doesn't wait for them
+        # Backtrader and ccxt take seconds of CPU to import: the claim doesn't wait for them
+        for step, name in enumerate(HEAVY_IMPORTS, start=1):
+            self._progress.enter(f"loads its program, {step} of {len(HEAVY_IMPORTS)}")
+            import_module(name)
+            if self._stop.requested:
+                return self._stop.reason
         from botrunner.assembly import Bot
 
-        self._progress.made()
         self._bot = Bot(
             settings=self._settings,
             run=self._run,
@@ -286,6 +294,7 @@ class BotProcess:
         assert self._lease is not None, "a bot trades only after its claim"
         fence = self._lease.fence
         self._insist(attempt, until=lambda: fence.lost)
+        self._progress.live()
         self._lease.hurry()
         log.info("live", since_exec_s=_since_exec_s(), resident_mb=_resident_mb())
 

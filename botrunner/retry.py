@@ -13,9 +13,13 @@ from typing import Any, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_never, wait_random_exponential
 
+from botrunner.fence import Progress
 from fleet.errors import TransientError
+from fleet.log import get_logger
 
 T = TypeVar("T")
+
+log = get_logger("retry")
 
 SLICE_S = 5.0
 """A long wait is cut into such pieces: a main loop that reports nothing for longer would be taken for hung."""
@@ -115,6 +119,16 @@ class Patience:
             if self._pause(min(left, SLICE_S)):
                 raise _GivenUp
             left -= SLICE_S
+
+
+def exchange_away(progress: Progress, exchange: str) -> Callable[[TransientError, int, float], None]:
+    """For Patience's `failed`: the log and the bot's row say that it waits for the exchange, and until when."""
+
+    def failed(error: TransientError, failures: int, wait_s: float) -> None:
+        log.warning("exchange_away", error=str(error), failures=failures, retry_in_s=round(wait_s, 1))
+        progress.waits(f"waits for the exchange {exchange}, asks again within {max(wait_s, 1):.0f} s: {error}")
+
+    return failed
 
 
 def _error_of(state: RetryCallState) -> TransientError:

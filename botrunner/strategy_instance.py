@@ -27,7 +27,7 @@ from botrunner.feeds.source import CandleSource
 from botrunner.feeds.stream import CandleStream
 from botrunner.fence import FLATTEN_S, Fence, Progress, StopSwitch
 from botrunner.memory import return_free_memory
-from botrunner.retry import EXCHANGE, Patience
+from botrunner.retry import EXCHANGE, Patience, exchange_away
 from botrunner.risk import Denial, Market
 from botrunner.strategies.base import StrategyHost
 from botrunner.strategy_guard import GuardedStrategy
@@ -73,6 +73,7 @@ class Collaborators:
     Attributes:
         strategy: a Backtrader strategy class that decides (`strategies.base.BaseStrategy`).
         on_live: called once, when warm-up is over.
+        exchange: its name, for people.
         note: puts what happened between bars into the outbox. Raises FencedError.
         exchange_ms: what the exchange's clock shows; None where there is none, e.g. for files.
         watch: tells when candles stay away; None where they can't.
@@ -89,6 +90,7 @@ class Collaborators:
     stop: StopSwitch
     clock: Clock
     on_live: Callable[[], None]
+    exchange: str = ""
     note: Callable[[Iterable[Event]], None] = lambda _: None
     exchange_ms: Callable[[], int | None] = lambda: None
     watch: FeedWatch | None = None
@@ -129,9 +131,7 @@ class StrategyInstance(StrategyHost):
             backoff=EXCHANGE,
             pause=parts.stop.wait,
             alive=parts.progress.made,
-            failed=lambda error, failures, wait_s: log.warning(
-                "exchange_away", error=str(error), failures=failures, retry_in_s=round(wait_s, 1)
-            ),
+            failed=exchange_away(parts.progress, parts.exchange),
         )
         self._new_config: BotConfig | None = None
         self._bot: BaseTradingBot
@@ -190,11 +190,13 @@ class StrategyInstance(StrategyHost):
     # --- start -----------------------------------------------------------------------------------------------------
 
     def _restore(self) -> tuple[BotState, dict[str, Any]]:
+        self._parts.progress.enter("reads its checkpoint")
         resumed = self._parts.ledger.resume()
         if resumed is not None and resumed[0].last_bar_at is not None:
             state, kept = resumed
             log.info("resumed", last_bar_at=state.last_bar_at, bars=state.bars, in_position=bool(state.account.trade))
             return resumed
+        self._parts.progress.enter("looks for its first candle")
         begin_ms = self._patience.ask(self._parts.source.latest_closed_ms)
         fresh = BotState(account=Account(cash=self._config.initial_cash))
         state, kept = resumed if resumed is not None else (fresh, {})
@@ -239,13 +241,17 @@ class StrategyInstance(StrategyHost):
         return self._pending[0].open_ms if self._pending else None
 
     def _wait_for_candles(self) -> None:
-        self._parts.progress.made()
+        self._parts.progress.waits("waits for its first candle")
         self._parts.stop.rest(min(self._pace.left_s(self._parts.clock.monotonic()), REST_S))
 
     def _warmup_candles(self, anchor: int, first_ms: int) -> list[Candle]:
         if self._recent and self._recent[0].open_ms <= anchor:
             return [candle for candle in self._recent if anchor <= candle.open_ms < first_ms]
+        if not self._live:
+            self._parts.progress.enter("fetches candles to warm up")
         candles = self._patience.ask(lambda: self._parts.source.history(anchor, first_ms))
+        if not self._live:
+            self._parts.progress.enter(f"warms up over {len(candles)} candles")
         self._recent.clear()
         self._recent.extend(candles)
         return candles
@@ -325,6 +331,7 @@ class StrategyInstance(StrategyHost):
             return Feed.END
         self._candle = next(self._warmup, None)
         if self._candle is not None:
+            self._parts.progress.made()
             return self._candle
         self._go_live()
         found = self._next_new(may_block_s)

@@ -1,8 +1,9 @@
 """When a bot may start again, and when to give up, from nothing but the history of its runs.
 
 Everything derives from `trading_runs`, so a restarted controller decides like the one before it. Two ladders:
-failures (and runs that nobody claimed) restart at once the first time, then after 5, 10, 20 … 300 s; ends that
-aren't the bot's fault restart at once unless they come too often. Pure: jitter is a hash, `now` isn't needed.
+failures restart at once the first time, then after 5, 10, 20 … 300 s; a run that never went live proves that
+starting doesn't work, so it waits from the first time on; ends that aren't the bot's fault restart at once unless
+they come too often. Pure: jitter is a hash, `now` isn't needed.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ def restart_at(bot_id: int, config_version: int, ends: Sequence[RunEnd], *, poli
         return None
     last = ends[0]
     if last.reason in COUNTED_FAILURES:
-        delay = _ladder(failure_streak(ends, policy=policy), policy.backoff_first_s, policy.backoff_max_s)
+        streak = failure_streak(ends, policy=policy) + (last.live_at is None)
+        delay = _ladder(streak, policy.backoff_first_s, policy.backoff_max_s)
     elif last.reason is ExitReason.NOT_CLAIMED:
         streak = sum(1 for _ in takewhile(lambda end: end.reason is ExitReason.NOT_CLAIMED, ends))
-        delay = _ladder(streak, policy.backoff_first_s, policy.backoff_max_s)
+        delay = _ladder(streak + 1, policy.backoff_first_s, policy.backoff_max_s)
     elif last.reason in _FAULTLESS:
         delay = _ladder(quick_streak(ends, policy=policy), policy.quick_first_s, policy.quick_max_s)
     else:

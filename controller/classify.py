@@ -24,20 +24,24 @@ class Condition(StrEnum):
     """There is none: the newest run has ended, or there never was one."""
     UNCREATED = "uncreated"
     """Committed, but no pod was ever created for it as far as is known."""
+    UNPLACED = "unplaced"
+    """Its pod waits for a node: in place, for as long as it takes."""
     STARTING = "starting"
     """Its pod exists and hasn't claimed it yet."""
+    WARMING = "warming"
+    """Claimed and not live yet: within its start deadline, or waiting for the exchange."""
     UNCLAIMABLE = "unclaimable"
     """Nobody claimed it and nobody will: no pod left that could, or the deadline is over."""
     DEAD = "dead"
     """The end of its process was reported: a proof of death."""
     ALIVE = "alive"
-    """Claimed, with heartbeats and progress."""
+    """Live, with heartbeats and progress."""
     SILENT = "silent"
     """No heartbeat for T_dead, under the eyes of a trustworthy observer: may be fenced."""
     UNWATCHED = "unwatched"
     """No heartbeat for T_dead, but the observer was away or suspects itself: must not be fenced."""
     HUNG = "hung"
-    """Heartbeats without progress of the main loop."""
+    """Heartbeats without progress of the main loop; or not live by the start deadline."""
     STOPPING = "stopping"
     """Asked to stop, within its grace period."""
     DEAF = "deaf"
@@ -72,8 +76,12 @@ def classify(
 
 def _unclaimed(run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observer: Observer, policy: Policy) -> Verdict:
     pod = own_pod(run, own)
-    deadline = max(run.created_at, observer.connected_since) + timedelta(seconds=policy.claim_deadline_s)
-    if run.stop_requested_at is not None or now >= deadline:
+    if run.stop_requested_at is not None:
+        return Verdict(Condition.UNCLAIMABLE, pod)
+    if pod is not None and waits_for_node(pod):
+        return Verdict(Condition.UNPLACED, pod)
+    deadline = claim_deadline(run, pod, now=now, observer=observer, policy=policy)
+    if now >= deadline:
         return Verdict(Condition.UNCLAIMABLE, pod)
     if any(candidate.may_run and not candidate.deleting for candidate in own):
         return Verdict(Condition.STARTING, pod, deadline)
@@ -103,7 +111,34 @@ def _claimed(run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observer:
         if now >= grace_over:
             return Verdict(Condition.DEAF, pod)
         return Verdict(Condition.STOPPING, pod, grace_over)
+    if run.live_at is None:
+        # importing and warming up isn't hanging: heartbeats are fresh, and the start has a deadline of its own
+        deadline = start_deadline(run, observer=observer, policy=policy)
+        return Verdict(Condition.HUNG, pod) if now >= deadline else Verdict(Condition.WARMING, pod, deadline)
     return Verdict(Condition.HUNG if stalled else Condition.ALIVE, pod)
+
+
+def waits_for_node(pod: PodFacts) -> bool:
+    """Whether nothing but a node is missing: no capacity, a taint, a scheduling gate, a preemption under way."""
+    return pod.phase is PodPhase.PENDING and not pod.placed and not pod.deleting and not pod.gone
+
+
+def claim_deadline(
+    run: RunFacts, pod: PodFacts | None, *, now: datetime, observer: Observer, policy: Policy
+) -> datetime:
+    """By when the run must be claimed: its time begins when the pod's container could run.
+
+    The API server's clock may be ahead of the database's; a time in the future counts as now.
+    """
+    placed_at = min(pod.placed_at, now) if pod is not None and pod.placed_at is not None else run.created_at
+    begin = max(run.created_at, placed_at, observer.connected_since)
+    return begin + timedelta(seconds=policy.claim_deadline_s)
+
+
+def start_deadline(run: RunFacts, *, observer: Observer, policy: Policy) -> datetime:
+    """By when a claimed run must be live. The time up to its last word of waiting for the exchange doesn't count."""
+    moments = (run.created_at, run.claimed_at, run.waited_at, observer.connected_since)
+    return max(moment for moment in moments if moment is not None) + timedelta(seconds=policy.start_deadline_s)
 
 
 def own_pod(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:

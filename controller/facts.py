@@ -42,6 +42,8 @@ class PodFacts:
         disruption: who ended it, or is about to, when it wasn't the bot: `Evicted: The node was low on ...`.
         memory_limit: of its container, as its spec says: `256Mi`.
         node_lost: its node doesn't answer the control plane.
+        placed: a node was found for it (always true of a process).
+        placed_at: when, by the API server's clock; None where it isn't told.
     """
 
     bot_id: int
@@ -59,6 +61,8 @@ class PodFacts:
     memory_limit: str = ""
     node: str = ""
     node_lost: bool = False
+    placed: bool = True
+    placed_at: datetime | None = None
 
     @property
     def may_run(self) -> bool:
@@ -101,6 +105,8 @@ class RunFacts:
 
     Attributes:
         pod_uid: of the pod that was created for it; None as long as no create was acknowledged.
+        phase: what its start is at, in the bot's words; None once it is live.
+        waited_at: when a heartbeat last said that its start waits for the exchange.
         outdated: the row's config is valid and differs from this run's in more than a running bot takes over.
         waits_until_flat: its config lets a stop wait for the strategy to close its position (`wait_flat`).
         trouble: what the last request about its pod met with, when none has succeeded since.
@@ -116,6 +122,8 @@ class RunFacts:
     live_at: datetime | None = None
     heartbeat_at: datetime | None = None
     progress_at: datetime | None = None
+    phase: str | None = None
+    waited_at: datetime | None = None
     stop_requested_at: datetime | None = None
     stop_reason: str | None = None
     outdated: bool = False
@@ -137,6 +145,13 @@ class RunFacts:
         """The main loop's last progress."""
         return self.progress_at or self.claimed_at or self.created_at
 
+    @property
+    def waits(self) -> bool:
+        """Whether its last heartbeat said that the start waits for the exchange."""
+        if self.live_at is not None or self.waited_at is None:
+            return False
+        return self.beat_at - self.waited_at < timedelta(seconds=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
@@ -148,6 +163,7 @@ class RunEnd:
     created_at: datetime
     ended_at: datetime
     claimed_at: datetime | None = None
+    live_at: datetime | None = None
     exit_code: int | None = None
     message: str | None = None
 
@@ -180,11 +196,13 @@ class Policy:
         heartbeat_interval_s: between two heartbeats of one bot.
         contact_gap_s: without an answer of the database for longer, T_dead counts anew. With the heartbeat interval
             and a reconnect (10 s at most) it must stay below T_dead.
-        claim_deadline_s: from the run's creation to its claim.
-        hung_after_s: without progress of the main loop, heartbeats notwithstanding.
+        claim_deadline_s: from when the pod could run (it has a node) to its claim.
+        start_deadline_s: from the claim to live. Time in which the bot waits for the exchange doesn't count.
+        hung_after_s: a live bot without progress of the main loop, heartbeats notwithstanding.
         grace_s: from SIGTERM to SIGKILL.
         stop_slack_s: added to the grace period before a run that ignores its stop is fenced.
-        backoff_first_s, backoff_max_s: second restart after a failure, and the longest wait.
+        backoff_first_s, backoff_max_s: second restart after a failure (the first, if it never went live), and the
+            longest wait.
         quick_first_s, quick_max_s: the same for ends that aren't the bot's fault but come too often.
         quick_life_s: a run that ends without fault sooner than this counts as too soon.
         quick_told: after so many of them in a row the bot's owner is told.
@@ -198,6 +216,7 @@ class Policy:
     heartbeat_interval_s: float = 5
     contact_gap_s: float = 10
     claim_deadline_s: float = 120
+    start_deadline_s: float = 600
     hung_after_s: float = 30
     grace_s: float = 30
     stop_slack_s: float = 5

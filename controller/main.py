@@ -12,7 +12,9 @@ import os
 import socket
 import sys
 import time
+from functools import partial
 
+from controller.admission import FIRST_PER_CORE, FIRST_PER_NODE
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
@@ -21,6 +23,7 @@ from controller.runtime import RunningRuntime
 from controller.runtime.process import ProcessRuntime, StateFolder
 from controller.settings import Settings, SettingsInvalid, load_settings
 from controller.shards import ShardKeeper
+from controller.starts import Capacity, Starts
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet import plugins
@@ -73,11 +76,21 @@ async def run(settings: Settings, life: Life) -> int:
         lease=lambda: keeper.current(),
     )
     keeper = ShardKeeper(store=store, holder=holder, ttl_s=settings.shard_ttl_s, clock=time.monotonic)
+    starts = Starts(
+        store=store,
+        pods=runtime.pods,
+        policy=settings.policy,
+        capacity=partial(capacity, settings, runtime),
+        metrics=metrics,
+        clock=time.monotonic,
+        wake=queue.add,
+    )
     manager = StrategyManager(
         store=store,
         runtime=runtime,
         policy=settings.policy,
         metrics=metrics,
+        starts=starts,
         may_act=lambda: keeper.held,
         acted=lambda bot_id: metrics.acted(bot_id, time.monotonic()),
         extra_names=settings.plugins.extra_names.with_names(plugins.installed().extra_names),
@@ -89,6 +102,7 @@ async def run(settings: Settings, life: Life) -> int:
         manager=manager,
         queue=queue,
         keeper=keeper,
+        starts=starts,
         policy=settings.policy,
         intervals=Intervals(settings.poll_interval_s, settings.watch_interval_s, settings.relist_interval_s),
         metrics=metrics,
@@ -124,6 +138,19 @@ def build_runtime(settings: Settings, pods: PodStore, folder: StateFolder, metri
         metrics=metrics,
         clock=time.monotonic,
     )
+
+
+def capacity(settings: Settings, runtime: RunningRuntime) -> Capacity:
+    """Where starts take place, and how many at a time to begin with.
+
+    A controller in a cluster may not read nodes: the ones it knows are those of its pods.
+    """
+    if settings.runtime == "process":
+        first, where = FIRST_PER_CORE * len(os.sched_getaffinity(0)), "on this machine"
+    else:
+        nodes = {pod.node for pod in runtime.existing() if pod.node}
+        first, where = FIRST_PER_NODE * max(1, len(nodes)), "in this cluster"
+    return Capacity(first=settings.starts_at_once or first, target_s=settings.start_target_s, where=where)
 
 
 def process_command(settings: Settings) -> list[str]:

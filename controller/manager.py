@@ -12,8 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypedDict
 
+from controller.admission import Candidate
 from controller.facts import BotFacts, Observer, Policy, RunEnd, RunFacts, StopReason
 from controller.metrics import Metrics
 from controller.plan import (
@@ -36,6 +38,7 @@ from controller.plan import (
 from controller.podspec import PodRequest, pod_name
 from controller.runtime import CreateRefused, PodNote, Runtime, RuntimeAway
 from controller.shards import LeaseLost
+from controller.starts import Starts
 from controller.store import Store
 from fleet.config import (
     NO_EXTRAS,
@@ -121,6 +124,7 @@ class StrategyManager:
         runtime: where bots run.
         policy: the planner's times.
         metrics: counts what is done.
+        starts: admits starts.
         may_act: whether the controller's own lease is valid at this moment.
         acted: called with a bot's id after each action that changes more than what people read.
         extra_names: strategies, mixins and brokers that packages add to the bots; the bot judges their parameters.
@@ -141,6 +145,7 @@ class StrategyManager:
         runtime: Runtime,
         policy: Policy,
         metrics: Metrics,
+        starts: Starts,
         may_act: Callable[[], bool],
         acted: Callable[[int], None] = lambda _: None,
         extra_names: ExtraNames = NO_EXTRAS,
@@ -149,6 +154,7 @@ class StrategyManager:
         self._runtime = runtime
         self._policy = policy
         self._metrics = metrics
+        self._starts = starts
         self._may_act = may_act
         self._acted = acted
         self._extra_names = extra_names
@@ -195,6 +201,7 @@ class StrategyManager:
         pods = self._runtime.pods(bot_id)  # before the row: see plan()
         record = await self._store.load(bot_id)
         if record is None:
+            self._starts.settled(bot_id, starting=False)
             orphaned = plan(
                 None, None, pods, now=_EPOCH, observer=Observer(connected_since=_EPOCH), policy=self._policy
             )
@@ -205,16 +212,34 @@ class StrategyManager:
             return _Step(again=True)
         newest = record.runs[0] if record.runs else None
         run = await self._run_facts(record, newest, bot) if newest else None
-        planned = plan(
-            bot,
-            run,
-            pods,
-            ends=_ends(record),
-            now=record.now,
-            observer=observer,
-            policy=self._policy,
+        decide = partial(
+            plan, bot, run, pods, ends=_ends(record), now=record.now, observer=observer, policy=self._policy
         )
-        return await self._carry_out(_Case(bot_id, record, run, record.now), planned)
+        planned = decide()
+        if planned.starts:
+            place = await self._starts.ask(self._candidate(record))
+            planned = planned if place is None else decide(place=place)
+        else:
+            self._starts.settled(bot_id, starting=run is not None and not run.ended and run.live_at is None)
+        try:
+            return await self._carry_out(_Case(bot_id, record, run, record.now), planned)
+        finally:
+            if planned.starts:
+                self._starts.concluded(bot_id)
+
+    def _candidate(self, record: BotRecord) -> Candidate:
+        """For the queue of starts. A valid config was just remembered: only such a one starts."""
+        known = self._remembered(record.id, f"v{record.config_version}")
+        last = record.runs[0] if record.runs else None
+        ended_at = last.ended_at if last is not None else None
+        return Candidate(
+            bot_id=record.id,
+            user_id=record.user_id,
+            since=max(record.updated_at, ended_at) if ended_at is not None else record.updated_at,
+            holding=record.holding,
+            restart=last is not None and last.live_at is not None and last.exit_reason is not ExitReason.STOPPED,
+            live=known is not None and known.mode == "live",
+        )
 
     def _writable_since(self, bot_id: int, now: datetime) -> datetime:
         """Since when this bot's heartbeats can be written: no lock on its run's row was seen since then either."""
@@ -327,6 +352,7 @@ class StrategyManager:
             user_id=case.row.user_id,
             config_version=case.run.config_version,
             mode=config.mode,
+            holding=case.row.holding,
         )
         self._check()
         try:
@@ -439,6 +465,8 @@ class StrategyManager:
             live_at=run.live_at,
             heartbeat_at=run.heartbeat_at,
             progress_at=run.progress_at,
+            phase=run.phase,
+            waited_at=run.waited_at,
             stop_requested_at=run.stop_requested_at,
             stop_reason=run.stop_reason,
             outdated=outdated,
@@ -538,6 +566,7 @@ def _ends(record: BotRecord) -> tuple[RunEnd, ...]:
             created_at=run.created_at,
             ended_at=run.ended_at,
             claimed_at=run.claimed_at,
+            live_at=run.live_at,
             exit_code=run.exit_code,
             message=run.error_message,
         )

@@ -48,6 +48,9 @@ class Metrics:
             "Late runs whose row somebody holds, so that no heartbeat can be written",
             registry=registry,
         )
+        self.starts_waiting = Gauge("botfleet_starts_waiting", "Bots that wait to start", registry=registry)
+        self.starts_under_way = Gauge("botfleet_starts_under_way", "Runs on their way to live", registry=registry)
+        self.starts_limit = Gauge("botfleet_starts_limit", "Starts that may go at a time", registry=registry)
         self.leading = Gauge("botfleet_leading", "1 while this controller holds its shard", registry=registry)
 
     def changed(self, bot_id: int, now: float) -> None:

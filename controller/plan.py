@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from controller.admission import Place
 from controller.backoff import failure_streak, gave_up, quick_streak, recent_failures, restart_at
 from controller.classify import FENCED_EXIT_CODE, Condition, Verdict, classify, own_pod
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
@@ -29,6 +30,12 @@ CONFIG_EXIT_CODE = 2
 
 MESSAGE_LIMIT = 2_000
 """Characters of `error_message`; a container's last words can be longer."""
+
+SLOW_START_S = 20.0
+"""A start that takes longer says in the row what it is at; most are over sooner."""
+
+LOOK_AGAIN_S = 10.0
+"""Between two looks at a start that waits: what its row says is at most so old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +162,11 @@ class Plan:
     actions: tuple[Action, ...] = ()
 
     @property
+    def starts(self) -> bool:
+        """Whether it begins a run: what needs admission."""
+        return any(isinstance(action, StartRun) for action in self.actions)
+
+    @property
     def until(self) -> datetime | None:
         """When to look again at the latest."""
         return min((action.until for action in self.actions if isinstance(action, Wait)), default=None)
@@ -169,6 +181,7 @@ def plan(
     now: datetime,
     observer: Observer,
     policy: Policy,
+    place: Place | None = None,
 ) -> Plan:
     """The next steps for one bot.
 
@@ -181,13 +194,14 @@ def plan(
         now: the database's clock.
         observer: how far silence may be believed.
         policy: times and counts.
+        place: where it stands in the queue of starts; None: a start that is due may begin.
     """
     if bot is None:
         return Plan(Condition.ABSENT, tuple(_delete(pods)))
     verdict = classify(run, pods, now=now, observer=observer, policy=policy)
     strays = tuple(_delete(_strays(run, pods)))
     if run is None or verdict.condition is Condition.ABSENT:
-        steps = tuple(_without_run(bot, run, pods, ends, now, policy))
+        steps = tuple(_without_run(bot, run, pods, ends, now, policy, place))
     else:
         steps = tuple(_with_run(bot, run, verdict, ends, now, policy))
     return Plan(verdict.condition, (*_explain(ends, pods), *strays, *steps))
@@ -221,6 +235,7 @@ def _without_run(
     ends: Sequence[RunEnd],
     now: datetime,
     policy: Policy,
+    place: Place | None,
 ) -> Iterator[Action]:
     failures = recent_failures(bot.config_version, ends, until=now, policy=policy)
     last = ends[0] if ends and ends[0].config_version == bot.config_version else None
@@ -239,14 +254,17 @@ def _without_run(
         yield from _give_up(bot, ends, policy)
     else:
         start = restart_at(bot.bot_id, bot.config_version, ends, policy=policy)
-        if start is None or now >= start:
-            yield StartRun(run.epoch + 1 if run else 1, bot.config_version)
-        else:
+        if start is not None and now < start:
             shown = tuple(_status(bot, BotStatus.STARTING, _why_waiting(ends, start, policy), failures))
             if shown and quick_streak(ends, policy=policy) == policy.quick_told:
                 yield _ended_too_often(bot, ends[0], policy)
             yield from shown
             yield Wait(start)
+        elif place is not None:
+            yield from _status(bot, BotStatus.STARTING, place.words, failures)
+            yield Wait(now + timedelta(seconds=place.look_again_s))
+        else:
+            yield StartRun(run.epoch + 1 if run else 1, bot.config_version)
 
 
 def _with_run(
@@ -269,7 +287,7 @@ def _with_run(
             yield _fence_claimed(run, pod, condition, policy)
         case Condition.UNCLAIMABLE:
             yield FenceRun(run.epoch, _unclaimed_reason(bot, run), Guard.UNCLAIMED, _why_unclaimed(run, pod, policy))
-        case Condition.UNCREATED | Condition.STARTING if _obsolete(bot, run):
+        case Condition.UNCREATED | Condition.UNPLACED | Condition.STARTING if _obsolete(bot, run):
             yield FenceRun(run.epoch, _unclaimed_reason(bot, run), Guard.UNCLAIMED, None)
         case Condition.UNCREATED if (unnamed := _why_no_pod(bot.bot_id, run.epoch)) is not None:
             yield FenceRun(run.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, unnamed)
@@ -283,28 +301,34 @@ def _with_run(
             yield from _adopt(bot, run)
             yield from _status(bot, BotStatus.ERROR if note else BotStatus.STARTING, note or _waiting(pod), failures)
             yield from _wait(verdict)
+        case Condition.UNPLACED:
+            note = _invalid_note(bot, run)
+            yield from _adopt(bot, run)
+            text = note or _why_unplaced(run, pod, now)
+            yield from _status(bot, BotStatus.ERROR if note else BotStatus.STARTING, text, failures)
+            yield Wait(now + timedelta(seconds=LOOK_AGAIN_S))
         case Condition.HUNG:
             yield RequestStop(run.epoch, StopReason.HUNG if bot.wanted else StopReason.STOPPED)
             yield from _delete([pod] if pod else [])
-            yield from _status(bot, BotStatus.STOPPING, _why_hung(run), failures)
+            yield from _status(bot, BotStatus.STOPPING, _why_hung(run, policy), failures)
             yield Wait(now + timedelta(seconds=policy.grace_s + policy.stop_slack_s))
         case Condition.STOPPING | Condition.UNWATCHED if run.stop_requested_at is not None:
             yield from _stop_pod(run, pod)
-            message = _why_hung(run) if run.stop_reason == StopReason.HUNG else None
+            message = _why_hung(run, policy) if run.stop_reason == StopReason.HUNG else None
             yield from _status(bot, BotStatus.STOPPING, message or run.trouble, failures)
             yield from _wait(verdict)
-        case Condition.ALIVE | Condition.UNWATCHED if _obsolete(bot, run):
+        case Condition.ALIVE | Condition.WARMING | Condition.UNWATCHED if _obsolete(bot, run):
             reason = StopReason.SUPERSEDED if bot.wanted else StopReason.STOPPED
             yield RequestStop(run.epoch, reason)
             yield from _stop_pod(run, pod)
             yield from _status(bot, BotStatus.STOPPING, None, failures)
             yield Wait(now + timedelta(seconds=policy.grace_s + policy.stop_slack_s))
         case _:
-            yield from _healthy(bot, run, verdict, failures, policy)
+            yield from _healthy(bot, run, verdict, failures, now, policy)
 
 
 def _healthy(
-    bot: BotFacts, run: RunFacts, verdict: Verdict, failures: Sequence[RunEnd], policy: Policy
+    bot: BotFacts, run: RunFacts, verdict: Verdict, failures: Sequence[RunEnd], now: datetime, policy: Policy
 ) -> Iterator[Action]:
     yield from _adopt(bot, run)
     note = _invalid_note(bot, run)
@@ -313,8 +337,11 @@ def _healthy(
     else:
         status = BotStatus.RUNNING if run.live_at else BotStatus.STARTING
         silent = verdict.condition is Condition.UNWATCHED
-        yield from _status(bot, status, f"no heartbeat since {_clock(run.beat_at)}" if silent else None, failures)
+        text = f"no heartbeat since {_clock(run.beat_at)}" if silent else _why_warming(run, now)
+        yield from _status(bot, status, text, failures)
     yield from _wait(verdict)
+    if verdict.condition is Condition.WARMING:
+        yield Wait(now + timedelta(seconds=LOOK_AGAIN_S))
     if failures:
         # the count in the row falls when the oldest failure leaves the window
         yield Wait(failures[-1].ended_at + timedelta(seconds=policy.give_up_window_s))
@@ -480,7 +507,36 @@ def _why_ended(end: RunEnd) -> str:
     return f"{end.reason}{code}: {end.message}" if end.message else f"{end.reason}{code}"
 
 
-def _why_hung(run: RunFacts) -> str:
+def _why_warming(run: RunFacts, now: datetime) -> str | None:
+    """What a start that takes long is at, or None."""
+    if run.live_at is not None or run.phase is None:
+        return None
+    begun_at = run.claimed_at or run.created_at
+    slow = now - begun_at >= timedelta(seconds=SLOW_START_S)
+    return f"starting since {_clock(begun_at)}: {run.phase}" if slow or run.waits else None
+
+
+def _why_unplaced(run: RunFacts, pod: PodFacts | None, now: datetime) -> str | None:
+    """What keeps a pod from getting a node; None in its first moments, when nobody has looked yet."""
+    waited_s = (now - run.created_at).total_seconds()
+    if pod is None or (not pod.waiting and waited_s < SLOW_START_S):
+        return None
+    missing = pod.waiting.rstrip(". ") or "the scheduler has not looked at it yet"
+    return (
+        f"waits for a node for {_span(waited_s)}: {missing}. It starts by itself when there is room: add a node, stop "
+        "other bots, or lower what a bot requests (BOTFLEET_BOT_CPU_REQUEST, BOTFLEET_BOT_MEMORY_REQUEST)"
+    )
+
+
+def _span(seconds: float) -> str:
+    """Coarse enough that a row isn't written again each second."""
+    return f"{seconds // 10 * 10:.0f} s" if seconds < 60 else f"{seconds // 60:.0f} min"
+
+
+def _why_hung(run: RunFacts, policy: Policy) -> str:
+    if run.live_at is None:
+        doing = f", last: {run.phase}" if run.phase else ""
+        return f"not live within {policy.start_deadline_s:g} s of its claim{doing}; stopping it"
     return f"no progress since {_clock(run.advanced_at)}; stopping it"
 
 

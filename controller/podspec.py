@@ -36,6 +36,7 @@ class PodRequest:
 
     Attributes:
         mode: `paper` or `live`.
+        holding: the bot has an open position as the run starts. A pod's priority can't be changed later.
 
     Raises:
         ValueError: the bot or the epoch has a number that no label could bring back; the planner asks for no such pod.
@@ -47,6 +48,7 @@ class PodRequest:
     user_id: int
     config_version: int
     mode: str
+    holding: bool = False
 
     def __post_init__(self) -> None:
         if not (is_id(self.bot_id) and is_id(self.epoch)):
@@ -58,7 +60,9 @@ class PodTemplate:
     """What all bots of an installation share.
 
     Attributes:
-        image_pull_secrets, node_selector, priority_class: as in a pod's spec.
+        image_pull_secrets, node_selector: as in a pod's spec.
+        priority_class: of bots on paper. priority_class_live: of bots with real money; empty: as on paper.
+            priority_class_holding: of bots with an open position; empty: as without one.
         database_secret: Secret whose key `url` is the bots' database URL.
         env: further plain variables.
         grace_s: from SIGTERM to SIGKILL.
@@ -80,6 +84,8 @@ class PodTemplate:
     image_pull_secrets: Sequence[str] = ()
     node_selector: Mapping[str, str] = field(default_factory=dict)
     priority_class: str = ""
+    priority_class_live: str = ""
+    priority_class_holding: str = ""
 
 
 def pod_name(bot_id: int, name: str, epoch: int) -> str:
@@ -130,7 +136,7 @@ def build_pod(request: PodRequest, template: PodTemplate) -> Manifest:
 
 def settings_hash(template: PodTemplate) -> str:
     """Twelve characters that differ whenever two templates would make different pods of one run."""
-    return hash_of(_spec(_ANY_REQUEST, template))
+    return hash_of([_spec(request, template) for request in _ANY_REQUESTS])
 
 
 def hash_of(document: object) -> str:
@@ -138,7 +144,11 @@ def hash_of(document: object) -> str:
     return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
 
 
-_ANY_REQUEST = PodRequest(bot_id=1, epoch=1, name="any", user_id=1, config_version=1, mode="paper")
+_ANY_REQUESTS = [
+    PodRequest(bot_id=1, epoch=1, name="any", user_id=1, config_version=1, mode=mode, holding=holding)
+    for mode in ("paper", "live")
+    for holding in (False, True)
+]
 
 
 def _spec(request: PodRequest, template: PodTemplate) -> Manifest:
@@ -171,9 +181,16 @@ def _spec(request: PodRequest, template: PodTemplate) -> Manifest:
         spec["imagePullSecrets"] = [{"name": name} for name in template.image_pull_secrets]
     if template.node_selector:
         spec["nodeSelector"] = dict(template.node_selector)
-    if template.priority_class:
-        spec["priorityClassName"] = template.priority_class
+    priority_class = _priority_class(request, template)
+    if priority_class:
+        spec["priorityClassName"] = priority_class
     return spec
+
+
+def _priority_class(request: PodRequest, template: PodTemplate) -> str:
+    """An open position is placed first and preempted last, then real money; empty: the cluster's default."""
+    usual = (template.priority_class_live if request.mode == "live" else "") or template.priority_class
+    return (template.priority_class_holding if request.holding else "") or usual
 
 
 def _container(request: PodRequest, template: PodTemplate) -> Manifest:

@@ -12,6 +12,7 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,10 +24,12 @@ from controller.observe.rows import RowWatch
 from controller.observe.runs import RunWatch
 from controller.runtime import RunningRuntime, RuntimeAway
 from controller.shards import ShardKeeper
+from controller.starts import Starts
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet.errors import DatabaseAway, TransientError
 from fleet.events import EventKind, Severity
+from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.probes import Probes
 from fleet.process_life import Life, Parts, Step, bound_of, run_until_asked
@@ -35,6 +38,8 @@ from fleet.trading_service.bots import Notification
 log = get_logger("runner")
 
 LAG_INTERVAL_S = 0.5
+ADMIT_INTERVAL_S = 1.0
+"""Should no event tell that a slot is free; costs nothing while nobody waits."""
 START_ATTEMPT_PAUSE_S = 2.0
 RELIST_DEAF_S = 2.0
 """Between two lists of pods while the watch on them is down."""
@@ -89,6 +94,7 @@ class TradingRunner:
         manager: StrategyManager,
         queue: WorkQueue,
         keeper: ShardKeeper,
+        starts: Starts,
         policy: Policy,
         intervals: Intervals,
         metrics: Metrics,
@@ -102,6 +108,9 @@ class TradingRunner:
         self._runtime = runtime
         self._queue = queue
         self._keeper = keeper
+        self._starts = starts
+        self._slot_freed = asyncio.Event()
+        starts.freed = self._slot_freed.set
         self._intervals = intervals
         self._metrics = metrics
         self._prepare = prepare
@@ -159,6 +168,7 @@ class TradingRunner:
             self._parts.start(name, watch)
         self._parts.start("runs", self._runs.run())
         self._parts.start("relist", self._relist_regularly())
+        self._parts.start("starts", self._admit_regularly())
         now = time.monotonic()
         self._health.polled_at = self._runs.looked_at = now
         self._health.managing = True
@@ -244,6 +254,21 @@ class TradingRunner:
             if self._runtime.deaf() is not None and waited_s >= max(RELIST_DEAF_S, 3 * took_s):
                 return
             await asyncio.sleep(min(RELIST_TICK_S, self._intervals.relist_s - waited_s))
+
+    async def _admit_regularly(self) -> None:
+        """Wake the next in the queue of starts as soon as a slot is free."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ADMIT_INTERVAL_S):
+                    await self._slot_freed.wait()
+            self._slot_freed.clear()
+            try:
+                await self._starts.look()
+            except DatabaseAway as error:
+                log.warning("starts_unread", error=clean_text(error, 300))
+            except Exception as error:
+                # what one row makes of the look must not end it for all the others
+                log.error("starts_unread", error=clean_text(repr(error), 300))
 
     async def _compare_pods(self) -> None:
         """Queue every bot whose pods don't match its current run, one way or the other."""

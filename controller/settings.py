@@ -60,8 +60,19 @@ class Settings(BaseSettings):
     )
     shard_ttl_s: Seconds = Field(15, description="A controller silent for so long loses its shard.")
 
-    claim_deadline_s: Seconds = Field(120, description="From a run's creation to its claim.")
-    hung_after_s: Seconds = Field(30, description="Without progress of a bot's main loop.")
+    claim_deadline_s: Seconds = Field(120, description="From when a pod has a node to the claim of its run.")
+    start_deadline_s: Seconds = Field(
+        600, description="From the claim to live, waiting for the exchange not counted; many times a slow start."
+    )
+    hung_after_s: Seconds = Field(30, description="Without progress of a live bot's main loop.")
+    starts_at_once: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Starts at a time to begin with; it adapts to how long starts take. "
+        "0: two per core of this machine (process), four per node in sight (kubernetes).",
+    )
+    start_target_s: Seconds = Field(15, description="More starts at a time than make one take longer aren't tried.")
     grace_s: int = Field(30, ge=1, le=3600, description="From SIGTERM to SIGKILL.")
     backoff_first_s: Seconds = 5
     backoff_max_s: Seconds = 300
@@ -93,7 +104,11 @@ class Settings(BaseSettings):
     bot_memory_request: str = "96Mi"
     bot_memory_limit: str = "256Mi"
     bot_node_selector: dict[str, str] = Field(default_factory=dict, description="JSON object.")
-    bot_priority_class: str = ""
+    bot_priority_class: str = Field("", description="PriorityClass of bots on paper; empty: the cluster's default.")
+    bot_priority_class_live: str = Field("", description="Of bots with real money; empty: as on paper.")
+    bot_priority_class_holding: str = Field(
+        "", description="Of bots that have an open position when their pod is made; empty: as without one."
+    )
     bot_unreachable_s: int = Field(30, ge=0, le=3600, description="Toleration of an unreachable node.")
     kube_qps: float = Field(300, gt=0, description="Writes to the Kubernetes API a second, on average.")
     kube_burst: int = Field(300, ge=1, description="Writes at once.")
@@ -145,6 +160,7 @@ class Settings(BaseSettings):
             heartbeat_interval_s=self.heartbeat_interval_s,
             contact_gap_s=self.contact_gap_s,
             claim_deadline_s=self.claim_deadline_s,
+            start_deadline_s=self.start_deadline_s,
             hung_after_s=self.hung_after_s,
             grace_s=self.grace_s,
             backoff_first_s=self.backoff_first_s,
@@ -189,6 +205,8 @@ class Settings(BaseSettings):
             image_pull_secrets=self.bot_image_pull_secrets,
             node_selector=self.bot_node_selector,
             priority_class=self.bot_priority_class,
+            priority_class_live=self.bot_priority_class_live,
+            priority_class_holding=self.bot_priority_class_holding,
         )
 
     @property

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 from fleet.errors import DatabaseAway
 from fleet.states import BotStatus, ExitReason
-from fleet.trading_service import bots, runs, shards
+from fleet.trading_service import bots, runs, shards, starts
 from fleet.trading_service.bots import BotRecord, Notification, StatusCount
 from fleet.trading_service.pool import Pool
 from fleet.trading_service.runs import ShardLease, Watch, WatchLimits
+from fleet.trading_service.starts import StartFacts
 
 
 class Store(Protocol):
@@ -91,6 +92,9 @@ class Store(Protocol):
 
     async def notify(self, notification: Notification) -> bool:
         """Put a message into the outbox, once per key."""
+
+    async def start_facts(self) -> StartFacts:
+        """Who is starting, and how long starts took."""
 
 
 class PostgresStore:
@@ -292,6 +296,11 @@ class PostgresStore:
         """See Store."""
         async with self.connection() as connection:
             return await bots.add_notification(connection, notification)
+
+    async def start_facts(self) -> StartFacts:
+        """See Store."""
+        async with self.connection() as connection:
+            return await starts.start_facts(connection)
 
     async def unsettled(self) -> list[int]:
         """Bots that a poll must look at."""

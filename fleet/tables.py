@@ -146,6 +146,8 @@ trading_runs = Table(
     Column("error_message", Text),
     Column("peak_memory_bytes", BigInteger),
     Column("settings_hash", Text),
+    Column("phase", Text),
+    _moment("waited_at"),
     PrimaryKeyConstraint("bot_id", "epoch"),
     CheckConstraint("epoch >= 1", name="epoch"),
     CheckConstraint(f"epoch <= {LARGEST_ID} OR ended_at IS NOT NULL", name="epoch_limit"),
@@ -153,6 +155,7 @@ trading_runs = Table(
     CheckConstraint("(ended_at IS NULL) = (exit_reason IS NULL)", name="ended"),
     CheckConstraint("fenced_at IS NULL OR ended_at IS NOT NULL", name="fenced"),
     Index("trading_runs_current_idx", "bot_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+    Index("trading_runs_live_idx", "live_at", postgresql_where=text("live_at IS NOT NULL")),
     # toast_tuple_target moves the config snapshot out of line, so that a heartbeat copies some 200 bytes;
     # fillfactor leaves room on the page, so that heartbeats stay HOT. Neither can be said in metadata: the
     # migration does.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 from controller.facts import PodFacts, PodPhase
@@ -109,7 +110,7 @@ def read_pod(body: object) -> PodFacts | None:
     if bot_id is None or not uid:
         return None
     status, spec = object_of(pod.get("status")), object_of(pod.get("spec"))
-    end = _end(status)
+    end, node = _end(status), _name(spec.get("nodeName"))
     return PodFacts(
         bot_id=bot_id,
         epoch=parse_id(labels.get(EPOCH_LABEL)) or 0,
@@ -123,8 +124,10 @@ def read_pod(body: object) -> PodFacts | None:
         waiting=_why_waiting(status) if end.phase is PodPhase.PENDING else "",
         disruption=_disruption(status),
         memory_limit=_memory_limit(spec),
-        node=_name(spec.get("nodeName")),
+        node=node,
         node_lost=_node_lost(status),
+        placed=bool(node),
+        placed_at=_placed_at(status) if node else None,
     )
 
 
@@ -191,6 +194,25 @@ def _node_lost(status: Mapping[str, object]) -> bool:
 
 def _container(part: Mapping[str, object], key: str = "containerStatuses") -> Mapping[str, object]:
     return next((each for each in _objects(part.get(key)) if each.get("name") == CONTAINER), {})
+
+
+def _placed_at(status: Mapping[str, object]) -> datetime | None:
+    """When a node was found, by the API server's clock; None when it doesn't say."""
+    for condition in _objects(status.get("conditions")):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
+            return _moment(condition.get("lastTransitionTime"))
+    return None
+
+
+def _moment(text: object) -> datetime | None:
+    """A time of the API server (RFC 3339, UTC); None for anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def _memory_limit(spec: Mapping[str, object]) -> str:

@@ -112,6 +112,7 @@ class RunWatch:
                 stalled_s=policy.hung_after_s,
                 asked_s=policy.grace_s + policy.stop_slack_s,
                 claim_s=policy.claim_deadline_s,
+                start_s=policy.start_deadline_s,
             )
         )
 

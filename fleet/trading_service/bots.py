@@ -47,6 +47,8 @@ class RunRecord:
     live_at: datetime | None
     heartbeat_at: datetime | None
     progress_at: datetime | None
+    phase: str | None
+    waited_at: datetime | None
     stop_requested_at: datetime | None
     stop_reason: str | None
     fenced_at: datetime | None
@@ -61,6 +63,7 @@ class BotRecord:
     """A bot with its newest runs, as of one moment.
 
     Attributes:
+        holding: it has an open position.
         now: the database's clock when this was read.
         runs: newest first, at most HISTORY_LIMIT.
     """
@@ -75,6 +78,7 @@ class BotRecord:
     error_message: str | None
     error_count: int
     updated_at: datetime
+    holding: bool
     now: datetime
     runs: tuple[RunRecord, ...]
 
@@ -86,13 +90,14 @@ class BotRecord:
 
 _RUN_COLUMNS = (
     "epoch", "config_version", "pod_name", "pod_uid", "node", "created_at", "claimed_by", "claimed_at", "live_at",
-    "heartbeat_at", "progress_at", "stop_requested_at", "stop_reason", "fenced_at", "ended_at", "exit_code",
-    "exit_reason", "error_message",
+    "heartbeat_at", "progress_at", "phase", "waited_at", "stop_requested_at", "stop_reason", "fenced_at",
+    "ended_at", "exit_code", "exit_reason", "error_message",
 )  # fmt: skip
 
 _LOAD = f"""
     SELECT b.id, b.user_id, b.name, b.enabled, b.archived_at IS NOT NULL AS archived, b.config_version, b.status,
            b.error_message, b.error_count, b.updated_at, clock_timestamp() AS now,
+           EXISTS (SELECT FROM trading_positions p WHERE p.bot_id = b.id AND p.status = 'open') AS holding,
            {", ".join(f"r.{column} AS run_{column}" for column in _RUN_COLUMNS)}
     FROM trading_bots b
     LEFT JOIN LATERAL (
@@ -169,6 +174,7 @@ async def load_bot(connection: Connection, bot_id: int) -> BotRecord | None:
         error_message=first["error_message"],
         error_count=first["error_count"],
         updated_at=first["updated_at"],
+        holding=first["holding"],
         now=first["now"],
         runs=tuple(_run(row) for row in rows if row["run_epoch"] is not None),
     )

@@ -16,11 +16,14 @@ import psycopg
 from psycopg.rows import class_row
 
 from fleet.errors import DatabaseAway, FencedError
-from fleet.foreign import Unreadable
+from fleet.foreign import Unreadable, clean_text
 from fleet.redaction import MESSAGE, safe_fields
 from fleet.states import ExitReason
 from fleet.trading_service import run_events
 from fleet.trading_service.adapt import object_read
+
+PHASE_LIMIT = 300
+"""Characters of `trading_runs.phase`; it may quote an exchange."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ HEARTBEAT = """
         UPDATE trading_runs
         SET heartbeat_at = clock_timestamp(),
             progress_at = clock_timestamp() - make_interval(secs => %(progress_age_s)s),
-            peak_memory_bytes = %(peak_memory_bytes)s
+            peak_memory_bytes = %(peak_memory_bytes)s, phase = %(phase)s,
+            waited_at = CASE WHEN %(waiting)s THEN clock_timestamp() ELSE waited_at END
         WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
         RETURNING bot_id, claimed_at, live_at, heartbeat_at, stop_requested_at, stop_reason, limits
     ), mirror AS (
@@ -98,12 +102,13 @@ HEARTBEAT = """
 
 _LIVE = f"""
     WITH live AS (
-        UPDATE trading_runs SET live_at = clock_timestamp(), progress_at = clock_timestamp()
+        UPDATE trading_runs SET live_at = clock_timestamp(), progress_at = clock_timestamp(), phase = NULL
         WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
           AND live_at IS NULL
         RETURNING bot_id, epoch, config_version
     ), told AS ({run_events.WENT_LIVE})
-    SELECT FROM live
+    -- the controller lets the next bot start
+    SELECT pg_notify('botfleet_bots', bot_id::text) FROM live
 """
 
 _RELEASE = f"""
@@ -154,6 +159,8 @@ def heartbeat(
     *,
     progress_age_s: float,
     peak_memory_bytes: int | None = None,
+    phase: str | None = None,
+    waiting: bool = False,
 ) -> HeartbeatReply:
     """Renew the right to trade and fetch commands.
 
@@ -162,12 +169,20 @@ def heartbeat(
         run: the claimed run.
         progress_age_s: seconds since the main loop last made progress.
         peak_memory_bytes: the process's largest resident size so far.
+        phase: how far its start has come, in a few words; None once it is live.
+        waiting: it waits for somebody else, e.g. the exchange: its start takes no time meanwhile.
 
     Raises:
         FencedError: the run is no longer this process's.
         DatabaseAway: no answer; whether the heartbeat counted is unknown.
     """
-    values = {**_key(run), "progress_age_s": progress_age_s, "peak_memory_bytes": peak_memory_bytes}
+    values = {
+        **_key(run),
+        "progress_age_s": progress_age_s,
+        "peak_memory_bytes": peak_memory_bytes,
+        "phase": None if phase is None else clean_text(phase, PHASE_LIMIT, lines=False),
+        "waiting": waiting,
+    }
     with database_errors(), connection.cursor(row_factory=class_row(HeartbeatReply)) as cursor:
         row = cursor.execute(HEARTBEAT, values).fetchone()
     if row is None:

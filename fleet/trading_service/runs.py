@@ -129,7 +129,9 @@ _WATCH = """
     FROM (
         SELECT bot_id, claimed_by IS NOT NULL AS claimed, beat_at,
                beat_at < t - make_interval(secs => CASE WHEN claimed_by IS NULL THEN %(claim_s)s ELSE %(dead_s)s END)
-               OR COALESCE(heartbeat_at - progress_at > make_interval(secs => %(stalled_s)s), false)
+               OR COALESCE(CASE WHEN live_at IS NULL
+                       THEN GREATEST(claimed_at, waited_at) < t - make_interval(secs => %(start_s)s)
+                       ELSE heartbeat_at - progress_at > make_interval(secs => %(stalled_s)s) END, false)
                OR COALESCE(stop_requested_at < t - make_interval(secs => %(asked_s)s), false) AS due
         FROM trading_runs,
              LATERAL (SELECT COALESCE(heartbeat_at, claimed_at, created_at) AS beat_at, clock_timestamp() AS t) x
@@ -419,7 +421,7 @@ class WatchLimits:
     Attributes:
         quiet_s: without a heartbeat; dead_s: the same, and due.
         stalled_s: without progress, as told by the last heartbeat; asked_s: since a stop was requested;
-        claim_s: from creation to claim.
+        claim_s: from creation to claim; start_s: from the claim, or the last wait for an exchange, to live.
     """
 
     quiet_s: float
@@ -427,6 +429,7 @@ class WatchLimits:
     stalled_s: float
     asked_s: float
     claim_s: float
+    start_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """A bot that trades nothing: claim, heartbeats, stop, like the real one, and faults on demand.
 
 `BOTFLEET_FAKE_FAULT`: `crash` (exit 1 before going live), `hang` (heartbeats without progress, deaf to SIGTERM),
-`refuse` (config error), `mute` (stops sending heartbeats, lives on). Run as a program by the process runtime.
+`refuse` (config error), `mute` (stops sending heartbeats, lives on), `slow N` (N seconds until it is live, without
+progress, like imports on a busy machine), `exchange N` (the same, but it says that it waits for the exchange). Run as
+a program by the process runtime.
 """
 
 from __future__ import annotations
@@ -45,6 +47,13 @@ def main() -> int:
             if fault == "refuse":
                 release(connection, run, exit_code=2, reason=ExitReason.CONFIG_ERROR, error_message="no such market")
                 return 2
+            kind, _, seconds = fault.partition(" ")
+            if kind in ("slow", "exchange"):
+                begun = time.monotonic()
+                waiting = kind == "exchange"
+                while (age_s := time.monotonic() - begun) < float(seconds) and not asked:
+                    heartbeat(connection, run, progress_age_s=age_s, phase=f"{kind} start", waiting=waiting)
+                    time.sleep(0.1)
             mark_live(connection, run)
             if fault == "mute":
                 time.sleep(3600)

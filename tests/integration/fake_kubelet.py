@@ -22,6 +22,7 @@ from tests.apiserver import Running
 BOT = Path(__file__).with_name("fake_bot.py")
 NAMESPACE = "bots"
 PERIOD_S = 0.05
+NO_ROOM = "0/1 nodes are available: 1 Insufficient cpu."
 
 
 @dataclass
@@ -78,6 +79,7 @@ class FakeKubelet:
     """Runs until stopped.
 
     Attributes:
+        full: pods get no node, as a scheduler of a full cluster reports it.
         broken_image: pods report that their image can't be pulled, and don't start.
         reporting: False: what happens isn't reported, like a node that was cut off.
     """
@@ -88,6 +90,7 @@ class FakeKubelet:
         self._containers: dict[str, Container] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self.full = False
         self.broken_image = False
         self.reporting = True
 
@@ -143,6 +146,10 @@ class FakeKubelet:
 
     def _begin(self, uid: str, pod: dict[str, Any]) -> None:
         name = pod["metadata"]["name"]
+        if self.full and not pod["spec"].get("nodeName"):
+            condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": NO_ROOM}
+            self._api.patch_status(name, {"phase": "Pending", "conditions": [condition]})
+            return
         if not pod["spec"].get("nodeName"):
             target = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}}
             self._api.call("POST", f"{self._api.pod_path(name)}/binding", {**target, "target": {"name": "node-1"}})

@@ -18,7 +18,7 @@ import typer
 from cli.main import app
 from tests.apiserver import ApiServer, Running
 from tests.integration.controller_process import Fleet
-from tests.integration.fake_kubelet import NAMESPACE, Api, FakeKubelet, kill
+from tests.integration.fake_kubelet import NAMESPACE, NO_ROOM, Api, FakeKubelet, kill
 
 botfleet = typer.main.get_command(app)
 pytestmark = [pytest.mark.postgres, pytest.mark.apiserver]
@@ -194,6 +194,37 @@ def test_what_keeps_a_pod_from_starting_is_shown(fleet: Fleet, kubelet: FakeKube
     assert fleet.bot(bot)["error_count"] == 0
     kubelet.broken_image = False
     fleet.wait(lambda: fleet.running(bot), within_s=20)
+
+
+def test_pods_of_a_full_cluster_wait_in_place(fleet: Fleet, kubelet: FakeKubelet, api: Api) -> None:
+    kubelet.full = True
+    fleet.start(BOTFLEET_CLAIM_DEADLINE_S="10", BOTFLEET_STARTS_AT_ONCE="2")
+    bots = [fleet.add_bot(f"bot {number}") for number in range(6)]
+
+    def words(bot: int) -> str:
+        return fleet.bot(bot)["error_message"] or ""
+
+    def waiting() -> list[int]:
+        return [bot for bot in bots if "waits for a node for" in words(bot) and NO_ROOM[:-1] in words(bot)]
+
+    fleet.wait(lambda: len(waiting()) >= 2, within_s=90)
+    made = {pod["metadata"]["uid"] for pod in api.pods()}
+    time.sleep(12)  # more than the time to claim
+    assert {pod["metadata"]["uid"] for pod in api.pods()} >= made
+    assert 2 <= len(api.pods()) <= 4  # a few tell the scheduler as much as many
+    assert all(run["ended_at"] is None for bot in bots for run in fleet.runs(bot))
+    fleet.wait(lambda: all(words(bot) for bot in bots), within_s=60)
+    behind = [bot for bot in bots if not fleet.runs(bot)]
+    assert behind
+    assert all("pods wait for a node already" in words(bot) for bot in behind[1:])
+    assert {fleet.bot(bot)["status"] for bot in bots} == {"starting"}
+    fleet.update(behind[-1], enabled=False)
+    fleet.wait(lambda: fleet.bot(behind[-1])["status"] == "stopped", within_s=20)
+    kubelet.full = False
+    wanted = [bot for bot in bots if bot != behind[-1]]
+    fleet.wait(lambda: all(fleet.running(bot) for bot in wanted), within_s=90)
+    assert [len(fleet.runs(bot)) for bot in wanted] == [1] * 5
+    fleet.wait(lambda: not any(words(bot) for bot in bots), within_s=60)
 
 
 def test_a_pod_removed_by_force_is_no_proof_of_death(fleet: Fleet, kubelet: FakeKubelet, api: Api) -> None:

@@ -175,6 +175,63 @@ def test_hung_and_silent_bots_are_fenced(fleet: Fleet) -> None:
     assert fleet.never_two_claimed(mute)
 
 
+def test_a_slow_start_is_not_hung(fleet: Fleet) -> None:
+    """Two seconds without progress make a live bot hung here; a start has a deadline of its own."""
+    fleet.start()
+    slow = fleet.add_bot("slow", description="slow 5")
+    away = fleet.add_bot("away", description="exchange 6")
+    fleet.wait(lambda: "waits" not in (fleet.bot(slow)["error_message"] or "") and fleet.runs(slow))
+    fleet.wait(lambda: "exchange start" in (fleet.bot(away)["error_message"] or ""), within_s=15)
+    fleet.wait(lambda: fleet.running(slow) and fleet.running(away), within_s=25)
+    assert [len(fleet.runs(bot)) for bot in (slow, away)] == [1, 1]
+    fleet.wait(lambda: fleet.bot(away)["error_message"] is None)
+
+
+def test_a_start_that_never_ends_is_stopped_and_told_why(fleet: Fleet) -> None:
+    fleet.start(BOTFLEET_START_DEADLINE_S="3")
+    bot = fleet.add_bot(description="slow 600")
+    fleet.wait(lambda: ended(fleet, bot, 1), within_s=20)
+    # it obeyed its stop, so it is released or, killed, fenced as hung; never live, it waits before the next try
+    assert ended(fleet, bot, 1) in ("released", "fenced_hung")
+
+
+def test_many_bots_start_a_few_at_a_time_whatever_happens_to_the_controller(fleet: Fleet) -> None:
+    bots = [fleet.add_bot(f"bot {number}", description="slow 1") for number in range(16)]
+    fleet.connection.execute(
+        "INSERT INTO trading_positions (bot_id, symbol, direction, opened_at, qty_open, avg_price, status)"
+        " SELECT unnest(%s::bigint[]), 'BTCUSDT', 'long', now(), 1, 1, 'open'",
+        [bots[-3:]],
+    )
+    first = fleet.start(BOTFLEET_STARTS_AT_ONCE="2", BOTFLEET_START_TARGET_S="0.5")
+    fleet.wait(lambda: sum(bool(fleet.running(bot)) for bot in bots) >= 4, within_s=40)
+    waiting = [fleet.bot(bot) for bot in bots if not fleet.runs(bot)]
+    assert waiting
+    assert {row["status"] for row in waiting} == {"starting"}
+    assert all("waits to start: place" in row["error_message"] for row in waiting)
+    off = waiting[-1]["id"]
+    fleet.update(off, enabled=False)
+    fleet.wait(lambda: fleet.bot(off)["status"] == "stopped", within_s=3)
+    assert fleet.runs(off) == []
+    first.kill()
+    first.wait()
+    fleet.start(BOTFLEET_STARTS_AT_ONCE="2", BOTFLEET_START_TARGET_S="0.5")
+    fleet.wait(lambda: all(fleet.running(bot) for bot in bots if bot != off), within_s=60)
+    rows = [fleet.runs(bot) for bot in bots if bot != off]
+    assert [len(runs) for runs in rows] == [1] * 15
+    edges = sorted(edge for (run,) in rows for edge in ((run["created_at"], 1), (run["live_at"], -1)))
+    level = most = 0
+    for _, step in edges:
+        level += step
+        most = max(most, level)
+    assert most <= 2
+    order = sorted(rows, key=lambda runs: runs[0]["created_at"])
+    # the third takes one of two slots that become free together, the fourth bot the other
+    assert {runs[0]["bot_id"] for runs in order[:4]} >= set(bots[-3:])
+    fleet.wait(lambda: all(fleet.bot(bot)["error_message"] is None for bot in bots), within_s=20)
+    told = fleet.connection.execute("SELECT kind FROM trading_notifications WHERE severity <> 'info'").fetchall()
+    assert [row for row in told if row["kind"] == "bot_error"] == []
+
+
 def test_a_second_controller_waits_and_takes_over(fleet: Fleet) -> None:
     first = fleet.start(BOTFLEET_CONTROLLER_NAME="first")
     bot = fleet.add_bot()

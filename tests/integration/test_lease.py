@@ -118,6 +118,18 @@ def test_a_heartbeat_mirrors_what_people_read(database: Connection) -> None:
     assert 1.9 < one(database, "SELECT extract(epoch FROM heartbeat_at - progress_at)::float FROM trading_runs") < 2.1
 
 
+def test_a_heartbeat_says_how_far_the_start_has_come(database: Connection) -> None:
+    claim(database, run())
+    heartbeat(database, run(), progress_age_s=0, phase="loads\x00 its\nprogram", waiting=False)
+    assert one(database, "SELECT phase, waited_at FROM trading_runs") == ("loads\ufffd its program", None)
+    heartbeat(database, run(), progress_age_s=0, phase="waits for the exchange: " + "x" * 5000, waiting=True)
+    assert one(database, "SELECT length(phase), waited_at >= heartbeat_at FROM trading_runs") == (300, True)
+    heartbeat(database, run(), progress_age_s=0, phase="warms up")
+    assert one(database, "SELECT phase, waited_at < heartbeat_at FROM trading_runs") == ("warms up", True)
+    mark_live(database, run())
+    assert one(database, "SELECT phase FROM trading_runs") is None
+
+
 def test_a_heartbeat_brings_commands_back(database: Connection) -> None:
     claim(database, run())
     database.execute(
@@ -141,6 +153,8 @@ def test_heartbeats_never_notify(database: Connection, database_url: str) -> Non
     with psycopg.connect(database_url, autocommit=True) as listener:
         listener.execute("LISTEN botfleet_bots")
         claim(database, run())
+        mark_live(database, run())
+        assert [notice.payload for notice in listener.notifies(timeout=0.5)] == [str(run().bot_id)]  # a slot is free
         mark_live(database, run())
         heartbeat(database, run(), progress_age_s=0)
         assert list(listener.notifies(timeout=0.2)) == []

@@ -18,12 +18,12 @@ from fleet.errors import DatabaseAway, FencedError
 from fleet.states import ExitReason
 from fleet.trading_service import admin, runs, shards
 from fleet.trading_service.bots import load_bot
-from fleet.trading_service.lease import RunId, claim, heartbeat, release
+from fleet.trading_service.lease import RunId, claim, heartbeat, mark_live, release
 from fleet.trading_service.runs import ShardLease, WatchLimits
 
 pytestmark = pytest.mark.postgres
 
-LIMITS = WatchLimits(quiet_s=15, dead_s=35, stalled_s=30, asked_s=35, claim_s=120)
+LIMITS = WatchLimits(quiet_s=15, dead_s=35, stalled_s=30, asked_s=35, claim_s=120, start_s=600)
 
 
 @pytest.fixture
@@ -384,6 +384,9 @@ async def test_the_watch_finds_what_is_late(db: AsyncConnection[Any], bot_db: ps
         "quiet": {"heartbeat_at": 16, "progress_at": 17},
         "dead": {"heartbeat_at": 36, "progress_at": 36},
         "stalled": {"progress_at": 31},
+        "starting": {"progress_at": 31, "claimed_at": 500},
+        "never live": {"claimed_at": 601},
+        "back from the exchange": {"claimed_at": 9000, "waited_at": 500},
         "deaf": {"stop_requested_at": 36},
         "unclaimed": {},
         "forgotten": {"created_at": 121},
@@ -398,6 +401,8 @@ async def test_the_watch_finds_what_is_late(db: AsyncConnection[Any], bot_db: ps
         await start(db, found[0])
         if name not in ("unclaimed", "forgotten"):
             claim(bot_db, RunId(found[0], 1, "t"))
+        if "claimed_at" not in ages:
+            mark_live(bot_db, RunId(found[0], 1, "t"))
         await age(db, found[0], **ages)
     watch = await runs.watch_runs(db, LIMITS)
     names = {number: name for name, number in ids.items()}
@@ -405,10 +410,11 @@ async def test_the_watch_finds_what_is_late(db: AsyncConnection[Any], bot_db: ps
         "quiet": False,
         "dead": True,
         "stalled": True,
+        "never live": True,
         "deaf": True,
         "forgotten": True,
     }
-    assert watch.claimed == 5
+    assert watch.claimed == 8
     record = await load_bot(db, ids["dead"])
     assert record is not None
     assert abs((watch.now - record.now).total_seconds()) < 5

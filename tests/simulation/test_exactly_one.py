@@ -234,7 +234,7 @@ def test_a_bot_that_died_meanwhile_is_still_found(outage: str) -> None:
         OUTAGES[outage](world, 20)
         victim = next(process for process in world.processes if process.bot_id == 2)
         world.die(victim, 137, reported=False)
-        go_on(world, 20 + POLICY.t_dead_s + 1 + 2 * TICK_S)  # a look every second
+        go_on(world, 20 + POLICY.t_dead_s + 2 + 2 * TICK_S)  # a look every second, and one for the start
         assert [len(bot.runs) for bot in world.bots.values()] == [1, 2, 1]
         assert world.bots[2].runs[0].record.exit_reason is ExitReason.FENCED_SILENT
 

@@ -21,10 +21,12 @@ from controller.observe.pods import PodStore
 from controller.observe.runs import RunWatch
 from controller.podspec import PodRequest
 from controller.runtime import PodNote, RuntimeAway
+from controller.starts import Capacity, Starts
 from fleet.errors import DatabaseAway, TransientError
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
 from fleet.trading_service.runs import DECISION_VALID_S, QuietRun, Watch, WatchLimits
+from fleet.trading_service.starts import StartFacts, StartingRun
 
 TICK_S = 0.5
 START = datetime(2026, 11, 24, tzinfo=UTC)
@@ -35,6 +37,7 @@ POLICY = Policy(
     heartbeat_interval_s=1,
     contact_gap_s=2.5,
     claim_deadline_s=15,
+    start_deadline_s=15,
     hung_after_s=6,
     grace_s=4,
     stop_slack_s=1,
@@ -49,6 +52,7 @@ POLICY = Policy(
 )
 """The defaults, some five times faster: T_stop + two ticks of drift < T_dead, as the settings demand."""
 
+CAPACITY = Capacity(first=4, target_s=5, where="here")
 SHARD_TTL_S = 6.0
 RECONNECT_S = 3
 """With the contact gap and a heartbeat interval less than T_dead, as the settings demand."""
@@ -98,6 +102,8 @@ class Bot:
     error_count: int = 0
     locked: bool = False
     run_locked_until: float = 0.0
+    holding: bool = False
+    user_id: int = 1
     runs: list[Run] = field(default_factory=list)
 
     @property
@@ -115,6 +121,8 @@ class Process:
     starts_at: float
     alive: bool = True
     claimed: bool = False
+    live: bool = False
+    work_left_s: float = 0.0
     acked_sent_at: float = -1e9
     next_beat_at: float = 0.0
     told_to_stop: bool = False
@@ -140,7 +148,7 @@ class Process:
         """Whether it may send an order at this moment: what must never be true of two."""
         return (
             self.alive
-            and self.claimed
+            and self.live
             and not self.hung
             and not self.told_to_stop
             and now >= self.stalled_until
@@ -159,8 +167,18 @@ class Pod:
 class World:
     """Everything, and the clock."""
 
-    def __init__(self, seed: int, *, bots: int = 2, controllers: int = 2) -> None:
+    def __init__(
+        self, seed: int, *, bots: int = 2, controllers: int = 2, cores: float = 1000.0, start_work_s: float = 0.4
+    ) -> None:
         self.seed = seed
+        self.cores, self.start_work_s = cores, start_work_s
+        self.exchange_back_at = 0.0
+        self.most_starting = 0
+        self.pace = 12
+        """A controller takes fewer steps than this in a tick; few, so that much happens between two of them."""
+        self.capacity = CAPACITY
+        self.limit: int | None = None
+        """Set by a test: no more starts than this may be under way at any moment."""
         self.chance = random.Random(seed)
         self.now = 0.0
         self.database_back_at = self.api_back_at = 0.0
@@ -241,6 +259,7 @@ class World:
     def tick(self) -> None:
         """Half a second: processes live, events arrive, controllers work; then the invariants are checked."""
         self.now += TICK_S
+        self._compute()
         for process in list(self.processes):
             self._live(process)
             self.check()
@@ -252,6 +271,17 @@ class World:
             trading = [p for p in self.processes if p.bot_id == bot_id and p.trading(self.now)]
             if len(trading) > 1:
                 raise Violation(f"bot {bot_id}: epochs {[p.epoch for p in trading]} may trade at once")
+        self._check_starts()
+
+    def _check_starts(self) -> None:
+        """No more starts at a time than were admitted."""
+        if not self.limit:
+            return
+        begun = [bot for bot in self.bots.values() if bot.current and not bot.current.record.live_at]
+        computing = [bot for bot in begun if not bot.current.record.waited_at]
+        self.most_starting = max(self.most_starting, len(computing))
+        if len(computing) > self.limit:
+            raise Violation(f"{len(computing)} starts at once, admitted were {self.limit}")
 
     def judge_fence(self, bot_id: int, run: Run, reason: ExitReason) -> None:
         """A bot that lives and has had no fault of its own for T_stop must not be taken for dead."""
@@ -286,6 +316,8 @@ class World:
             return
         if not process.hung:
             process.progress_at = self.now
+            if not process.live and process.work_left_s <= 0 and reach and self.now >= self.exchange_back_at:
+                self._go_live(process)
         if self.now >= process.next_beat_at:
             process.next_beat_at = self.now + POLICY.heartbeat_interval_s
             if reach:
@@ -305,11 +337,29 @@ class World:
             self.die(process, 3, reported=True)
             return
         run.set(claimed_by=process.token, claimed_at=self.clock, heartbeat_at=self.clock, progress_at=self.clock)
-        run.set(live_at=self.clock)
+        process.work_left_s = self.start_work_s
         process.claimed, process.acked_sent_at = True, self.now
         process.progress_at = self.now
         process.next_beat_at = self.now + POLICY.heartbeat_interval_s
         self.note(f"bot {process.bot_id} e{process.epoch} claimed")
+
+    def _compute(self) -> None:
+        """Half a second of CPU, shared by all that start; what waits for the exchange needs none."""
+        busy = [p for p in self.processes if p.alive and p.claimed and not p.live and not p.hung]
+        busy = [p for p in busy if p.work_left_s > 0 and self.now >= p.stalled_until]
+        for process in busy:
+            process.work_left_s -= TICK_S * min(1.0, self.cores / len(busy))
+
+    def _go_live(self, process: Process) -> None:
+        run = self._row(process)
+        if run is None:
+            return
+        process.live = True
+        run.set(live_at=self.clock)
+        self.note(f"bot {process.bot_id} e{process.epoch} is live")
+        for controller in self.controllers:
+            if self.chance.random() < 0.8:
+                controller.add(process.bot_id)
 
     def _beat(self, process: Process) -> None:
         run = self._row(process)
@@ -319,11 +369,18 @@ class World:
             return
         age = timedelta(seconds=self.now - process.progress_at)
         run.set(heartbeat_at=self.clock, progress_at=self.clock - age)
+        if not process.live and process.work_left_s <= 0 and self.now < self.exchange_back_at:
+            run.set(waited_at=self.clock, phase="waits for the exchange")
         process.acked_sent_at = self.now
         if run.record.stop_requested_at is not None:
             process.told_to_stop = True
         bot = self.bots[process.bot_id]
-        if bot.status is BotStatus.STARTING and not bot.locked and run.record.stop_requested_at is None:
+        if (
+            process.live
+            and bot.status is BotStatus.STARTING
+            and not bot.locked
+            and run.record.stop_requested_at is None
+        ):
             bot.status = BotStatus.RUNNING
 
     def _release(self, process: Process) -> None:
@@ -400,7 +457,7 @@ class World:
     def record(self, bot: Bot) -> BotRecord:
         return BotRecord(
             id=bot.id,
-            user_id=1,
+            user_id=bot.user_id,
             name=f"bot {bot.id}",
             enabled=bot.enabled,
             archived=bot.archived,
@@ -409,6 +466,7 @@ class World:
             error_message=bot.message,
             error_count=bot.error_count,
             updated_at=START,
+            holding=bot.holding,
             now=self.clock,
             runs=tuple(run.record for run in reversed(bot.runs))[:32],
         )
@@ -483,8 +541,22 @@ class Controller:
         self.running = {}
         self.again: set[int] = set()
         self.store = PodStore(self.add)
+        self.starts = Starts(
+            store=SimStore(self),
+            pods=self.store.of,
+            policy=POLICY,
+            capacity=lambda: self.world.capacity,
+            metrics=METRICS,
+            clock=lambda: self.world.now,
+            wake=self.add,
+        )
         self.manager = StrategyManager(
-            store=SimStore(self), runtime=SimRuntime(self), policy=POLICY, metrics=METRICS, may_act=self.may_act
+            store=SimStore(self),
+            runtime=SimRuntime(self),
+            policy=POLICY,
+            metrics=METRICS,
+            starts=self.starts,
+            may_act=self.may_act,
         )
         self.runs = RunWatch(
             store=SimStore(self),
@@ -524,7 +596,7 @@ class Controller:
         if self.lease is None:
             return
         self._look()
-        for _ in range(world.chance.randrange(1, 12)):
+        for _ in range(world.chance.randrange(1, world.pace)):
             self._start_some()
             if not self.running:
                 break
@@ -568,6 +640,8 @@ class Controller:
         if world.now >= self.next_watch_at:
             self.next_watch_at = world.now + 1
             drive(self.runs.look())
+        if self.listed:
+            drive(self.starts.look())
 
     def _start_some(self) -> None:
         if not self.listed:
@@ -688,7 +762,7 @@ class SimStore:
             record = RunRecord(
                 epoch=epoch, config_version=config_version, pod_name=pod_name, pod_uid=None, node=None,
                 created_at=world.clock, claimed_by=None, claimed_at=None, live_at=None, heartbeat_at=None,
-                progress_at=None, stop_requested_at=None, stop_reason=None, fenced_at=None, ended_at=None,
+                progress_at=None, phase=None, waited_at=None, stop_requested_at=None, stop_reason=None, fenced_at=None, ended_at=None,
                 exit_code=None, exit_reason=None, error_message=None,
             )  # fmt: skip
             bot.runs.append(Run(record, bot.config))
@@ -763,6 +837,9 @@ class SimStore:
 
     def _older(self, moment: datetime | None, seconds: float) -> bool:
         return moment is not None and moment < self._world.clock - timedelta(seconds=seconds)
+
+    def _late(self, record: RunRecord, seconds: float) -> bool:
+        return record.claimed_at is not None and self._older(record.waited_at or record.claimed_at, seconds)
 
     @staticmethod
     def _stalled(record: RunRecord, seconds: float) -> bool:
@@ -856,12 +933,39 @@ class SimStore:
             claimed += mine
             due = (
                 self._older(beat, limits.dead_s if mine else limits.claim_s)
-                or self._stalled(record, limits.stalled_s)
+                or (self._stalled(record, limits.stalled_s) if record.live_at else self._late(record, limits.start_s))
                 or self._older(record.stop_requested_at, limits.asked_s)
             )
             if due or (mine and self._older(beat, limits.quiet_s)):
                 quiet.append(QuietRun(bot.id, mine, beat, due))
         return Watch(world.clock, claimed, tuple(quiet))
+
+    async def start_facts(self) -> StartFacts:
+        """The reads of `fleet.trading_service.starts`."""
+        facts: StartFacts = await self._call(self._start_facts)
+        return facts
+
+    def _start_facts(self) -> StartFacts:
+        world, starting, spans, holders = self._world, [], [], []
+        for bot in world.bots.values():
+            if bot.current is None and bot.holding and world.wanted(bot):
+                holders.append(bot.id)
+            for run in bot.runs:
+                record = run.record
+                if record.live_at is not None and record.waited_at is None:
+                    spans.append(
+                        (
+                            (world.clock - record.created_at).total_seconds(),
+                            (world.clock - record.live_at).total_seconds(),
+                        )
+                    )
+                if run.current and record.live_at is None:
+                    starting.append(StartingRun(
+                        bot.id, bot.user_id, record.epoch, record.created_at, record.claimed_at, record.waited_at,
+                        bot.holding, False,
+                    ))  # fmt: skip
+        spans.sort(key=lambda span: span[1])
+        return StartFacts(world.clock, tuple(starting), tuple(spans[:500]), tuple(holders))
 
 
 class SimRuntime:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.fence import Deadlines, Fence, Lease, Progress, stop_reason
+from botrunner.fence import WAIT_BELIEVED_S, Deadlines, Fence, Lease, Progress, stop_reason
 from fleet.clock import SystemClock
 from fleet.foreign import Unreadable
 from fleet.states import ExitReason
@@ -83,3 +83,40 @@ def test_limits_that_cannot_be_read_change_nothing() -> None:
     for limits in (good, Unreadable("is not JSON"), None, good):
         lease._obey(HeartbeatReply(stop_requested=False, stop_reason=None, limits=limits))
     assert taken == [good]
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_start_says_what_it_is_at() -> None:
+    clock = Hands()
+    progress = Progress(clock)
+    assert (progress.phase, progress.waiting) == (None, False)
+    progress.enter("loads its program, 1 of 3")
+    clock.now += 40
+    assert (progress.phase, progress.waiting, progress.age_s()) == ("loads its program, 1 of 3", False, 40)
+    progress.waits("waits for the exchange binance: HTTP 418")
+    assert (progress.phase, progress.waiting, progress.age_s()) == ("waits for the exchange binance: HTTP 418", True, 0)
+    progress.enter("warms up")
+    assert (progress.phase, progress.waiting) == ("warms up", False)
+    progress.live()
+    assert (progress.phase, progress.waiting) == (None, False)
+
+
+def test_a_loop_that_is_stuck_does_not_wait() -> None:
+    clock = Hands()
+    progress = Progress(clock)
+    progress.waits("waits for the exchange binance")
+    clock.now += WAIT_BELIEVED_S - 1
+    assert progress.waiting
+    clock.now += 1
+    assert not progress.waiting
+    progress.made()
+    assert progress.waiting

@@ -285,6 +285,58 @@ def test_an_unreachable_exchange_delays_and_loses_nothing() -> None:
     assert store.checkpoint == whole.checkpoint
 
 
+class Told(Progress):
+    """Remembers what the start was at, and whether it waited for somebody else."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.phases: list[tuple[str, bool]] = []
+
+    def enter(self, phase: str) -> None:
+        super().enter(phase)
+        self.phases.append((phase, False))
+
+    def waits(self, why: str) -> None:
+        super().waits(why)
+        self.phases.append((why, True))
+
+
+@dataclass
+class AwaySource(ListSource):
+    """An exchange that doesn't answer the first questions of a start."""
+
+    unanswered: int = 2
+
+    def latest_closed_ms(self) -> int | None:
+        if self.unanswered:
+            self.unanswered -= 1
+            raise ExchangeAway("HTTP 418: paused", retry_after_s=25)
+        return super().latest_closed_ms()
+
+
+def test_a_start_says_what_it_is_at_and_that_it_waits_for_the_exchange() -> None:
+    candles, stop, told = walk(80), StopSwitch(), Told(FakeClock())
+    source = AwaySource(candles, stop, begin_after=candles[40].open_ms)
+    run_once(Store(), candles, config(), {}, source=source, stop=stop, progress=told, exchange="binance")
+    waiting = "waits for the exchange binance, asks again within 25 s: HTTP 418: paused"
+    assert told.phases[:5] == [
+        ("reads its checkpoint", False),
+        ("looks for its first candle", False),
+        (waiting, True),
+        (waiting, True),
+        ("fetches candles to warm up", False),
+    ]
+    assert told.phases[5][0].startswith("warms up over ")
+
+
+def test_a_bot_without_any_candle_waits_for_it() -> None:
+    stop = StopSwitch()
+    told = Told(FakeClock())
+    source = ListSource([], stop)
+    run_once(Store(), [], config(), {}, source=source, stop=stop, progress=told)
+    assert told.phases[-1] == ("waits for its first candle", True)
+
+
 def test_no_order_leaves_after_t_stop_until_a_heartbeat_gives_the_right_back() -> None:
     candles, made = walk(200), config()
     whole = run_killed(candles, made, seed=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from controller.admission import Place
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts
 from controller.plan import (
     Action,
@@ -76,6 +77,7 @@ def pod(**changes: object) -> PodFacts:
 def end(
     reason: ExitReason, *, epoch: int = 5, seconds_ago: float = 1, lived_s: float = 20, **changes: object
 ) -> RunEnd:
+    """A run that went live as soon as it was claimed, unless nobody claimed it."""
     claimed = None if reason is ExitReason.NOT_CLAIMED else ago(seconds_ago + lived_s)
     usual = RunEnd(
         epoch=epoch,
@@ -83,6 +85,7 @@ def end(
         reason=reason,
         created_at=ago(seconds_ago + lived_s + 1),
         claimed_at=claimed,
+        live_at=claimed,
         ended_at=ago(seconds_ago),
     )
     return replace(usual, **changes)
@@ -98,9 +101,19 @@ class World:
     ends: tuple[RunEnd, ...] = ()
     now: datetime = NOW
     observer: Observer = TRUSTED
+    place: Place | None = None
 
     def plan(self, policy: Policy = POLICY) -> Plan:
-        return plan(self.bot, self.run, self.pods, ends=self.ends, now=self.now, observer=self.observer, policy=policy)
+        return plan(
+            self.bot,
+            self.run,
+            self.pods,
+            ends=self.ends,
+            now=self.now,
+            observer=self.observer,
+            policy=policy,
+            place=self.place,
+        )
 
     def after(self, actions: tuple[Action, ...]) -> World:
         world = self
@@ -130,6 +143,7 @@ class World:
                     reason=reason,
                     created_at=self.run.created_at,
                     claimed_at=self.run.claimed_at,
+                    live_at=self.run.live_at,
                     ended_at=self.now,
                 )
                 return replace(self, run=replace(self.run, ended=True), ends=(ended, *self.ends))

@@ -43,9 +43,12 @@ def delay_s(ends: list[RunEnd], policy: Policy = POLICY) -> float:
         (history(*[FAILED] * 7), 160),
         (history(*[FAILED] * 30), 250),  # with its jitter at most the 300 s of the policy
         (history(FAILED, RELEASED, FAILED), 5),  # what doesn't count doesn't reset either
-        (history(NOT_CLAIMED), 0),
-        (history(NOT_CLAIMED, NOT_CLAIMED), 5),
-        (history(NOT_CLAIMED, FAILED, NOT_CLAIMED), 0),
+        ([end(FAILED, live_at=None)], 5),  # starting doesn't work: at once is too soon
+        ([end(ExitReason.FENCED_HUNG, live_at=None), end(FAILED, epoch=4, live_at=None)], 10),
+        ([end(FAILED), end(FAILED, epoch=4, live_at=None)], 5),
+        (history(NOT_CLAIMED), 5),
+        (history(NOT_CLAIMED, NOT_CLAIMED), 10),
+        (history(NOT_CLAIMED, FAILED, NOT_CLAIMED), 5),
         (history(RELEASED), 0),
         (history(RELEASED, RELEASED), 1),
         (history(*[RELEASED] * 4), 4),

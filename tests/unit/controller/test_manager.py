@@ -115,6 +115,7 @@ def test_without_its_lease_a_controller_touches_nothing() -> None:
         runtime=Untouchable(),
         policy=POLICY,
         metrics=Metrics(),
+        starts=Untouchable(),
         may_act=lambda: False,
     )
     with pytest.raises(LeaseLost):
@@ -137,14 +138,14 @@ class StartingBot:
             epoch=1, config_version=1, pod_name="bot-7-x-e1", pod_uid=None, node=None, created_at=NOW,
             claimed_by=None, claimed_at=None, live_at=None, heartbeat_at=None, progress_at=None,
             stop_requested_at=None, stop_reason=None, fenced_at=None, ended_at=None, exit_code=None,
-            exit_reason=None, error_message=None,
+            exit_reason=None, error_message=None, phase=None, waited_at=None,
         )  # fmt: skip
 
     async def load(self, bot_id: int) -> BotRecord:
         status, message = self.shown
         return BotRecord(
             id=bot_id, user_id=1, name="x", enabled=True, archived=False, config_version=1, status=status,
-            error_message=message, error_count=0, updated_at=NOW, now=NOW, runs=(self.run,),
+            error_message=message, error_count=0, updated_at=NOW, now=NOW, holding=False, runs=(self.run,),
         )  # fmt: skip
 
     async def load_config(self, bot_id: int, config_version: int) -> object:
@@ -199,6 +200,7 @@ class OneBot:
             error_count=0,
             updated_at=NOW,
             now=NOW,
+            holding=False,
             runs=(RunRecord(**self.run),),
         )
 
@@ -231,6 +233,13 @@ class OneBot:
         return True
 
 
+class NothingStarts:
+    """A queue of starts that nobody joins."""
+
+    def settled(self, bot_id: int, *, starting: bool) -> None:
+        """Nobody waits."""
+
+
 class NoPods:
     def pods(self, bot_id: int) -> tuple[()]:
         return ()
@@ -252,7 +261,9 @@ UNREADABLE = Unreadable("holds a number of 5000 characters; 400 are the most tha
 
 
 def synced(store: OneBot) -> OneBot:
-    manager = StrategyManager(store=store, runtime=NoPods(), policy=POLICY, metrics=Metrics(), may_act=lambda: True)
+    manager = StrategyManager(
+        store=store, runtime=NoPods(), policy=POLICY, metrics=Metrics(), may_act=lambda: True, starts=NothingStarts()
+    )
     for seconds in range(600, 0, -5):
         manager.contact.proved(ago(seconds))
     asyncio.run(manager.sync(7))
@@ -315,6 +326,7 @@ async def test_what_the_api_server_says_is_on_the_row_with_the_next_try_and_gone
         policy=POLICY,
         metrics=Metrics(),
         may_act=lambda: True,
+        starts=NothingStarts(),
     )
     shown = []
     for _ in range(3):

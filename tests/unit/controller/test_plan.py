@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.classify import Condition
+from controller.admission import Place
+from controller.classify import Condition, waits_for_node
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, RunEnd, RunFacts, StopReason
 from controller.plan import (
     AdoptConfig,
@@ -43,6 +44,11 @@ def kinds(plan: Plan) -> list[str]:
 def in_s(seconds: float) -> Wait:
     return Wait(NOW + timedelta(seconds=seconds))
 
+
+PLACE = Place("waits to start: place 2 of 9", 12)
+UNPLACED = pod(
+    phase=PodPhase.PENDING, placed=False, waiting="Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
+)
 
 CASES = {
     "a new row starts its first run": (World(bot()), (StartRun(1, 3),)),
@@ -218,6 +224,132 @@ CASES = {
             (pod(deleting=True),),
         ),
         (FenceRun(5, ExitReason.FENCED_HUNG, Guard.DEAF, "did not stop within 30 s"),),
+    ),
+    "a start without progress isn't hung": (
+        World(
+            bot(status=STARTING),
+            run(claimed_at=ago(60), live_at=None, progress_at=ago(59), heartbeat_at=ago(2)),
+            (pod(),),
+        ),
+        (in_s(540), in_s(10)),
+    ),
+    "a slow start says what it is at": (
+        World(bot(status=STARTING), run(claimed_at=ago(60), live_at=None, phase="warms up"), (pod(),)),
+        (SetStatus(STARTING, "starting since 11:59:00Z: warms up", 0), in_s(540), in_s(10)),
+    ),
+    "a start is hung once its own deadline is over": (
+        World(
+            bot(status=STARTING),
+            run(created_at=ago(603), claimed_at=ago(600), live_at=None, phase="warms up"),
+            (pod(),),
+        ),
+        (
+            RequestStop(5, StopReason.HUNG),
+            DeletePod(pod()),
+            SetStatus(STOPPING, "not live within 600 s of its claim, last: warms up; stopping it", 0),
+            in_s(35),
+        ),
+    ),
+    "a start's deadline counts from the controller's contact": (
+        World(
+            bot(status=STARTING),
+            run(created_at=ago(9003), claimed_at=ago(9000), live_at=None),
+            (pod(),),
+            observer=Observer(connected_since=ago(100)),
+        ),
+        (in_s(500), in_s(10)),
+    ),
+    "a start that waits for the exchange isn't hung, however long": (
+        World(
+            bot(status=STARTING),
+            run(
+                created_at=ago(9003),
+                claimed_at=ago(9000),
+                live_at=None,
+                waited_at=ago(1),
+                progress_at=ago(1),
+                phase="waits for the exchange binance, asks again within 30 s: HTTP 418",
+            ),
+            (pod(),),
+        ),
+        (
+            SetStatus(
+                STARTING,
+                "starting since 09:30:00Z: waits for the exchange binance, asks again within 30 s: HTTP 418",
+                0,
+            ),
+            in_s(599),
+            in_s(10),
+        ),
+    ),
+    "after the exchange is back a start has its whole time": (
+        World(
+            bot(status=STARTING),
+            run(created_at=ago(9003), claimed_at=ago(9000), live_at=None, waited_at=ago(100)),
+            (pod(),),
+        ),
+        (in_s(500), in_s(10)),
+    ),
+    "a silent start is fenced like any run": (
+        World(bot(status=STARTING), run(live_at=None, heartbeat_at=ago(35)), (pod(),)),
+        (FenceRun(5, ExitReason.FENCED_SILENT, Guard.SILENT, "no heartbeat since 11:59:25Z, for more than 35 s"),),
+    ),
+    "a starting bot that is disabled is told to stop": (
+        World(bot(wanted=False, status=STARTING), run(live_at=None), (pod(),)),
+        (RequestStop(5, StopReason.STOPPED), DeletePod(pod()), SetStatus(STOPPING, None, 0), in_s(35)),
+    ),
+    "a pod that waits for a node waits in place": (
+        World(bot(status=STARTING), unclaimed(created_at=ago(200)), (UNPLACED,)),
+        (
+            SetStatus(
+                STARTING,
+                "waits for a node for 3 min: Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. It starts by "
+                "itself when there is room: add a node, stop other bots, or lower what a bot requests "
+                "(BOTFLEET_BOT_CPU_REQUEST, BOTFLEET_BOT_MEMORY_REQUEST)",
+                0,
+            ),
+            in_s(10),
+        ),
+    ),
+    "a pod that was just made says nothing yet": (
+        World(bot(status=STARTING), unclaimed(), (replace(UNPLACED, waiting=""),)),
+        (in_s(10),),
+    ),
+    "a pod's time to claim begins when it has a node": (
+        World(bot(status=STARTING), unclaimed(created_at=ago(9000)), (pod(phase=PodPhase.PENDING, placed_at=ago(20)),)),
+        (in_s(100),),
+    ),
+    "a pod that got its node by a clock that is ahead has its time from now": (
+        World(
+            bot(status=STARTING), unclaimed(created_at=ago(9000)), (pod(phase=PodPhase.PENDING, placed_at=ago(-50)),)
+        ),
+        (in_s(120),),
+    ),
+    "a disabled bot doesn't wait for a node": (
+        World(bot(wanted=False, status=STARTING), unclaimed(created_at=ago(9000)), (UNPLACED,)),
+        (FenceRun(5, ExitReason.STOPPED, Guard.UNCLAIMED, None),),
+    ),
+    "a bot that waits for its turn starts nothing and says so": (
+        World(bot(status=BotStatus.STOPPED), place=PLACE),
+        (SetStatus(STARTING, "waits to start: place 2 of 9", 0), in_s(12)),
+    ),
+    "the pod of an ended run goes while the next one waits for its turn": (
+        World(
+            bot(status=STARTING, error_message=PLACE.words, error_count=1),
+            run(ended=True),
+            (pod(),),
+            (end(ExitReason.FAILED),),
+            place=PLACE,
+        ),
+        (DeletePod(pod()), in_s(12)),
+    ),
+    "a disabled bot doesn't wait for its turn": (
+        World(bot(wanted=False, status=STARTING, error_message=PLACE.words), place=PLACE),
+        (SetStatus(BotStatus.STOPPED, None, 0),),
+    ),
+    "a broken config is named, whatever the place": (
+        World(bot(status=STARTING, invalid="strategy: missing"), place=PLACE),
+        (SetStatus(BotStatus.ERROR, "version 3 is invalid: strategy: missing", 0),),
     ),
     "a disabled bot is asked and told to stop": (
         World(bot(wanted=False), run(), (pod(),)),
@@ -449,6 +581,10 @@ RUNS: list[RunFacts | None] = [
         run(heartbeat_at=ago(beat), progress_at=ago(progress), outdated=outdated, waits_until_flat=patient, **stop)
         for beat, progress, outdated, patient, stop in product((1, 50), (2, 100), (False, True), (False, True), STOPS)
     ),
+    *(
+        run(created_at=ago(1000), claimed_at=ago(claimed), live_at=None, waited_at=waited, outdated=outdated, **stop)
+        for claimed, waited, outdated, stop in product((5, 900), (None, ago(1)), (False, True), STOPS[:2])
+    ),
 ]
 ONE_POD = [
     *(pod(phase=phase, deleting=deleting) for phase, deleting in product(PodPhase, (False, True))),
@@ -457,6 +593,8 @@ ONE_POD = [
         for code, gone in product((0, 1, 2, 3, None), (False, True))
     ),
     pod(gone=True, deleting=True),
+    UNPLACED,
+    replace(UNPLACED, deleting=True),
     *(pod(epoch=epoch, deleting=deleting) for epoch, deleting in product((4, 6), (False, True))),
 ]
 PODS: list[tuple[PodFacts, ...]] = [
@@ -483,6 +621,7 @@ def combinations() -> list[World]:
     worlds += [
         World(b, run(ended=True) if h else r, p, h) for b, r, p, h in product(BOTS[1:], without_run, PODS, HISTORIES)
     ]
+    worlds += [replace(each, place=PLACE) for each in worlds[::7]]
     return worlds + [World(None, None, p) for p in PODS]
 
 
@@ -497,6 +636,7 @@ def check_safe(world: World, plan: Plan) -> None:
         match action:
             case StartRun(epoch, version):
                 assert live is None
+                assert world.place is None
                 assert world.bot is not None
                 assert world.bot.wanted
                 assert world.bot.invalid is None
@@ -524,6 +664,10 @@ def check_safe(world: World, plan: Plan) -> None:
             case FenceRun(epoch, reason, guard):
                 assert live is not None
                 assert epoch == live.epoch
+                unplaced = [p for p in world.pods if p.epoch == epoch and waits_for_node(p)]
+                if unplaced and len(world.pods) == 1 and live.stop_requested_at is None:
+                    # what waits for a node is never given up, only no longer wanted
+                    assert reason is not ExitReason.NOT_CLAIMED
                 assert live.claimed == (guard is not Guard.UNCLAIMED)
                 if guard is Guard.SILENT:
                     assert not world.observer.suspicious
@@ -532,11 +676,14 @@ def check_safe(world: World, plan: Plan) -> None:
                 if reason in COUNTED_FAILURES:
                     assert world.bot is not None
                     assert live.stop_reason not in ("stopped", "superseded")
-            case RequestStop(epoch, _):
+            case RequestStop(epoch, reason):
                 assert live is not None
                 assert epoch == live.epoch
                 assert live.claimed
                 assert live.stop_requested_at is None
+                if reason is StopReason.HUNG and live.live_at is None:
+                    begun = max(m for m in (live.claimed_at, live.waited_at, world.observer.connected_since) if m)
+                    assert world.now - begun >= timedelta(seconds=POLICY.start_deadline_s)
             case _:
                 pass
 
@@ -579,7 +726,7 @@ def test_every_combination_is_safe_live_and_settles() -> None:
         check_settles(world)
 
 
-moments = st.one_of(st.integers(0, 200), st.sampled_from([34, 35, 36, 119, 120, 121, 29, 30, 31])).map(ago)
+moments = st.one_of(st.integers(0, 800), st.sampled_from([34, 35, 36, 119, 120, 121, 29, 30, 31, 599, 600])).map(ago)
 pods = st.builds(
     PodFacts,
     bot_id=st.just(7),
@@ -591,6 +738,8 @@ pods = st.builds(
     gone=st.booleans(),
     exit_code=st.sampled_from([None, 0, 1, 2, 3, 137]),
     node_lost=st.booleans(),
+    placed=st.booleans(),
+    placed_at=st.none() | moments,
 )
 
 
@@ -610,6 +759,8 @@ def runs(draw: st.DrawFn) -> RunFacts:
         live_at=draw(st.none() | moments) if claimed else None,
         heartbeat_at=draw(st.none() | moments) if claimed else None,
         progress_at=draw(st.none() | moments) if claimed else None,
+        waited_at=draw(st.none() | moments) if claimed else None,
+        phase=draw(st.none() | st.just("warms up")),
         stop_requested_at=draw(moments) if asked else None,
         stop_reason=draw(st.sampled_from(["stopped", "superseded", "hung", "other"])) if asked else None,
         outdated=draw(st.booleans()),
@@ -647,7 +798,7 @@ def worlds(draw: st.DrawFn) -> World:
     if newest is not None and newest.ended and not ends:
         ends = (end(ExitReason.STOPPED, epoch=newest.epoch),)
     observer = Observer(connected_since=draw(moments), suspicious=draw(st.booleans()))
-    return World(owner, newest, tuple(found), ends, NOW, observer)
+    return World(owner, newest, tuple(found), ends, NOW, observer, draw(st.none() | st.just(PLACE)))
 
 
 @settings(max_examples=300, deadline=None)

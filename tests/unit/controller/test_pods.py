@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -232,3 +233,33 @@ def test_tombstones_are_few() -> None:
         store.remove(pod(uid=str(number), epoch=number))
     assert len(store.of(7)) == 4
     assert store.of(7)[-1].epoch == 99
+
+
+def scheduled(status: str, **more: str) -> dict[str, Any]:
+    return {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": status, **more}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "node", "placed", "placed_at"),
+    [
+        (scheduled("False", reason="Unschedulable", message="no room"), "", False, None),
+        (scheduled("False", reason="SchedulingGated"), "", False, None),
+        ({"phase": "Pending"}, "", False, None),  # nobody has looked yet
+        ({"phase": "Pending"}, "n1", True, None),
+        (
+            scheduled("True", lastTransitionTime="2026-11-24T12:00:00Z"),
+            "n1",
+            True,
+            datetime(2026, 11, 24, 12, tzinfo=UTC),
+        ),
+        (scheduled("True", lastTransitionTime="yesterday"), "n1", True, None),
+        (scheduled("True", lastTransitionTime="2026-11-24T12:00:00"), "n1", True, None),  # no zone: not to be compared
+        ({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]}, "n1", True, None),
+    ],
+)
+def test_whether_a_pod_has_a_node(status: dict[str, Any], node: str, placed: bool, placed_at: datetime | None) -> None:
+    shape = body(status)
+    shape["spec"] = {"nodeName": node} if node else {}
+    facts = read_pod(shape)
+    assert facts is not None
+    assert (facts.placed, facts.placed_at) == (placed, placed_at)

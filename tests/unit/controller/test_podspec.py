@@ -202,7 +202,30 @@ def test_the_hash_tells_any_setting_that_reaches_a_pod() -> None:
         value = getattr(TEMPLATE, each.name)
         other: object = {"x": "y"} if isinstance(value, dict) else ["x"] if isinstance(value, list | tuple) else "x"
         changed = replace(TEMPLATE, **{each.name: value + 1 if isinstance(value, int) else other})
-        same_pod = build_pod(REQUEST, changed)["spec"] == build_pod(REQUEST, TEMPLATE)["spec"]
+        requests = [replace(REQUEST, mode=mode, holding=held) for mode in ("paper", "live") for held in (False, True)]
+        same_pod = all(build_pod(it, changed)["spec"] == build_pod(it, TEMPLATE)["spec"] for it in requests)
         assert (settings_hash(changed) == settings_hash(TEMPLATE)) == same_pod, each.name
     assert settings_hash(replace(TEMPLATE, image="registry/botrunner:2")) != settings_hash(TEMPLATE)
     assert settings_hash(replace(TEMPLATE, namespace="other")) == settings_hash(TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    ("mode", "holding", "classes", "expected"),
+    [
+        ("paper", False, ("paper", "live", "holding"), "paper"),
+        ("live", False, ("paper", "live", "holding"), "live"),
+        ("paper", True, ("paper", "live", "holding"), "holding"),
+        ("live", True, ("paper", "live", "holding"), "holding"),
+        ("live", False, ("paper", "", "holding"), "paper"),
+        ("live", True, ("paper", "live", ""), "live"),
+        ("paper", True, ("paper", "live", ""), "paper"),
+        ("paper", True, ("", "", ""), None),
+    ],
+)
+def test_who_is_placed_first_and_preempted_last(
+    mode: str, holding: bool, classes: tuple[str, str, str], expected: str | None
+) -> None:
+    paper, live, held = classes
+    template = replace(TEMPLATE, priority_class=paper, priority_class_live=live, priority_class_holding=held)
+    body = build_pod(replace(REQUEST, mode=mode, holding=holding), template)
+    assert body["spec"].get("priorityClassName") == expected

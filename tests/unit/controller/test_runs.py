@@ -61,6 +61,7 @@ class Scene:
             runtime=Nothing(),
             policy=POLICY,
             metrics=Metrics(),
+            starts=Nothing(),
             may_act=lambda: True,
         )
         self.watch = RunWatch(
