@@ -18,17 +18,19 @@ from uuid import uuid4
 import psycopg
 import structlog
 
+from botrunner.brokers.address import SharedAddress, venue_of
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.error_book import ErrorBook
 from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
 from botrunner.retry import DATABASE, Patience
-from botrunner.settings import Settings, SettingsInvalid, load_settings
+from botrunner.settings import EGRESS_NODE, Settings, SettingsInvalid, load_settings
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.log import configure_logging, get_logger, redact
 from fleet.states import ExitReason
 from fleet.trading_service.connect import connect
 from fleet.trading_service.errors import add_errors
+from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import Claim, RunId, claim, mark_live, release
 from fleet.trading_service.ledger import CheckpointConflict
 
@@ -97,6 +99,7 @@ class BotProcess:
         self._stop = StopSwitch()
         self._progress = Progress(clock)
         self._bot: Bot | None = None
+        self._address: SharedAddress | None = None
         self._lease: Lease
 
     def run(self) -> int:
@@ -121,7 +124,7 @@ class BotProcess:
             clock=self._clock,
             on_stop=self._stop.request,
             on_limits=self._take_limits,
-            beside=lambda connection: self._write_errors(connection) if self._errors.due() else None,
+            beside=self._beside,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True)))
@@ -178,8 +181,26 @@ class BotProcess:
             stop=self._stop,
             clock=self._clock,
             on_live=self._went_live,
+            share=self._share,
         )
         return self._bot.trade()
+
+    def _share(self, exchange: str) -> SharedAddress:
+        settings = self._settings
+        address = Address(
+            exchange=exchange,
+            venue=venue_of(settings.exchange_urls.get(exchange)),
+            origin=(settings.node or "") if settings.egress == EGRESS_NODE else "",
+        )
+        self._address = SharedAddress(run=self._run, address=address, clock=self._clock, hurry=self._lease.hurry)
+        return self._address
+
+    def _beside(self, connection: psycopg.Connection[Any]) -> None:
+        """What is written beside a heartbeat, on its connection. Raises DatabaseAway."""
+        if self._errors.due():
+            self._write_errors(connection)
+        if self._address is not None:
+            self._address.exchange(connection)
 
     def _went_live(self) -> None:
         with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} live") as connection:

@@ -14,6 +14,9 @@ from fleet.errors import PermanentError
 EXCHANGE_AWAY_S = 60.0
 """Most outages are over within seconds, and nobody can do anything about those."""
 
+EGRESS_FLEET, EGRESS_NODE = "fleet", "node"
+"""Whose address an exchange sees: one for the whole fleet (a NAT gateway, one machine), or each node's own."""
+
 
 class SettingsInvalid(PermanentError):
     """An environment variable is missing or wrong; the message names it."""
@@ -30,6 +33,7 @@ class Settings:
         node: where the process runs, for the run's row.
         budget: how many failures of a strategy are too many.
         exchange_away_s: how long an exchange must be away before people are told.
+        egress: EGRESS_FLEET or EGRESS_NODE: which bots an exchange counts as one.
     """
 
     database_url: str = field(repr=False)
@@ -40,6 +44,7 @@ class Settings:
     node: str | None
     budget: BudgetLimits = field(default_factory=BudgetLimits)
     exchange_away_s: float = EXCHANGE_AWAY_S
+    egress: str = EGRESS_FLEET
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -70,7 +75,18 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         node=environ.get("BOTFLEET_NODE_NAME") or None,
         budget=_budget(environ),
         exchange_away_s=_seconds(environ, "BOTFLEET_EXCHANGE_AWAY_S", EXCHANGE_AWAY_S),
+        egress=_egress(environ),
     )
+
+
+def _egress(environ: Mapping[str, str]) -> str:
+    text = environ.get("BOTFLEET_EGRESS") or EGRESS_FLEET
+    if text not in (EGRESS_FLEET, EGRESS_NODE):
+        raise SettingsInvalid(
+            f"BOTFLEET_EGRESS is {text!r}: give {EGRESS_FLEET!r} when all bots leave by one address, {EGRESS_NODE!r} "
+            "when each node has its own"
+        )
+    return text
 
 
 def _budget(environ: Mapping[str, str]) -> BudgetLimits:

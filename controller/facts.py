@@ -99,6 +99,7 @@ class RunFacts:
         pod_uid: of the pod that was created for it; None as long as no create was acknowledged.
         outdated: the row's config is valid and differs from this run's in more than a running bot takes over.
         waits_until_flat: its config lets a stop wait for the strategy to close its position (`wait_flat`).
+        note: what the bot itself says it waits for, e.g. the end of its exchange's pause; foreign words, cleaned.
     """
 
     epoch: int
@@ -115,6 +116,7 @@ class RunFacts:
     stop_reason: str | None = None
     outdated: bool = False
     waits_until_flat: bool = False
+    note: str | None = None
 
     @property
     def claimed(self) -> bool:

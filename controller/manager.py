@@ -47,9 +47,11 @@ from fleet.config import (
 )
 from fleet.errors import TransientError
 from fleet.events import severity_of
+from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
+from fleet.trading_service.exchanges import WAITS_FOR_LIMIT
 
 log = get_logger("manager")
 
@@ -354,6 +356,7 @@ class StrategyManager:
             stop_reason=run.stop_reason,
             outdated=outdated,
             waits_until_flat=patient,
+            note=clean_text(run.waits_for, WAITS_FOR_LIMIT, lines=False) or None,
         )
 
     async def _outdated(self, record: BotRecord, run: RunRecord) -> bool:

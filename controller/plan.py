@@ -271,7 +271,8 @@ def _healthy(
     else:
         status = BotStatus.RUNNING if run.live_at else BotStatus.STARTING
         silent = verdict.condition is Condition.UNWATCHED
-        yield from _status(bot, status, f"no heartbeat since {_clock(run.beat_at)}" if silent else None, failures)
+        message = f"no heartbeat since {_clock(run.beat_at)}" if silent else run.note
+        yield from _status(bot, status, message, failures)
     yield from _wait(verdict)
     if failures:
         # the count in the row falls when the oldest failure leaves the window

@@ -198,6 +198,7 @@ def bot_environment(
     strategy_errors_in_window: int,
     strategy_error_window_bars: int,
     exchange_away_s: float,
+    egress: str,
 ) -> dict[str, str]:
     """The variables that every bot gets from the controller's own settings."""
     return {
@@ -211,4 +212,5 @@ def bot_environment(
         "BOTFLEET_STRATEGY_ERRORS_IN_WINDOW": str(strategy_errors_in_window),
         "BOTFLEET_STRATEGY_ERROR_WINDOW_BARS": str(strategy_error_window_bars),
         "BOTFLEET_EXCHANGE_AWAY_S": f"{exchange_away_s:g}",
+        "BOTFLEET_EGRESS": egress,
     }
