@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleet.events import Event, EventKind
+from fleet.foreign import clean_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Outage:
             kind=EventKind.EXCHANGE_AWAY,
             title=f"{self._exchange} doesn't answer",
             body=f"No usable answer for {lasted_s:.0f} s; the bot goes on trying and trades nothing meanwhile. "
-            f"Last: {str(error)[:300]}",
+            f"Last: {clean_text(error, 300)}",
             facts={"exchange": self._exchange, "seconds": str(round(lasted_s)), "error": type(error).__name__},
             dedupe_key=self._key("away", away),
         )
