@@ -154,7 +154,7 @@ class Bot:
                 "exchange_away", error=str(error), failures=failures, retry_in_s=round(wait_s, 1)
             ),
         )
-        self._ledger.consult(address.begin)
+        address.begin(self._ledger.consult)
         rules = Rulebook(
             broker,
             address=address.address,

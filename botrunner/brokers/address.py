@@ -18,6 +18,7 @@ import psycopg
 
 from botrunner.feeds.turn import Turn, return_s, turn_of
 from fleet.clock import Clock
+from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.trading_service.exchanges import (
@@ -100,13 +101,16 @@ class SharedAddress:
             self._pause = self._longer(_Pause(until + self.return_s(), words))
         self._hurry()
 
-    def begin(self, connection: psycopg.Connection[Any]) -> None:
-        """Learn what others know, before the first request.
+    def begin(self, consult: Callable[[Callable[[psycopg.Connection[Any]], None]], None]) -> None:
+        """Learn what others know, before the first request; without an answer the first heartbeat will tell.
 
-        Raises:
-            DatabaseAway: no answer.
+        Args:
+            consult: asks the database once (`Ledger.consult`).
         """
-        self._guarded(lambda: self._look(connection))
+        try:
+            self._guarded(lambda: consult(self._look))
+        except DatabaseAway as error:
+            log.warning("address_unshared", error=clean_text(error, 300))
 
     # --- heartbeat's thread ----------------------------------------------------------------------------------------
 

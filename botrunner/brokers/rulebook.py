@@ -25,6 +25,7 @@ from botrunner.brokers.rules import (
 )
 from botrunner.risk import Market
 from fleet.clock import Clock
+from fleet.errors import DatabaseAway
 from fleet.foreign import Unreadable, clean_text
 from fleet.log import get_logger
 from fleet.trading_service.exchanges import Address, RulesRow, claim_rules, leave_claim, read_rules, store_rules
@@ -35,10 +36,10 @@ T = TypeVar("T")
 
 
 class Consult(Protocol):
-    """Asks the database, for as long as it takes (`Ledger.consult`)."""
+    """Asks the database, once (`Ledger.consult`)."""
 
     def __call__(self, question: Callable[[psycopg.Connection[Any]], T]) -> T:
-        """The answer."""
+        """The answer. Raises DatabaseAway."""
 
 
 class Rulebook:
@@ -79,8 +80,8 @@ class Rulebook:
         """
         try:
             return self._shared(symbol)
-        except psycopg.Error as error:
-            # missing rights, or a row that a constraint refuses: the bot's own question is as good
+        except (DatabaseAway, psycopg.Error) as error:
+            # a lock that somebody holds, missing rights, a row that a constraint refuses: an own question is as good
             log.warning("market_rules_unshared", symbol=symbol, error=clean_text(error, 300))
             return self._broker.market(symbol)
 
@@ -135,12 +136,19 @@ class Rulebook:
             return self._stale(symbol, known, row, error)
         rules = dump_rules(market)
         log.info("market_rules", symbol=symbol, source="exchange", shared=rules is not None)
-        me = self._bot_id
-        if rules is None:
-            self._consult(lambda connection: leave_claim(connection, self._address, symbol, bot_id=me))
-        else:
-            self._consult(lambda connection: store_rules(connection, self._address, symbol, bot_id=me, rules=rules))
+        self._hand_on(symbol, rules)
         return market
+
+    def _hand_on(self, symbol: str, rules: dict[str, str] | None) -> None:
+        """Give others the answer, or at least the right to ask; this bot has what it wanted, whatever comes of that."""
+        where, me = self._address, self._bot_id
+        try:
+            if rules is None:
+                self._consult(lambda connection: leave_claim(connection, where, symbol, bot_id=me))
+            else:
+                self._consult(lambda connection: store_rules(connection, where, symbol, bot_id=me, rules=rules))
+        except (DatabaseAway, psycopg.Error) as error:
+            log.warning("market_rules_unshared", symbol=symbol, error=clean_text(error, 300))
 
     def _stale(self, symbol: str, known: Market | None, row: RulesRow, error: ExchangeAway) -> Market:
         """Old rules instead of none.

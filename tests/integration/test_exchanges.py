@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -21,6 +22,7 @@ from botrunner.feeds.candles import Candle
 from botrunner.feeds.turn import return_s
 from botrunner.risk import Market
 from fleet.clock import SystemClock
+from fleet.errors import DatabaseAway
 from fleet.trading_service.connect import connect
 from fleet.trading_service.exchanges import (
     Address,
@@ -94,7 +96,7 @@ def test_a_pause_that_one_bot_was_told_holds_for_all_of_its_address(database: Co
     teller, other, elsewhere = Bot(1), Bot(2), Bot(3, replace(HERE, venue=""))
     for bot in (teller, other, elsewhere):
         claim(database, bot.run)
-        bot.shared.begin(database)
+        bot.shared.begin(lambda look: look(database))
     assert other.shared.left_s() == 0
     teller.shared.told(120.0, "418 I'm a teapot <html>\0")
     assert teller.hurried == 1
@@ -110,7 +112,7 @@ def test_a_pause_that_one_bot_was_told_holds_for_all_of_its_address(database: Co
     assert says(database, 3) is None
     # a new process learns it before its first request
     late = Bot(4)
-    late.shared.begin(database)
+    late.shared.begin(lambda look: look(database))
     assert late.shared.left_s() > 119
     # its end needs no database
     other.clock.time += 120 + return_s(2, sharing=BOTS) + 1
@@ -348,6 +350,33 @@ def test_after_a_failure_the_next_bot_does_not_ask_at_once(database: Connection,
     database.execute("UPDATE exchange_markets SET claimed_at = now() - interval '11 seconds'")
     exchange.error = None
     assert other.market("BTCUSDT") == MARKET
+
+
+def test_a_lock_on_the_shared_rows_keeps_no_bot_from_starting(database: Connection, database_url: str) -> None:
+    exchange = Exchange()
+    rulebook(lambda question: question(database), exchange).market("BTCUSDT")
+    database.execute("UPDATE exchange_markets SET fetched_at = now() - interval '2 hours'")
+    tell_pause(database, HERE, bot_id=1, seconds=60, reason="429")
+    with psycopg.connect(database_url) as person:
+        person.execute("SELECT * FROM exchange_markets, exchange_pauses FOR UPDATE")
+        began = time.monotonic()
+        assert rulebook(lambda question: question(database), exchange).market("BTCUSDT") == MARKET
+        bot = Bot(2)
+        bot.shared.begin(lambda look: look(database))
+        assert bot.shared.left_s() > 50
+        assert time.monotonic() - began < 8
+    assert exchange.asked == 2
+
+
+def test_a_database_that_is_away_costs_a_question(database: Connection) -> None:
+    def away(_: Any) -> Any:
+        raise DatabaseAway("no answer")
+
+    assert rulebook(away, exchange := Exchange()).market("BTCUSDT") == MARKET
+    assert exchange.asked == 1
+    bot = Bot(1)
+    bot.shared.begin(away)
+    assert bot.shared.left_s() == 0
 
 
 def test_rules_that_others_could_not_check_keep_nobody_waiting(database: Connection) -> None:
