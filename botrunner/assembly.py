@@ -7,12 +7,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from botrunner.brokers.address import SharedAddress
 from botrunner.brokers.breaker import GuardedBroker
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.brokers.manager import Broker, BrokerManager
 from botrunner.brokers.outage import Outage
+from botrunner.brokers.rulebook import Rulebook
 from botrunner.feeds.health import FeedWatch
-from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles
+from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
 from botrunner.feeds.stream import CandleStream
 from botrunner.fence import Fence, Progress, StopSwitch
 from botrunner.ledger import Ledger
@@ -38,6 +40,7 @@ class Bot:
 
     Args:
         on_live: called once, when warm-up is over.
+        share: makes the bot's part in the address of an exchange, by the broker's name.
 
     Raises:
         ConfigUnusable: the snapshot can't be run; the message names the path.
@@ -55,9 +58,11 @@ class Bot:
         stop: StopSwitch,
         clock: Clock,
         on_live: Callable[[], None],
+        share: Callable[[str], SharedAddress],
     ) -> None:
         progress.enter("reads its config")
         self._raw = _readable("config", claimed.config)
+        self._bot_id = run.bot_id
         self._handler = StrategyHandler()
         self._progress = progress
         self._stop = stop
@@ -81,13 +86,15 @@ class Bot:
             waiting=progress.made,
             witness=witness,
         )
+        address = share(found.name)
         broker = GuardedBroker(
             found,
             clock=clock,
+            address=address,
             outage=Outage(bot_id=run.bot_id, epoch=run.epoch, exchange=found.name, after_s=settings.exchange_away_s),
             report=lambda event: self._ledger.note([event]),
         )
-        market, source = self._market(config, broker)
+        market, source = self._market(config, broker, address)
         self._ledger.denominate(market.quote)
         if config.allow_short and not market.can_short:
             log.warning("config_notice", notice=f"trading.allow_short: {broker.name} sells nothing it doesn't hold")
@@ -105,6 +112,7 @@ class Bot:
             exchange=broker.name,
             note=self._ledger.note,
             exchange_ms=exchange.exchange_ms if exchange else lambda: None,
+            turn=exchange.turn if exchange else lambda _: LocalTurn(),
             watch=_watch(run, config) if exchange else None,
             stream=self._stream(config, broker) if exchange else None,
             config_version=claimed.config_version,
@@ -140,7 +148,7 @@ class Bot:
         except ConfigInvalid as error:
             raise ConfigUnusable(str(error)) from error
 
-    def _market(self, config: BotConfig, broker: Broker) -> tuple[Market, CandleSource]:
+    def _market(self, config: BotConfig, broker: Broker, address: SharedAddress) -> tuple[Market, CandleSource]:
         if config.data_source == "file":
             path = config.document.data.file_path
             assert path is not None, "fleet.config requires it"
@@ -153,13 +161,25 @@ class Bot:
             failed=exchange_away(self._progress, broker.name),
         )
         self._progress.enter(f"asks {broker.name} for the rules of {config.symbol}")
-        market = patience.ask(lambda: broker.market(config.symbol))
+        address.begin(self._ledger.consult)
+        rules = Rulebook(
+            broker,
+            address=address.address,
+            bot_id=self._bot_id,
+            consult=self._ledger.consult,
+            pause=self._stop.wait,
+            alive=self._progress.made,
+            clock=self._clock,
+        )
+        market = patience.ask(lambda: rules.market(config.symbol))
+        interval_ms = config.interval_s * 1000
         source = ExchangeCandles(
             broker,
             symbol=config.symbol,
             interval=config.interval,
-            interval_ms=config.interval_s * 1000,
+            interval_ms=interval_ms,
             clock=self._clock,
+            turn=lambda: address.turn(interval_ms),
         )
         return market, source
 

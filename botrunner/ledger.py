@@ -199,6 +199,18 @@ class Ledger:
         reached = self._insist(lambda connection: reserve_entry(connection, self._run, request))
         return None if reached is None else Denial(f"tenant_{reached}")
 
+    def consult(self, question: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Ask something of the database that is no part of a bar. One attempt.
+
+        Raises:
+            DatabaseAway: no answer.
+        """
+        try:
+            return question(self._connected())
+        except DatabaseAway:
+            self.close()
+            raise
+
     def note(self, events: Iterable[Event]) -> None:
         """Put what happened between bars into the outbox. One attempt: without an answer the events are kept and
         written with the next ones, or after the next bar.

@@ -22,11 +22,12 @@ import psycopg
 import structlog
 
 from botrunner import last_words
+from botrunner.brokers.address import SharedAddress, venue_of
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.error_book import ErrorBook
 from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
 from botrunner.retry import DATABASE, Patience
-from botrunner.settings import Settings, SettingsInvalid, load_settings
+from botrunner.settings import EGRESS_NODE, Settings, SettingsInvalid, load_settings
 from botrunner.signals import listen, next_stop
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
@@ -36,6 +37,7 @@ from fleet.redaction import guard_environment, safe_text
 from fleet.states import ENDED_BY_SIGNAL, ExitReason
 from fleet.trading_service.connect import connect
 from fleet.trading_service.errors import add_errors
+from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import Claim, RunId, claim, mark_live, release
 from fleet.trading_service.ledger import CheckpointConflict
 
@@ -159,6 +161,7 @@ class BotProcess:
         self._end_process = end_process
         self._end_after = end_after
         self._exit = Exit()
+        self._address: SharedAddress | None = None
 
     def run(self) -> int:
         """Claim, trade, release.
@@ -189,7 +192,7 @@ class BotProcess:
             clock=self._clock,
             on_stop=self._stop.request,
             on_limits=self._take_limits,
-            beside=lambda connection: self._write_errors(connection) if self._errors.due() else None,
+            beside=self._beside,
         )
         self._lease.start()
         try:
@@ -283,8 +286,27 @@ class BotProcess:
             stop=self._stop,
             clock=self._clock,
             on_live=self._went_live,
+            share=self._share,
         )
         return self._bot.trade()
+
+    def _share(self, exchange: str) -> SharedAddress:
+        assert self._lease is not None, "an exchange is asked only after the claim"
+        settings = self._settings
+        address = Address(
+            exchange=exchange,
+            venue=venue_of(settings.exchange_urls.get(exchange)),
+            origin=(settings.node or "") if settings.egress == EGRESS_NODE else "",
+        )
+        self._address = SharedAddress(run=self._run, address=address, clock=self._clock, hurry=self._lease.hurry)
+        return self._address
+
+    def _beside(self, connection: psycopg.Connection[Any]) -> None:
+        """What is written beside a heartbeat, on its connection. Raises DatabaseAway."""
+        if self._errors.due():
+            self._write_errors(connection)
+        if self._address is not None:
+            self._address.exchange(connection)
 
     def _went_live(self) -> None:
         def attempt() -> None:

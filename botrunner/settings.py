@@ -18,6 +18,8 @@ EXCHANGE_AWAY_S = 60.0
 
 GRACE_S = 30.0
 """From SIGTERM to SIGKILL when nobody says otherwise."""
+EGRESS_FLEET, EGRESS_NODE = "fleet", "node"
+"""Whose address an exchange sees: one for the whole fleet (a NAT gateway, one machine), or each node's own."""
 
 
 class SettingsInvalid(PermanentError):
@@ -36,6 +38,7 @@ class Settings:
         budget: how many failures of a strategy are too many.
         exchange_away_s: how long an exchange must be away before people are told.
         stop_bound_s: from SIGTERM to the end, whatever hangs.
+        egress: EGRESS_FLEET or EGRESS_NODE: which bots an exchange counts as one.
     """
 
     database_url: str = field(repr=False)
@@ -47,6 +50,7 @@ class Settings:
     budget: BudgetLimits = field(default_factory=BudgetLimits)
     exchange_away_s: float = EXCHANGE_AWAY_S
     stop_bound_s: float = bound_of(GRACE_S)
+    egress: str = EGRESS_FLEET
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -78,7 +82,18 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         budget=_budget(environ),
         exchange_away_s=_seconds(environ, "BOTFLEET_EXCHANGE_AWAY_S", EXCHANGE_AWAY_S),
         stop_bound_s=bound_of(_seconds(environ, "BOTFLEET_GRACE_S", GRACE_S)),
+        egress=_egress(environ),
     )
+
+
+def _egress(environ: Mapping[str, str]) -> str:
+    text = environ.get("BOTFLEET_EGRESS") or EGRESS_FLEET
+    if text not in (EGRESS_FLEET, EGRESS_NODE):
+        raise SettingsInvalid(
+            f"BOTFLEET_EGRESS is {text!r}: give {EGRESS_FLEET!r} when all bots leave by one address, {EGRESS_NODE!r} "
+            "when each node has its own"
+        )
+    return text
 
 
 def _budget(environ: Mapping[str, str]) -> BudgetLimits:

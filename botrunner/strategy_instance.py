@@ -16,14 +16,14 @@ from typing import Any, Protocol
 import backtrader as bt
 from structlog.contextvars import bound_contextvars
 
-from botrunner.brokers.errors import ExchangeAway
+from botrunner.brokers.errors import CircuitOpen, ExchangeAway
 from botrunner.brokers.paper import Account
 from botrunner.budget import BudgetLimits, failing, load_budget, without_budget
 from botrunner.feeds.backtrader_feed import ClosedCandles, Feed
 from botrunner.feeds.candles import Candle, anchor_ms, block_end_ms
 from botrunner.feeds.health import FeedWatch, is_late, overdue_ms
 from botrunner.feeds.pace import PollPace
-from botrunner.feeds.source import CandleSource
+from botrunner.feeds.source import CandleSource, LocalTurn
 from botrunner.feeds.stream import CandleStream
 from botrunner.fence import FLATTEN_S, Fence, Progress, StopSwitch
 from botrunner.memory import return_free_memory
@@ -76,6 +76,7 @@ class Collaborators:
         exchange: its name, for people.
         note: puts what happened between bars into the outbox. Raises FencedError.
         exchange_ms: what the exchange's clock shows; None where there is none, e.g. for files.
+        turn: when to ask for the candle of this open, among the bots that share the exchange.
         watch: tells when candles stay away; None where they can't.
         stream: makes a stream that calls back, from its thread, with each candle that closed; None without streams.
         config_version: whose failures of the strategy count together. budget: how many are too many.
@@ -93,6 +94,7 @@ class Collaborators:
     exchange: str = ""
     note: Callable[[Iterable[Event]], None] = lambda _: None
     exchange_ms: Callable[[], int | None] = lambda: None
+    turn: Callable[[int], LocalTurn] = lambda _: LocalTurn()
     watch: FeedWatch | None = None
     stream: Callable[[Callable[[int], None]], CandleStream] | None = None
     config_version: int = 0
@@ -375,13 +377,14 @@ class StrategyInstance(StrategyHost):
         now = self._parts.clock.monotonic()
         hint_ms, self._hint_ms = self._hint_ms, -1
         if hint_ms > (-1 if last_ms is None else last_ms):
-            self._pace.hinted(now)
+            self._pace.hinted(now, after_s=self._parts.turn(hint_ms).after_s)
         if not self._pace.due(now):
             return
         try:
             found = source.poll(self._after_ms)
         except ExchangeAway as error:
-            wait_s = self._pace.failed(self._parts.clock.monotonic())
+            paused_s = error.retry_after_s if isinstance(error, CircuitOpen) else 0.0
+            wait_s = self._pace.failed(self._parts.clock.monotonic(), paused_s=paused_s)
             log.warning("exchange_away", error=str(error), failures=self._pace.failures, retry_in_s=round(wait_s, 1))
             return
         self._pending.extend(found)
@@ -389,7 +392,12 @@ class StrategyInstance(StrategyHost):
         if found:
             self._pace.found(now, wait_s=source.wait_s(self._newest_ms()))
         else:
-            self._pace.nothing(now, wait_s=source.wait_s(last_ms), overdue=self._overdue_ms(last_ms) > 0)
+            self._pace.nothing(
+                now,
+                wait_s=source.wait_s(last_ms),
+                overdue=self._overdue_ms(last_ms) > 0,
+                least_s=self._parts.turn(last_ms or 0).least_s,
+            )
         self._watch_feed(found, last_ms)
 
     def _newest_ms(self) -> int | None:

@@ -110,6 +110,7 @@ class RunFacts:
         outdated: the row's config is valid and differs from this run's in more than a running bot takes over.
         waits_until_flat: its config lets a stop wait for the strategy to close its position (`wait_flat`).
         trouble: what the last request about its pod met with, when none has succeeded since.
+        note: what the bot itself says it waits for, e.g. the end of its exchange's pause; foreign words, cleaned.
     """
 
     epoch: int
@@ -129,6 +130,7 @@ class RunFacts:
     outdated: bool = False
     waits_until_flat: bool = False
     trouble: str | None = None
+    note: str | None = None
 
     @property
     def claimed(self) -> bool:

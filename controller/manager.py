@@ -56,6 +56,7 @@ from fleet.log import get_logger
 from fleet.redaction import safe_text
 from fleet.states import COUNTED_FAILURES, ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
+from fleet.trading_service.exchanges import WAITS_FOR_LIMIT
 
 log = get_logger("manager")
 
@@ -472,6 +473,7 @@ class StrategyManager:
             outdated=outdated,
             waits_until_flat=patient,
             trouble=self._troubles.get(record.id),
+            note=clean_text(run.waits_for, WAITS_FOR_LIMIT, lines=False) or None,
         )
 
     async def _outdated(self, record: BotRecord, run: RunRecord) -> bool:

@@ -337,7 +337,7 @@ def _healthy(
     else:
         status = BotStatus.RUNNING if run.live_at else BotStatus.STARTING
         silent = verdict.condition is Condition.UNWATCHED
-        text = f"no heartbeat since {_clock(run.beat_at)}" if silent else _why_warming(run, now)
+        text = f"no heartbeat since {_clock(run.beat_at)}" if silent else run.note or _why_warming(run, now)
         yield from _status(bot, status, text, failures)
     yield from _wait(verdict)
     if verdict.condition is Condition.WARMING:

@@ -243,6 +243,7 @@ def bot_environment(
     strategy_error_window_bars: int,
     exchange_away_s: float,
     grace_s: float,
+    egress: str,
 ) -> dict[str, str]:
     """The variables that every bot gets from the controller's own settings."""
     return {
@@ -257,4 +258,5 @@ def bot_environment(
         "BOTFLEET_STRATEGY_ERROR_WINDOW_BARS": str(strategy_error_window_bars),
         "BOTFLEET_EXCHANGE_AWAY_S": f"{exchange_away_s:g}",
         "BOTFLEET_GRACE_S": f"{grace_s:g}",
+        "BOTFLEET_EGRESS": egress,
     }

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     strategy_errors_in_window: int = Field(30, ge=1, le=10_000, description="Failed decisions in the window that do.")
     strategy_error_window_bars: int = Field(100, ge=2, le=10_000, description="Bars of that window.")
     exchange_away_s: Seconds = Field(60, description="Outage of an exchange after which a bot's owner is told.")
+    egress: Literal["fleet", "node"] = Field(
+        "fleet", description="Whose address exchanges see: one for all bots, or each node's own."
+    )
     bot_database_url: str = Field("", description="process: libpq URL of the bots; default: the controller's.")
     state_dir: Path = Field(Path(".botfleet/state"), description="process: logs and records of processes.")
 
@@ -185,6 +188,7 @@ class Settings(BaseSettings):
             strategy_error_window_bars=self.strategy_error_window_bars,
             exchange_away_s=self.exchange_away_s,
             grace_s=self.grace_s,
+            egress=self.egress,
         )
 
     @property

@@ -148,12 +148,14 @@ trading_runs = Table(
     Column("settings_hash", Text),
     Column("phase", Text),
     _moment("waited_at"),
+    Column("waits_for", Text),
     PrimaryKeyConstraint("bot_id", "epoch"),
     CheckConstraint("epoch >= 1", name="epoch"),
     CheckConstraint(f"epoch <= {LARGEST_ID} OR ended_at IS NOT NULL", name="epoch_limit"),
     CheckConstraint(_in("exit_reason", ExitReason), name="exit_reason"),
     CheckConstraint("(ended_at IS NULL) = (exit_reason IS NULL)", name="ended"),
     CheckConstraint("fenced_at IS NULL OR ended_at IS NOT NULL", name="fenced"),
+    CheckConstraint("char_length(waits_for) <= 500", name="waits_for"),
     Index("trading_runs_current_idx", "bot_id", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("trading_runs_live_idx", "live_at", postgresql_where=text("live_at IS NOT NULL")),
     # toast_tuple_target moves the config snapshot out of line, so that a heartbeat copies some 200 bytes;
@@ -490,6 +492,44 @@ trading_errors = Table(
     CheckConstraint("count > 0", name="count"),
     Index(None, "hour"),
     comment="What went wrong in bots, counted by hour and kind; secrets masked, messages capped",
+)
+
+exchange_markets = Table(
+    "exchange_markets",
+    metadata,
+    Column("exchange", Text, primary_key=True),
+    Column("venue", Text, primary_key=True),
+    Column("symbol", Text, primary_key=True),
+    Column("rules", JSONB),
+    _moment("fetched_at"),
+    Column("fetched_by", BigInteger),
+    _moment("claimed_at"),
+    Column("claimed_by", BigInteger),
+    CheckConstraint(
+        "char_length(exchange) <= 50 AND char_length(venue) <= 300 AND char_length(symbol) <= 50", name="names"
+    ),
+    CheckConstraint("jsonb_typeof(rules) = 'object' AND octet_length(rules::text) <= 2000", name="rules"),
+    CheckConstraint("(rules IS NULL) = (fetched_at IS NULL)", name="fetched"),
+    comment="Rules of markets, asked for by one bot and read by all; a row without rules is being asked for",
+)
+
+exchange_pauses = Table(
+    "exchange_pauses",
+    metadata,
+    Column("exchange", Text, primary_key=True),
+    Column("venue", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    _moment("until", nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("told_at", nullable=False),
+    Column("told_by", BigInteger, nullable=False),
+    CheckConstraint(
+        "char_length(exchange) <= 50 AND char_length(venue) <= 300 AND char_length(address) <= 300"
+        " AND char_length(reason) <= 500",
+        name="names",
+    ),
+    CheckConstraint("until <= told_at + interval '3 days'", name="until"),
+    comment="Until when an exchange wants no request from an address; holds for all bots behind it",
 )
 
 broker_accounts = Table(

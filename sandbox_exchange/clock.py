@@ -130,6 +130,44 @@ class SimulatedClock:
         return now_ms if self._end_ms is None else min(now_ms, self._end_ms)
 
 
+class PacedSeconds:
+    """Seconds for what the exchange counts by time, such as requests a minute: they pass at the simulated clock's
+    speed, and never slower than real ones.
+
+    A client polls once a candle, and at 60 times the speed there are 60 times as many: counted by real minutes a fleet
+    that is well within its limit would be banned for the simulation's hurry. While the clock is paused or stepped,
+    real time passes here, so that a count always comes to its end.
+
+    Args:
+        origin_s: what it shows first; Unix time lets its minutes turn when the Date header's do, at speed 1.
+    """
+
+    def __init__(self, clock: SimulatedClock, *, monotonic: Callable[[], float], origin_s: float) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
+        self._anchor_s = origin_s
+        self._anchored_at = monotonic()
+        self._pace = self._clocks_pace()
+        clock.watch(self._moved)
+
+    @property
+    def pace(self) -> float:
+        """Seconds here in a real one, at least 1."""
+        return self._pace
+
+    def now_s(self) -> float:
+        """Seconds since its origin."""
+        return self._anchor_s + (self._monotonic() - self._anchored_at) * self._pace
+
+    def _moved(self) -> None:
+        self._anchor_s, self._anchored_at = self.now_s(), self._monotonic()
+        self._pace = self._clocks_pace()
+
+    def _clocks_pace(self) -> float:
+        state = self._clock.state()
+        return 1.0 if state.paused else max(state.speed, 1.0)
+
+
 def _checked_speed(speed: float) -> float:
     if not 0 <= speed <= MAX_SPEED:
         raise ClockError(f"speed {speed} is not between 0 (paused) and {MAX_SPEED:.0f} seconds per second")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
@@ -15,6 +15,7 @@ from sandbox_exchange.clock import ClockError, ClockState, SimulatedClock
 from sandbox_exchange.faults import FaultBook, FaultError
 from sandbox_exchange.gateway import Gateway
 from sandbox_exchange.market import Listing, Market
+from sandbox_exchange.weights import WeightLimiter
 from sandbox_exchange.wire import JsonObject, JsonValue, dumps
 from sandbox_exchange.ws import Streams
 
@@ -36,6 +37,7 @@ class ControlPlane:
         """Serve the control plane in this application."""
         app.router.add_get("/healthz", self.health)
         app.router.add_get("/_sandbox/status", self.status)
+        app.router.add_get("/_sandbox/requests", self.list_requests)
         app.router.add_get("/_sandbox/clock", self.show_clock)
         app.router.add_post("/_sandbox/clock", self.change_clock)
         app.router.add_get("/_sandbox/faults", self.list_faults)
@@ -55,9 +57,16 @@ class ControlPlane:
                 "notes": list(self.market.notes),
                 "faults": len(self.faults.list()),
                 "requests": self.gateway.requests,
+                "requests_by_route": dict(self.gateway.by_route),
+                "requests_by_verdict": {str(status): count for status, count in self.gateway.by_verdict.items()},
+                "weight": {"limit": self.gateway.limiter.limit, "minutes": _minutes(self.gateway.limiter)},
                 "streams": {"connections": self.streams.connections, "events": self.streams.events},
             }
         )
+
+    async def list_requests(self, _: web.Request) -> web.Response:
+        """The newest requests, oldest first; `verdict` is what the limits said."""
+        return _answer([asdict(asked) for asked in self.gateway.asked])
 
     async def show_clock(self, _: web.Request) -> web.Response:
         """The clock."""
@@ -114,6 +123,10 @@ async def _body(request: web.Request) -> JsonObject:
     if not isinstance(fields, dict):
         raise ClockError("the body must be a JSON object")
     return fields
+
+
+def _minutes(limiter: WeightLimiter) -> JsonObject:
+    return {address: list(used) for address, used in limiter.minutes().items()}
 
 
 def _answer(value: JsonValue, *, status: int = 200) -> web.Response:

@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from sandbox_exchange.clock import ClockError, SimulatedClock
+from sandbox_exchange.clock import ClockError, PacedSeconds, SimulatedClock
 from sandbox_exchange.control import ControlPlane
 from sandbox_exchange.csv_source import CandleFileError, CsvSource, load_directory
 from sandbox_exchange.faults import FaultBook
@@ -77,7 +77,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         "--weight-limit",
         type=_count,
         default=DEFAULT_LIMIT,
-        help=f"request weight per address and real minute; 0: off (default {DEFAULT_LIMIT})",
+        help=f"request weight per address and minute, a simulated one if shorter; 0: off (default {DEFAULT_LIMIT})",
     )
     parser.add_argument("--log-format", choices=["json", "console"], default="json")
     values = vars(parser.parse_args(arguments))
@@ -120,13 +120,23 @@ def _seed(text: str) -> int:
 
 
 def build_app(
-    *, market: Market, clock: SimulatedClock, weight_limit: int, monotonic: Callable[[], float]
+    *,
+    market: Market,
+    clock: SimulatedClock,
+    weight_limit: int,
+    monotonic: Callable[[], float],
+    real_s: Callable[[], float],
 ) -> web.Application:
-    """The whole server as an aiohttp application."""
+    """The whole server as an aiohttp application.
+
+    Args:
+        monotonic: real seconds from any origin. real_s: Unix time.
+    """
     routes = MarketDataApi(market=market, weight_limit=weight_limit).routes()
     faults = FaultBook(routes=frozenset(route.name for route in routes))
-    limiter = WeightLimiter(limit=weight_limit, monotonic=monotonic)
-    gateway = Gateway(clock=clock, limiter=limiter, faults=faults)
+    paced = PacedSeconds(clock, monotonic=monotonic, origin_s=real_s())
+    limiter = WeightLimiter(limit=weight_limit, now_s=paced.now_s)
+    gateway = Gateway(clock=clock, limiter=limiter, paced=paced, faults=faults, real_s=real_s)
     app = web.Application()
     gateway.attach(app, routes)
     streams = Streams(market=market, clock=clock, faults=faults, monotonic=monotonic)
@@ -141,7 +151,9 @@ async def serve(options: Options, market: Market, clock: SimulatedClock) -> None
     There is nothing to keep: a second signal ends the process at once, and the end takes _BOUND_S at most.
     """
     log = structlog.get_logger(part="sandbox_exchange")
-    app = build_app(market=market, clock=clock, weight_limit=options.weight_limit, monotonic=time.monotonic)
+    app = build_app(
+        market=market, clock=clock, weight_limit=options.weight_limit, monotonic=time.monotonic, real_s=time.time
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

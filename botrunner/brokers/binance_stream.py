@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from botrunner.feeds.candles import is_time_ms
+from fleet.foreign import load_json, object_of
 
 PUBLIC_STREAMS = "wss://stream.binance.com:9443/ws"
 
@@ -19,12 +20,9 @@ def stream_url(base_url: str | None, symbol: str, interval: str) -> str:
 
 def closed_candle_ms(frame: str | bytes, *, symbol: str, interval: str) -> int | None:
     """Open time of the candle that this frame closes; None for any other frame, however malformed."""
-    try:
-        event = json.loads(frame)
-        kline = event["k"]
-        if event["e"] != "kline" or (kline["s"], kline["i"], kline["x"]) != (symbol, interval, True):
-            return None
-        opened = kline["t"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    event = object_of(load_json(frame))
+    kline = object_of(event.get("k"))
+    opened = kline.get("t")
+    if event.get("e") != "kline" or (kline.get("s"), kline.get("i")) != (symbol, interval):
         return None
-    return opened if isinstance(opened, int) and not isinstance(opened, bool) and opened >= 0 else None
+    return opened if kline.get("x") is True and isinstance(opened, int) and is_time_ms(opened) else None

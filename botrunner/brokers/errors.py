@@ -3,6 +3,7 @@
 ExchangeAway        no or no usable answer: try again later
 ├── MarketHalted    it answers, but doesn't trade this market now
 └── CircuitOpen     it wasn't asked: the circuit breaker is open
+    └── ExchangePaused  it wasn't asked: it wants no request from this address now
 ExchangeRefused     understood and refused: trying again would be refused again
 └── UnknownSymbol   the exchange doesn't list the market: the config must change
 """
@@ -10,6 +11,10 @@ ExchangeRefused     understood and refused: trying again would be refused again
 from __future__ import annotations
 
 from fleet.errors import ConfigUnusable, TransientError
+from fleet.redaction import safe_text
+
+SAID_LIMIT = 300
+"""Characters of what an exchange says that are worth keeping."""
 
 
 class ExchangeAway(TransientError):
@@ -24,9 +29,24 @@ class CircuitOpen(ExchangeAway):
     """No request left: the exchange failed too often, or asked to be left alone. `retry_after_s` says how long."""
 
 
+class ExchangePaused(CircuitOpen):
+    """No request left: the address has used up its requests, or the exchange told one of its bots to stay away.
+
+    `retry_after_s` is when to try again, which may be before the pause's end: a person may remove it.
+    """
+
+
 class ExchangeRefused(ConfigUnusable):
     """The exchange understood and refused."""
 
 
 class UnknownSymbol(ExchangeRefused):
     """The exchange doesn't list this market, or doesn't trade it now."""
+
+
+def said(foreign: object) -> str:
+    """What an exchange (or a library on its behalf) said, fit for a log, a row and a message.
+
+    The one door for an exchange's words: a page of HTML, a megabyte, a NUL, a signed address.
+    """
+    return safe_text(foreign, SAID_LIMIT, lines=False)

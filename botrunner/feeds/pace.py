@@ -40,10 +40,14 @@ class PollPace:
         """Seconds until it is due."""
         return max(self._next_at - now, 0.0)
 
-    def hinted(self, now: float) -> None:
-        """A stream says that a candle closed. After unanswered questions the backoff counts, not the stream."""
+    def hinted(self, now: float, *, after_s: float = 0.0) -> None:
+        """A stream says that a candle closed. After unanswered questions the backoff counts, not the stream.
+
+        Args:
+            after_s: until it is this bot's turn to ask.
+        """
         if not self.failures:
-            self._next_at = min(self._next_at, now)
+            self._next_at = min(self._next_at, now + after_s)
             self._quick = 0
 
     def found(self, now: float, *, wait_s: float) -> None:
@@ -52,24 +56,31 @@ class PollPace:
         self._quick = len(QUICK_S)
         self._next_at = now + wait_s
 
-    def nothing(self, now: float, *, wait_s: float, overdue: bool) -> None:
+    def nothing(self, now: float, *, wait_s: float, overdue: bool, least_s: float = 0.0) -> None:
         """The answer held no new candle.
 
         Args:
             wait_s: what the source proposes. overdue: whether one should have been there.
+            least_s: between two quick questions: what many bots together can afford.
         """
         self.failures = 0
         self._empty = self._empty + 1 if overdue else 0
         if self._quick < len(QUICK_S):
-            wait_s = min(wait_s, QUICK_S[self._quick])
+            wait_s = min(wait_s, max(QUICK_S[self._quick], least_s))
             self._quick += 1
         elif self._empty > PATIENT_POLLS:
             wait_s = max(wait_s, min(wait_s * 1.5 ** (self._empty - PATIENT_POLLS), SLOWEST_S))
         self._next_at = now + wait_s
 
-    def failed(self, now: float) -> float:
-        """No answer. Returns the wait until the next question, seconds; an open circuit is asked in vain, for free."""
+    def failed(self, now: float, *, paused_s: float = 0.0) -> float:
+        """No answer. Returns the wait until the next question, seconds; an open circuit is asked in vain, for free.
+
+        Args:
+            paused_s: until the exchange may be asked again, if it wasn't asked for that reason: not to miss the moment.
+        """
         self.failures += 1
         wait_s = self._backoff.wait_s(self.failures)
+        if paused_s:
+            wait_s = min(wait_s, paused_s)
         self._next_at = now + wait_s
         return wait_s

@@ -11,14 +11,18 @@ from __future__ import annotations
 import csv
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Protocol
 
 from botrunner.brokers.manager import Broker
 from botrunner.feeds.candles import Candle, is_sound
+from botrunner.feeds.turn import ALONE, Turn
 from fleet.clock import Clock
 from fleet.errors import ConfigUnusable
+from fleet.foreign import clean_text
 from fleet.log import get_logger
 
 log = get_logger("feed")
@@ -100,6 +104,10 @@ class ExchangeClock:
         now_ms = self.now_ms(monotonic)
         return 0.0 if now_ms is None else (server_ms - now_ms) / 1000 / self._rate
 
+    def seconds_of(self, milliseconds: int) -> float:
+        """Local seconds that so much of the exchange's time takes."""
+        return milliseconds / 1000 / self._rate
+
     def _is_jump(self, monotonic: float, server_ms: int) -> bool:
         expected_ms = self.now_ms(monotonic)
         if self._sample is None or expected_ms is None:
@@ -108,10 +116,36 @@ class ExchangeClock:
         return off_s > max(JUMP_LEAST_S, JUMP_SHARE * self._rate * (monotonic - self._sample[0]))
 
 
-class ExchangeCandles:
-    """Closed candles of one market of a broker, by REST."""
+@dataclass(frozen=True, slots=True)
+class LocalTurn:
+    """A bot's turn (`feeds.turn`) in local seconds, from now on.
 
-    def __init__(self, broker: Broker, *, symbol: str, interval: str, interval_ms: int, clock: Clock) -> None:
+    Attributes:
+        after_s: until it asks for the candle. least_s: between two questions for one that is overdue.
+    """
+
+    after_s: float = 0.0
+    least_s: float = 0.0
+
+
+class ExchangeCandles:
+    """Closed candles of one market of a broker, by REST.
+
+    Args:
+        turn: when this bot asks, among those that share the exchange and the address.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        symbol: str,
+        interval: str,
+        interval_ms: int,
+        clock: Clock,
+        turn: Callable[[], Turn] = lambda: ALONE,
+    ) -> None:
+        self._turn = turn
         self._broker = broker
         self._symbol = symbol
         self._interval = interval
@@ -161,12 +195,24 @@ class ExchangeCandles:
         return found
 
     def wait_s(self, after_ms: int | None) -> float:
-        """Until the next candle closes by the exchange's clock, within POLL_MIN_S and POLL_MAX_S."""
+        """Until the bot's turn after the next candle's close by the exchange's clock, within POLL_MIN_S and POLL_MAX_S;
+        for an overdue one longer, where many share the address."""
         if after_ms is None:
             return POLL_MIN_S
-        closes_ms = after_ms + 2 * self._interval_ms
-        wait = self._time.seconds_until(closes_ms, monotonic=self._clock.monotonic())
+        turn = self._turn()
+        due_ms = after_ms + 2 * self._interval_ms + turn.after_ms
+        wait = self._time.seconds_until(due_ms, monotonic=self._clock.monotonic())
+        if wait <= 0:
+            return max(self._time.seconds_of(turn.least_ms), POLL_MIN_S)
         return min(max(wait, POLL_MIN_S), POLL_MAX_S)
+
+    def turn(self, open_ms: int) -> LocalTurn:
+        """When to ask for the candle that opened then and is said to have closed now."""
+        turn = self._turn()
+        after_s = self._time.seconds_of(turn.after_ms)
+        due_ms = open_ms + self._interval_ms + turn.after_ms
+        left_s = self._time.seconds_until(due_ms, monotonic=self._clock.monotonic())
+        return LocalTurn(min(max(left_s, 0.0), after_s), self._time.seconds_of(turn.least_ms))
 
     def _server_ms(self) -> int:
         server_ms = self._broker.server_time_ms()
@@ -195,16 +241,22 @@ class ExchangeCandles:
     def _fetch(self, since_ms: int, server_ms: int) -> list[Candle]:
         """One page of candles that were closed at `server_ms`, sound, in order and once each."""
         rows = self._broker.candles(self._symbol, self._interval, since_ms=since_ms, limit=PAGE)
-        self._followed_ms = max((row.open_ms for row in rows), default=0)
+        sound = [row for row in rows if is_sound(row)]
+        if len(sound) < len(rows):
+            first = next(row for row in rows if not is_sound(row))
+            log.warning(
+                "candle_unsound",
+                symbol=self._symbol,
+                rows=len(rows) - len(sound),
+                candle=clean_text(first, 300, lines=False),
+            )
+        self._followed_ms = max((row.open_ms for row in sound), default=0)
         closed: list[Candle] = []
-        for candle in sorted(rows, key=lambda row: row.open_ms):
+        for candle in sorted(sound, key=lambda row: row.open_ms):
             if candle.open_ms < since_ms or candle.open_ms + self._interval_ms > server_ms:
                 continue
             if closed and candle.open_ms == closed[-1].open_ms:
                 log.warning("candle_duplicate", symbol=self._symbol, open_ms=candle.open_ms)
-                continue
-            if not is_sound(candle):
-                log.warning("candle_unsound", symbol=self._symbol, candle=str(candle))
                 continue
             closed.append(candle)
         return closed

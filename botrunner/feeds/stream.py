@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 
 from botrunner.retry import Backoff
 from fleet.clock import Clock
+from fleet.foreign import clean_text
 from fleet.log import get_logger
 
 log = get_logger("stream")
@@ -157,7 +158,7 @@ class CandleStream:
                     log.warning(
                         "stream_lost",
                         type=type(error).__name__,
-                        error=str(error)[:300],
+                        error=clean_text(error, 300, lines=False),
                         failures=self._failures,
                         retry_in_s=round(wait_s, 1),
                     )

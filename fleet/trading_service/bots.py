@@ -56,6 +56,7 @@ class RunRecord:
     exit_code: int | None
     exit_reason: ExitReason | None
     error_message: str | None
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,7 @@ class BotRecord:
 _RUN_COLUMNS = (
     "epoch", "config_version", "pod_name", "pod_uid", "node", "created_at", "claimed_by", "claimed_at", "live_at",
     "heartbeat_at", "progress_at", "phase", "waited_at", "stop_requested_at", "stop_reason", "fenced_at",
-    "ended_at", "exit_code", "exit_reason", "error_message",
+    "ended_at", "exit_code", "exit_reason", "error_message", "waits_for",
 )  # fmt: skip
 
 _LOAD = f"""

@@ -90,7 +90,7 @@ class Fleet:
             process.wait()
         for file in (self.folder / "state" / "runs").glob("*.json"):
             pid = json.loads(file.read_text())["pid"]
-            if b"fake_bot" in command_of(pid):
+            if b"fake_bot" in command_of(pid) or b"botrunner" in command_of(pid):
                 os.kill(pid, signal.SIGKILL)
         self.connection.close()
 

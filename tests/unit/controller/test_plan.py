@@ -204,6 +204,22 @@ CASES = {
         ),
         (SetStatus(BotStatus.RUNNING, "no heartbeat since 11:59:10Z", 0), in_s(5)),
     ),
+    "a healthy bot says what it waits for": (
+        World(bot(), run(note="binance wants no request until 12:01:00Z"), (pod(),)),
+        (SetStatus(BotStatus.RUNNING, "binance wants no request until 12:01:00Z", 0),),
+    ),
+    "so does one that isn't live yet": (
+        World(bot(status=BotStatus.STARTING), run(live_at=None, note="binance wants no request"), (pod(),)),
+        (SetStatus(BotStatus.STARTING, "binance wants no request", 0),),
+    ),
+    "and no longer when it doesn't wait any more": (
+        World(bot(error_message="binance wants no request until 11:59:59Z"), run(), (pod(),)),
+        (SetStatus(BotStatus.RUNNING, None, 0),),
+    ),
+    "a silent bot's words are old": (
+        World(bot(), run(heartbeat_at=ago(50), note="x"), (pod(),), observer=Observer(connected_since=ago(10))),
+        (SetStatus(BotStatus.RUNNING, "no heartbeat since 11:59:10Z", 0), in_s(25)),
+    ),
     "a silent bot is not hung: its last heartbeat reported progress": (
         World(bot(), run(heartbeat_at=ago(20), progress_at=ago(31)), (pod(),)),
         (),

@@ -59,6 +59,6 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
     real = FakeClock()
     real.time = 6000.0  # the start of a minute of the weight limiter
     clock = SimulatedClock(start_ms=market.start_ms, speed=60, monotonic=real.monotonic, end_ms=market.end_ms)
-    app = build_app(market=market, clock=clock, weight_limit=1000, monotonic=real.monotonic)
+    app = build_app(market=market, clock=clock, weight_limit=1000, monotonic=real.monotonic, real_s=real.monotonic)
     async with TestClient(TestServer(app)) as client:
         yield Sandbox(client=client, clock=clock, real=real)

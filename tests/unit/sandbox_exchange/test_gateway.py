@@ -45,19 +45,51 @@ async def test_each_request_weighs_as_at_binance(sandbox: Sandbox, path: str, we
 async def test_too_many_requests_are_refused_with_retry_after(sandbox: Sandbox) -> None:
     for _ in range(50):
         await sandbox.get("/api/v3/exchangeInfo")
-    sandbox.real.sleep(20)
+    await sandbox.post("/_sandbox/clock", {"action": "speed", "speed": 2})
+    sandbox.real.sleep(10)
 
+    # 40 s of the exchange's minute are left, 20 s of a client's
     async with sandbox.client.get("/api/v3/ping") as answer:
-        assert (answer.status, answer.headers["Retry-After"]) == (429, "40")
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "20")
         body = await answer.json()
     assert body["code"] == -1003
     assert "current limit is 1000 request weight per 1 MINUTE" in body["msg"]
     for _ in range(10):
         async with sandbox.client.get("/api/v3/ping") as answer:
             status, body = answer.status, await answer.json()
+        retry_after_s, now_ms = int(answer.headers["Retry-After"]), sandbox.clock.now_ms()
     assert status == 418
-    assert "IP banned until" in body["msg"]
-    assert (await sandbox.get("/_sandbox/status"))["requests"] == 61
+    # what the text says, on the exchange's clock, is what the header says, on the client's
+    assert body["msg"].startswith(f"Way too much request weight used; IP banned until {now_ms + 120_000}.")
+    assert retry_after_s == 60
+    told = await sandbox.get("/_sandbox/status")
+    assert (told["requests"], told["requests_by_route"]) == (61, {"exchangeInfo": 50, "ping": 11})
+    assert told["requests_by_verdict"] == {"200": 50, "429": 10, "418": 1}
+    assert told["weight"] == {"limit": 1000, "minutes": {"127.0.0.1": [1000]}}
+    asked = await sandbox.get("/_sandbox/requests")
+    assert [(one["route"], one["weight"], one["verdict"]) for one in asked[49:52]] == [
+        ("exchangeInfo", 20, 200),
+        ("ping", 1, 429),
+        ("ping", 1, 429),
+    ]
+
+
+async def test_a_minute_of_the_limits_is_one_of_the_simulation(sandbox: Sandbox) -> None:
+    """At 60 times the speed a fleet asks 60 times as often; who is within the limits at speed 1 is so here."""
+    for _ in range(10):
+        for _ in range(50):
+            await sandbox.get("/api/v3/exchangeInfo")
+        sandbox.real.sleep(1)
+    async with sandbox.client.get("/api/v3/ping") as answer:
+        assert (answer.status, answer.headers["X-MBX-USED-WEIGHT-1M"]) == (200, "1")
+    await sandbox.post("/_sandbox/clock", {"action": "pause"})
+    for _ in range(50):
+        async with sandbox.client.get("/api/v3/exchangeInfo") as answer:
+            status = answer.status
+    assert status == 429
+    # a paused clock doesn't hold the minute: real time passes
+    sandbox.real.sleep(60)
+    assert await sandbox.get("/api/v3/ping") == {}
 
 
 async def test_a_delayed_answer_waits_in_real_time(sandbox: Sandbox) -> None:

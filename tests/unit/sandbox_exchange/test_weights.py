@@ -6,7 +6,7 @@ from tests.support import FakeClock
 
 def _limiter(real: FakeClock, *, limit: int = 10) -> WeightLimiter:
     real.time = 6000.0  # the start of a minute
-    return WeightLimiter(limit=limit, monotonic=real.monotonic)
+    return WeightLimiter(limit=limit, now_s=real.monotonic)
 
 
 def test_weight_adds_up_by_address_and_minute() -> None:

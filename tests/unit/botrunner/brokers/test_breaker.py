@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
-from botrunner.brokers.breaker import FAILURES, OPEN, GuardedBroker
-from botrunner.brokers.errors import CircuitOpen, ExchangeAway, ExchangeRefused, MarketHalted, UnknownSymbol
+from botrunner.brokers.breaker import FAILURES, LOOK_AGAIN_S, OPEN, GuardedBroker, Usage
+from botrunner.brokers.errors import (
+    CircuitOpen,
+    ExchangeAway,
+    ExchangePaused,
+    ExchangeRefused,
+    MarketHalted,
+    UnknownSymbol,
+)
 from botrunner.brokers.outage import Outage
 from botrunner.feeds.candles import Candle
 from botrunner.risk import Market
@@ -152,4 +159,85 @@ def test_a_short_outage_is_nobodys_business() -> None:
     world.ask()
     world.clock.time += 3600
     world.fail(1)
+    assert world.events == []
+
+
+@dataclass
+class Address:
+    """What other bots were told."""
+
+    left: float = 0.0
+    told_s: list[float] = field(default_factory=list)
+
+    def left_s(self) -> float:
+        return self.left
+
+    def return_s(self) -> float:
+        return 2.5
+
+    def told(self, seconds: float, reason: str) -> None:
+        self.told_s.append(seconds)
+
+
+@dataclass
+class Metered(Scripted):
+    """Says how much of the address's minute is used."""
+
+    share: float = 0.0
+
+    def usage(self) -> Usage | None:
+        return Usage(self.share, turns_s=20.0)
+
+
+def shared(world: World) -> tuple[GuardedBroker, Address]:
+    address = Address()
+    outage = Outage(bot_id=7, epoch=2, exchange="scripted", after_s=60)
+    guarded = GuardedBroker(world.broker, clock=world.clock, outage=outage, report=world.events.append, address=address)
+    return guarded, address
+
+
+def test_no_request_leaves_while_another_bots_pause_holds() -> None:
+    world = World()
+    guarded, address = shared(world)
+    address.left = 7_000.0
+    for _ in range(3 * FAILURES):
+        with pytest.raises(ExchangePaused) as paused:
+            guarded.server_time_ms()
+        # a person may end it: it is looked at again
+        assert paused.value.retry_after_s == LOOK_AGAIN_S
+    address.left = 2.0
+    with pytest.raises(ExchangePaused, match="another 2 s") as paused:
+        guarded.server_time_ms()
+    assert paused.value.retry_after_s == 2.0
+    address.left = 0.0
+    # a question that wasn't asked is no failure of the exchange's
+    assert (guarded.server_time_ms(), guarded.state, world.broker.requests) == (7, "closed", 1)
+
+
+def test_what_the_exchange_tells_one_bot_is_told_to_the_others() -> None:
+    world = World()
+    guarded, address = shared(world)
+    for error in (ExchangeAway("503"), ExchangeAway("418", retry_after_s=120.0)):
+        world.broker.error = error
+        with pytest.raises(ExchangeAway):
+            guarded.server_time_ms()
+    assert address.told_s == [120.0]
+
+
+def test_a_bot_that_sees_the_address_near_its_limit_waits_for_the_minutes_turn() -> None:
+    exchange = Metered(share=0.79)
+    world = World(exchange)
+    guarded, _ = shared(world)
+    assert (guarded.server_time_ms(), guarded.server_time_ms()) == (7, 7)
+    exchange.share = 0.8
+    assert guarded.server_time_ms() == 7
+    exchange.share = 0.1
+    with pytest.raises(ExchangePaused, match="most of its requests"):
+        guarded.server_time_ms()
+    world.clock.time += 20.0 + 2.5 - 0.01
+    with pytest.raises(ExchangePaused):
+        guarded.server_time_ms()
+    assert world.broker.requests == 3
+    world.clock.time += 0.01
+    assert guarded.server_time_ms() == 7
     assert world.events == []

@@ -51,3 +51,22 @@ def test_the_stream_does_not_shorten_the_backoff_of_an_exchange_that_fails() -> 
     assert pace.left_s(100.0) == pytest.approx(wait)
     pace.nothing(200.0, wait_s=1.0, overdue=False)
     assert pace.failures == 0
+
+
+def test_with_many_bots_a_hint_waits_for_this_ones_turn_and_quick_questions_are_fewer() -> None:
+    pace = PollPace()
+    pace.found(100.0, wait_s=9.0)
+    pace.hinted(105.0, after_s=3.0)
+    assert pace.left_s(105.0) == pytest.approx(3.0)
+    pace.hinted(106.0, after_s=3.0)
+    assert pace.left_s(106.0) == pytest.approx(2.0)
+    pace.nothing(108.0, wait_s=6.0, overdue=True, least_s=6.0)
+    assert pace.left_s(108.0) == pytest.approx(6.0)
+
+
+def test_the_end_of_a_pause_is_not_missed() -> None:
+    pace = PollPace()
+    for _ in range(8):
+        pace.failed(100.0)
+    assert pace.failed(100.0, paused_s=0.25) == 0.25
+    assert pace.failed(100.0, paused_s=1e6) <= 30.0

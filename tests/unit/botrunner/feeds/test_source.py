@@ -14,8 +14,10 @@ from botrunner.feeds.source import (
     ExchangeCandles,
     ExchangeClock,
     FileCandles,
+    LocalTurn,
     read_candles,
 )
+from botrunner.feeds.turn import ALONE, Turn
 from botrunner.risk import Market
 from tests.support import FakeClock
 
@@ -164,3 +166,45 @@ def test_file_candles_are_exact(tmp_path: Path) -> None:
     assert found.poll(None)[0].open == Decimal("0.00141342")
     assert opens(found.poll(60_000)) == [2]
     assert opens(found.history(60_000, 120_000)) == [1]
+
+
+def taking_turns(turn: Turn, *, speed: float = 1.0) -> tuple[ExchangeCandles, ScriptedBroker, FakeClock]:
+    clock = FakeClock()
+    broker = ScriptedBroker([candle(n) for n in range(10)], now_ms=3 * M)
+    found = ExchangeCandles(broker, symbol="X", interval="1m", interval_ms=M, clock=clock, turn=lambda: turn)
+    for _ in range(2):
+        found.poll(2 * M)
+        clock.time += 2
+        broker.now_ms += int(2000 * speed)
+    found.poll(2 * M)
+    return found, broker, clock
+
+
+def test_a_bot_waits_for_its_turn_after_the_close() -> None:
+    found, _, clock = taking_turns(Turn(after_ms=4_000, least_ms=6_000))
+    clock.time += 53  # 3 s before the close
+    assert found.wait_s(2 * M) == pytest.approx(3 + 4)
+    assert found.turn(3 * M) == LocalTurn(pytest.approx(4.0), pytest.approx(6.0))
+    clock.time += 5  # 2 s after it
+    assert found.wait_s(2 * M) == pytest.approx(2)
+    assert found.turn(3 * M).after_s == pytest.approx(2)
+    clock.time += 3  # its turn was a second ago, and REST had nothing
+    assert found.wait_s(2 * M) == pytest.approx(6)
+    assert found.turn(3 * M).after_s == 0
+
+
+def test_turns_are_of_the_exchanges_time() -> None:
+    found, _, clock = taking_turns(Turn(after_ms=4_000, least_ms=6_000), speed=60)
+    # a minute lasts a second: a turn of four seconds is a fifteenth of one
+    assert found.turn(3 * M).after_s <= 4 / 60
+    clock.time += 30
+    assert found.wait_s(2 * M) == POLL_MIN_S
+
+
+def test_alone_nothing_waits() -> None:
+    found, _, clock = taking_turns(ALONE)
+    clock.time += 53
+    assert found.wait_s(2 * M) == pytest.approx(3)
+    clock.time += 5
+    assert found.wait_s(2 * M) == POLL_MIN_S
+    assert found.turn(3 * M) == LocalTurn(0.0, 0.0)
