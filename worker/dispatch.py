@@ -15,9 +15,10 @@ from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.notify import routing
-from fleet.notify.messages import Item, Message, clean, cut
+from fleet.notify.messages import Item, Message
 from fleet.notify.outcome import Channel, Delivered, Outcome, Refused, Senders, TryAgain
 from fleet.notify.routing import Contact, Installed
+from fleet.redaction import safe_text
 from fleet.trading_service import outbox
 from fleet.trading_service.outbox import ClaimedMessage, Note
 from fleet.trading_service.pool import Pool
@@ -152,7 +153,7 @@ class Dispatcher:
             await self._postpone(claimed, after_s, error)
 
     async def _end(self, claimed: ClaimedMessage, state: str, error: str | None, **marks: str) -> None:
-        text = None if error is None else cut(clean(error), ERROR_LIMIT)
+        text = None if error is None else safe_text(error, ERROR_LIMIT)
         async with self.pool.connection() as connection:
             concerned = await outbox.conclude(connection, claimed, state=state, error=text, **marks)
         self.metrics.notifications.labels(claimed.channel, state).inc()
@@ -167,7 +168,7 @@ class Dispatcher:
         )
 
     async def _postpone(self, claimed: ClaimedMessage, after_s: float, error: str) -> None:
-        text = cut(clean(error), ERROR_LIMIT)
+        text = safe_text(error, ERROR_LIMIT)
         async with self.pool.connection() as connection:
             await outbox.postpone(connection, claimed, after_s=after_s, error=text)
         self.metrics.notifications.labels(claimed.channel, "retried").inc()

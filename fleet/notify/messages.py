@@ -7,13 +7,12 @@ text longer than its channel takes. What is cut off is said to be cut off; the h
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from fleet.redaction import MASK, is_secret_name, redact
+from fleet.redaction import MASK, is_secret_name, safe_text
 
 REFERENCE_LENGTH = 12
 """Characters of the idempotency key at the end of a text: how people and Telegram tell a repetition."""
@@ -27,8 +26,6 @@ LISTED = 30
 
 _SIGNS: Mapping[str, str] = {"info": "🟢 INFO", "warning": "🟡 WARNING", "critical": "🔴 CRITICAL"}
 _RANKS = ("info", "warning", "critical")
-
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +75,6 @@ class Message:
         return self.key.replace("-", "")[:REFERENCE_LENGTH]
 
 
-def clean(text: str) -> str:
-    """The text without what looks like a secret and without control characters; newlines stay."""
-    return redact(_CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n")))
-
-
 def cut(text: str, limit: int) -> str:
     """At most `limit` characters; the last one is an ellipsis if any are missing."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -90,7 +82,7 @@ def cut(text: str, limit: int) -> str:
 
 def one_line(text: str, limit: int = SUBJECT_LIMIT) -> str:
     """Cleaned, on one line, cut."""
-    return cut(" ".join(clean(text).split()), limit)
+    return cut(" ".join(safe_text(text, BODY_LIMIT, lines=False).split()), limit)
 
 
 def subject(message: Message) -> str:
@@ -121,7 +113,7 @@ def text(message: Message, *, limit: int) -> str:
 
 def _details(message: Message) -> str:
     if len(message.items) == 1:
-        return cut(clean(message.items[0].body).strip(), BODY_LIMIT)
+        return safe_text(message.items[0].body, BODY_LIMIT)
     lines = [f"{item.at:%H:%M:%SZ} {one_line(_listed(item, message))}" for item in message.items[:LISTED]]
     missing = len(message.items) - len(lines)
     return "\n".join([*lines, *([f"… and {missing} more: botfleet notify list"] if missing else [])])
@@ -156,7 +148,7 @@ def document(message: Message) -> bytes:
                 "kind": item.kind,
                 "severity": item.severity,
                 "title": one_line(item.title),
-                "body": cut(clean(item.body), BODY_LIMIT),
+                "body": safe_text(item.body, BODY_LIMIT),
                 "facts": _clean_json(item.facts),
                 "about": item.subject,
                 "bot_id": item.bot_id,
@@ -172,10 +164,12 @@ def document(message: Message) -> bytes:
 
 def _clean_json(value: Any) -> Any:
     if isinstance(value, str):
-        return cut(clean(value), BODY_LIMIT)
+        return safe_text(value, BODY_LIMIT)
     if isinstance(value, Mapping):
         return {
-            clean(str(key)): MASK if isinstance(item, str) and is_secret_name(str(key)) else _clean_json(item)
+            safe_text(key, SUBJECT_LIMIT, lines=False): (
+                MASK if isinstance(item, str) and is_secret_name(str(key)) else _clean_json(item)
+            )
             for key, item in value.items()
         }
     if isinstance(value, Sequence):

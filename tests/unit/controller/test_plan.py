@@ -210,7 +210,7 @@ CASES = {
     ),
     "so does one that isn't live yet": (
         World(bot(status=BotStatus.STARTING), run(live_at=None, note="binance wants no request"), (pod(),)),
-        (SetStatus(BotStatus.STARTING, "binance wants no request", 0),),
+        (SetStatus(BotStatus.STARTING, "binance wants no request", 0), in_s(2), in_s(10)),
     ),
     "and no longer when it doesn't wait any more": (
         World(bot(error_message="binance wants no request until 11:59:59Z"), run(), (pod(),)),

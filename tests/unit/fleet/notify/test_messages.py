@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.notify.messages import Item, Message, clean, document, one_line, subject, text
+from fleet.notify.messages import Item, Message, document, one_line, subject, text
 from fleet.notify.telegram import fitted
 
 AT = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
@@ -70,12 +70,14 @@ def test_no_secret_gets_out_by_any_way(hostile: str, secret: str) -> None:
     ],
 )
 def test_what_people_need_stays(harmless: str) -> None:
-    assert clean(harmless) == harmless
+    assert one_line(harmless) == harmless
 
 
 def test_no_line_break_reaches_a_subject() -> None:
     hostile = "x\r\nBcc: thief@example.com\n\n\x00\u2028<script>"
-    assert subject(message(item(title=hostile))) == ("🟢 INFO desk/eth PAPER · x Bcc: thief@example.com <script>")
+    assert subject(message(item(title=hostile))) == (
+        "🟢 INFO desk/eth PAPER · x Bcc: thief@example.com \ufffd\ufffd<script>"
+    )
 
 
 @given(title=st.text(max_size=6_000), body=st.text(max_size=9_000), count=st.integers(1, 60))
@@ -90,7 +92,7 @@ def test_telegrams_limit_holds_for_any_text(title: str, body: str, count: int) -
 
 @given(st.text(max_size=300))
 def test_cleaning_twice_changes_nothing(words: str) -> None:
-    assert clean(clean(words)) == clean(words)
+    assert one_line(one_line(words)) == one_line(words)
 
 
 def test_a_group_says_what_it_holds() -> None:
