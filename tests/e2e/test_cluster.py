@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Cluster, Kubectl
+from tests.e2e.installation import Cluster, Kubectl
 
 SIZE_LIMIT_MB = {"controller": 300, "botrunner": 280, "tools": 300}
 BUILD_TOOLS = ("pip", "pip3", "uv", "gcc", "cc", "make", "apt-get", "ensurepip")
