@@ -1,8 +1,9 @@
 """One run of one bot as a process: claim → markets → resume → warm up → trade → release. Wiring only.
 
-Exit codes: 0 released, 1 failed, 2 the config can't be run, 3 fenced or the run couldn't be claimed, 128 + n ended by a
-second signal n. A bot that has not ended within the bound after the first one prints where it hangs and ends with 1.
-Only this module ends the process: a strategy or a package that tries to is a failure.
+Exit codes: 0 released, 1 failed, 2 the config can't be run, 3 fenced or the run couldn't be claimed. A bot that
+has not ended within the bound after a signal prints where it hangs and ends with 1; a second signal changes nothing, as
+giving the run back, which lets the next one start at once, takes no more than seconds. Only this module ends the
+process: a strategy or a package that tries to is a failure.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from botrunner.signals import listen, next_stop
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.log import configure_logging, get_logger, say_failure
-from fleet.process_life import end_after, say_second_signal
+from fleet.process_life import end_after
 from fleet.redaction import guard_environment, safe_text
 from fleet.states import ENDED_BY_SIGNAL, ExitReason
 from fleet.trading_service.connect import connect
@@ -245,7 +246,6 @@ class BotProcess:
         number = next_stop(self._stop_signals)
         log.info("stop_signal", signal=number.name, bound_s=self._settings.stop_bound_s)
         self._end_after(self._settings.stop_bound_s)
-        threading.Thread(target=self._obey_second_signal, name="second signal", daemon=True).start()
         self._stop.request(StopRequest(ExitReason.RELEASED, urgent=True))
         if self._exit.wait(self._stop.leave_within_s) or not self._exit.mine():
             return
@@ -257,11 +257,6 @@ class BotProcess:
             self._lease.stop()
         self._give_back(EXIT_OK, ExitReason.RELEASED, ENDED_BY_SIGNAL)
         self._end_process(EXIT_OK)
-
-    def _obey_second_signal(self) -> None:
-        number = next_stop(self._stop_signals)
-        say_second_signal(number)
-        self._end_process(128 + number)
 
     def _take_exit(self) -> None:
         """Go on only in the thread that ends the process; another one waits for that end."""

@@ -73,7 +73,7 @@ def show_(bot: BotArgument) -> None:
         row = admin.list_bots(connection, bot_id=bot_id)[0]
         config = connection.execute("SELECT config FROM trading_bots WHERE id = %s", (bot_id,)).fetchone()
     assert config is not None
-    print_document({**plain(row), "config": config[0] if config else None})
+    print_document(plain({**row, "config": config[0] if config else None}))
 
 
 @app.command()

@@ -54,11 +54,6 @@ def end_after(seconds: float) -> None:
     faulthandler.dump_traceback_later(seconds, exit=True)
 
 
-def say_second_signal(number: int) -> None:
-    """A line for the log, without the logger: a signal's handler may hold its lock."""
-    os.write(2, b'{"event": "ended_by_second_signal", "signal": %d}\n' % number)
-
-
 @dataclass(slots=True)
 class Life:
     """One process's signals and the bound of its end.
@@ -91,7 +86,7 @@ class Life:
         log line written and no Event set. Whoever waits is woken by a pipe.
         """
         if self.asked_by is not None:
-            say_second_signal(number)
+            os.write(2, b'{"event": "ended_by_second_signal", "signal": %d}\n' % number)
             self.leave(128 + number)
             return
         self.asked_by = number

@@ -11,11 +11,13 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from botrunner.assembly import Bot
+from botrunner.brokers.address import SharedAddress
 from botrunner.feeds.candles import Candle
 from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
 from botrunner.settings import Settings
 from fleet.clock import SystemClock
 from fleet.states import ExitReason
+from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import RunId, claim, mark_live, release
 
 _tokens = count(1)
@@ -55,6 +57,13 @@ class Interrupting(Progress):
             raise Killed
         if self.signs == self._interrupt_at:
             self._stop.request(StopRequest(ExitReason.STOPPED, urgent=True))
+
+
+def alone(run: RunId) -> Callable[[str], SharedAddress]:
+    """The bot's part in an address that tells it nothing, as no heartbeat goes there."""
+    return lambda exchange: SharedAddress(
+        run=run, address=Address(exchange=exchange, venue="", origin=""), clock=SystemClock(), hurry=lambda: None
+    )
 
 
 def new_bot(database: psycopg.Connection[Any], config: Mapping[str, Any], bot_id: int) -> None:
@@ -116,6 +125,7 @@ def trade(
         ),
         run=run,
         claimed=claim(database, run),
+        share=alone(run),
         fence=Fence(Deadlines(stop_s=1e9, exit_s=2e9), claimed_at=SystemClock().monotonic()),
         progress=progress,
         stop=stop,

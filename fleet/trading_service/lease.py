@@ -176,9 +176,7 @@ def heartbeat(
         FencedError: the run is no longer this process's.
         DatabaseAway: no answer; whether the heartbeat counted is unknown.
     """
-    values = {
-        **_key(run),
-        "progress_age_s": progress_age_s,
+    values = heartbeat_values(run, progress_age_s=progress_age_s) | {
         "peak_memory_bytes": peak_memory_bytes,
         "phase": None if phase is None else clean_text(phase, PHASE_LIMIT, lines=False),
         "waiting": waiting,
@@ -188,6 +186,17 @@ def heartbeat(
     if row is None:
         raise FencedError(f"run {run.epoch} of bot {run.bot_id} is no longer current")
     return replace(row, limits=_limits(row.limits))
+
+
+def heartbeat_values(run: RunId, *, progress_age_s: float) -> dict[str, Any]:
+    """All parameters of HEARTBEAT, those of a bot that has nothing else to say."""
+    return {
+        **_key(run),
+        "progress_age_s": progress_age_s,
+        "peak_memory_bytes": None,
+        "phase": None,
+        "waiting": False,
+    }
 
 
 def mark_live(connection: psycopg.Connection[Any], run: RunId) -> None:

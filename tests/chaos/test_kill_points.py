@@ -23,6 +23,7 @@ from fleet.states import ExitReason
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId, claim
 from tests.chaos.crash import HISTORY, shorten
+from tests.paper import alone
 from tests.support import FakeClock
 
 pytestmark = pytest.mark.postgres
@@ -100,7 +101,7 @@ def run_once(url: str, stop: StopSwitch) -> None:
     )
     bot = Bot(
         settings=settings, run=run, claimed=claimed, fence=Fence(settings.deadlines, claimed_at=clock.monotonic()),
-        progress=Progress(clock), stop=stop, clock=clock, on_live=lambda: None,
+        progress=Progress(clock), stop=stop, clock=clock, on_live=lambda: None, share=alone(run),
     )  # fmt: skip
     bot.trade()
 

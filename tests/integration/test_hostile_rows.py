@@ -98,7 +98,7 @@ def end_of(fleet: Fleet, bot_id: int) -> str | None:
 
 def test_a_bot_is_stopped_disabled_archived_and_fenced_whatever_its_config_is(fleet: Fleet) -> None:
     fleet.start()
-    fleet.wait(lambda: "rows_listening" in fleet.logs())
+    fleet.wait(lambda: "rows_listening" in fleet.logs(), within_s=60)
     texts = list(HOSTILE_JSON.values())
     born_bad = [add_bad(fleet, f"born {number}", text) for number, text in enumerate(texts)]
     live = [fleet.add_bot(f"live {number}") for number, _ in enumerate(texts)]
@@ -137,7 +137,7 @@ def test_a_bot_is_stopped_disabled_archived_and_fenced_whatever_its_config_is(fl
 
 def test_no_payload_of_a_notification_ends_the_controller(fleet: Fleet) -> None:
     controller = fleet.start()
-    fleet.wait(lambda: "rows_listening" in fleet.logs())
+    fleet.wait(lambda: "rows_listening" in fleet.logs(), within_s=60)
     for payload in ("9" * 5000, "-1", "0", "", "1 ", "٣", "'; --", "\x1b]0;x\x07", str(2**63), "9" * 18):
         fleet.connection.execute("SELECT pg_notify('botfleet_bots', %s)", (payload,))
         fleet.connection.execute("SELECT pg_notify('botfleet_outbox', %s)", (payload,))
@@ -184,7 +184,7 @@ async def test_the_watch_on_rows_outlives_whatever_a_poll_raises(database_url: s
             raise outcome
 
     watch = RowWatch(url=database_url, poll_interval_s=0.1, changed=lambda bot: bot == 7 and seen.set(), poll=poll)
-    task = asyncio.create_task(watch.run())
+    tasks = [asyncio.create_task(work) for work in watch.work().values()]
     try:
         async with await AsyncConnection.connect(database_url, autocommit=True) as connection, asyncio.timeout(10):
             while outcomes or polls < 6:
@@ -193,9 +193,10 @@ async def test_the_watch_on_rows_outlives_whatever_a_poll_raises(database_url: s
                 await connection.execute("SELECT pg_notify('botfleet_bots', repeat('9', 5000))")
                 await connection.execute("SELECT pg_notify('botfleet_bots', '7')")
                 await asyncio.sleep(0.05)
-        assert not task.done()
+        assert not any(task.done() for task in tasks)
     finally:
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 # --- the worker ----------------------------------------------------------------------------------------------------

@@ -235,7 +235,7 @@ def test_controller(database_url: str, admin: psycopg.Connection[Any], tmp_path:
         metrics = program.metrics()
         rows = everything_in(database_url)
         admin.execute("ALTER TABLE trading_bots RENAME TO gone")
-        wait_for(lambda: program.process.poll() is not None, program.said)
+        wait_for(lambda: "does not exist" in program.said(), program.said)
     finally:
         program.end()
     assert "could not connect with" in rows

@@ -105,7 +105,7 @@ async def test_a_message_that_cannot_be_sent_is_given_up_in_its_time(outbox: Out
         chance=random.Random(1),
     )
     assert await dispatcher.send_due() == 2
-    await dispatcher.drain()
+    await dispatcher.drain(within_s=10)
     assert outbox.states() == {"pending": 1, "delivered": 1}
     [row] = outbox.rows("SELECT * FROM notification_deliveries WHERE notification_id = %s", bad)
     assert row["last_error"] == "could not be sent: ValueError('what nobody \\x00thought of')"
@@ -115,7 +115,7 @@ async def test_a_message_that_cannot_be_sent_is_given_up_in_its_time(outbox: Out
         (bad,),
     )
     assert await dispatcher.send_due() == 1
-    await dispatcher.drain()
+    await dispatcher.drain(within_s=10)
     states = {
         row["id"]: (row["state"], row["last_error"]) for row in outbox.rows("SELECT * FROM trading_notifications")
     }
