@@ -181,23 +181,22 @@ def test_kills_change_nothing(
 def test_an_entry_that_a_stop_forbade_is_known_to_the_replay(
     sections: dict[str, Any], database: psycopg.Connection[Any], database_url: str, candle_file: Path
 ) -> None:
-    new_bot(database, config(candle_file, **deepcopy(sections)), 7)
-    rng = random.Random(3)
-
-    def matters() -> bool:
+    def matters(bot: int) -> bool:
         """Whether the replay would have entered where the stop forbade it."""
         with database.transaction(force_rollback=True):
-            database.execute("UPDATE trading_inputs SET denied = NULL")
-            return bool(replay_of(database, 7).differences)
+            database.execute("UPDATE trading_inputs SET denied = NULL WHERE bot_id = %s", (bot,))
+            return bool(replay_of(database, bot).differences)
 
-    for _ in range(8):
-        for _ in range(10):
-            trade(database, 7, url=database_url, interrupt_at=rng.randint(40, 160))
-        if matters():
+    for bot in range(1, 9):
+        new_bot(database, config(candle_file, **deepcopy(sections)), bot)
+        rng = random.Random(bot)
+        for _ in range(12):
+            trade(database, bot, url=database_url, interrupt_at=rng.randint(40, 160))
+        if matters(bot):
             break
-    assert matters(), "no stop came where an entry was wanted: the test shows nothing"
-    assert any(row.denied == "stopping" for row in recorded(database, 7).inputs)
-    assert replay_of(database, 7).differences == []
+    assert matters(bot), "no stop came where an entry was wanted: the test shows nothing"
+    assert any(row.denied == "stopping" for row in recorded(database, bot).inputs)
+    assert replay_of(database, bot).differences == []
 
 
 def test_a_replay_follows_configs_and_limits_as_they_changed(
