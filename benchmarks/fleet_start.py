@@ -46,7 +46,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 LONGEST_S = 900.0
 LOOK_S = 1.0
 PREFIX = "fleet-start-"
-CONTROLLER = "app.kubernetes.io/component=controller"
+CONTROLLER = "app.kubernetes.io/name=controller"
 
 WAITS = ("waits to start: ", "waits for a node ", "starting since ")
 """How a message begins that says how a start goes on; any other on a wanted bot is an error message."""
