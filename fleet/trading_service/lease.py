@@ -176,18 +176,35 @@ def heartbeat(
         FencedError: the run is no longer this process's.
         DatabaseAway: no answer; whether the heartbeat counted is unknown.
     """
-    values = {
+    values = heartbeat_values(
+        run, progress_age_s=progress_age_s, peak_memory_bytes=peak_memory_bytes, phase=phase, waiting=waiting
+    )
+    with database_errors(), connection.cursor(row_factory=class_row(HeartbeatReply)) as cursor:
+        row = cursor.execute(HEARTBEAT, values).fetchone()
+    if row is None:
+        raise FencedError(f"run {run.epoch} of bot {run.bot_id} is no longer current")
+    return replace(row, limits=_limits(row.limits))
+
+
+def heartbeat_values(
+    run: RunId,
+    *,
+    progress_age_s: float = 0.0,
+    peak_memory_bytes: int | None = None,
+    phase: str | None = None,
+    waiting: bool = False,
+) -> dict[str, Any]:
+    """The parameters of `HEARTBEAT`, for the bot that writes one and for the controller that proves it can be written.
+
+    Args: as `heartbeat`.
+    """
+    return {
         **_key(run),
         "progress_age_s": progress_age_s,
         "peak_memory_bytes": peak_memory_bytes,
         "phase": None if phase is None else clean_text(phase, PHASE_LIMIT, lines=False),
         "waiting": waiting,
     }
-    with database_errors(), connection.cursor(row_factory=class_row(HeartbeatReply)) as cursor:
-        row = cursor.execute(HEARTBEAT, values).fetchone()
-    if row is None:
-        raise FencedError(f"run {run.epoch} of bot {run.bot_id} is no longer current")
-    return replace(row, limits=_limits(row.limits))
 
 
 def mark_live(connection: psycopg.Connection[Any], run: RunId) -> None:
