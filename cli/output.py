@@ -80,7 +80,7 @@ def show(
         empty: said on stderr instead of an empty table.
     """
     if output in (Output.JSON, Output.YAML):
-        print_document([plain(row) for row in rows], output=output)
+        print_document(rows, output=output)
         return
     if not rows:
         say(empty)
@@ -113,7 +113,11 @@ def say(text: str) -> None:
 
 
 def print_document(document: Any, *, output: Output = Output.JSON) -> None:
-    """A document for programs, exact: what isn't ASCII is escaped, so any terminal and pipe takes it."""
+    """A document for programs, exact: what isn't ASCII is escaped, so any terminal and pipe takes it.
+
+    Values of rows are what `plain` makes of them.
+    """
+    document = plain(document)
     if output is Output.YAML:
         import yaml
 

@@ -31,7 +31,7 @@ def connect(url: str, *, application: str, synchronous_commit: bool = True) -> p
     options = (
         f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
         f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
-        f" -c synchronous_commit={'on' if synchronous_commit else 'off'} -c timezone=UTC"
+        f" -c synchronous_commit={'on' if synchronous_commit else 'off'} -c timezone=UTC -c datestyle=ISO"
     )
     try:
         return psycopg.connect(
