@@ -12,6 +12,7 @@ from fleet.errors import PermanentError
 from fleet.foreign import load_json
 from fleet.process_life import bound_of
 from fleet.redaction import safe_text
+from fleet.trading_service.connect import url_problem
 
 EXCHANGE_AWAY_S = 60.0
 """Most outages are over within seconds, and nobody can do anything about those."""
@@ -62,6 +63,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     url = environ.get("BOTFLEET_DATABASE_URL")
     if not url:
         raise SettingsInvalid("BOTFLEET_DATABASE_URL is not set: give postgresql://user:password@host:port/database")
+    if problem := url_problem(url):
+        raise SettingsInvalid(f"BOTFLEET_DATABASE_URL {problem}")
     deadlines = Deadlines(
         heartbeat_s=_seconds(environ, "BOTFLEET_HEARTBEAT_INTERVAL_S", 5.0),
         stop_s=_seconds(environ, "BOTFLEET_T_STOP_S", 15.0),

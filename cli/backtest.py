@@ -299,7 +299,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 
 def _print(finished: Sequence[Finished], output: Output, limit: int) -> None:
     if output in (Output.JSON, Output.YAML):
-        found = [plain(one.as_json()) for one in finished]
+        found = [one.as_json() for one in finished]
         value = found[0] if len(found) == 1 else found
         print_document(value, output=output)
         return

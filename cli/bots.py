@@ -14,7 +14,7 @@ from cli import performance
 from cli.database import database
 from cli.files import read_document
 from cli.names import extra_names
-from cli.output import Output, Row, age, number, plain, print_document, show, tell
+from cli.output import Output, Row, age, number, print_document, show, tell
 from fleet.config import ConfigInvalid, parse_config
 from fleet.error_trends import trends
 from fleet.errors import PermanentError
@@ -73,7 +73,7 @@ def show_(bot: BotArgument) -> None:
         row = admin.list_bots(connection, bot_id=bot_id)[0]
         config = connection.execute("SELECT config FROM trading_bots WHERE id = %s", (bot_id,)).fetchone()
     assert config is not None
-    print_document(plain({**row, "config": config[0] if config else None}))
+    print_document({**row, "config": config[0] if config else None})
 
 
 @app.command()

@@ -11,14 +11,14 @@ import psycopg
 
 from fleet.errors import PermanentError
 from fleet.foreign import clean_text
-from fleet.trading_service.connect import connect
+from fleet.trading_service.connect import connect, url_problem
 
 
 def database_url() -> str:
     """BOTFLEET_DATABASE_URL.
 
     Raises:
-        PermanentError: it isn't set.
+        PermanentError: it isn't set, or can't be read.
     """
     url = os.environ.get("BOTFLEET_DATABASE_URL")
     if not url:
@@ -26,6 +26,8 @@ def database_url() -> str:
             "BOTFLEET_DATABASE_URL is not set. After `make up`: . .botfleet/env; "
             "otherwise export postgresql://user:password@host:port/database"
         )
+    if problem := url_problem(url):
+        raise PermanentError(f"BOTFLEET_DATABASE_URL {problem}")
     return url
 
 

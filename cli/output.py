@@ -32,8 +32,14 @@ CELL_LIMIT: Final = 2_000
 TEXT_LIMIT: Final = 200_000
 """Characters of one text for people."""
 
-PIPE_WIDTH: Final = 1_000_000
-"""Columns of what isn't a terminal: never cut what a program may read."""
+LEAST_WIDTH: Final = 16
+"""To so many characters a column may be cut on a terminal. What isn't a terminal gets all: a program may read it."""
+
+LEAST_LAST: Final = 60
+"""To so many the last column may be cut."""
+
+GAP: Final = 2
+"""Blanks between two columns."""
 
 Row = Mapping[str, Any]
 
@@ -80,21 +86,44 @@ def show(
         empty: said on stderr instead of an empty table.
     """
     if output in (Output.JSON, Output.YAML):
-        print_document([plain(row) for row in rows], output=output)
+        print_document(rows, output=output)
         return
     if not rows:
         say(empty)
         return
     headers = [header for header in columns if output is Output.WIDE or header not in wide]
-    table = Table(box=None, pad_edge=False, header_style="")
-    for header in headers:
-        table.add_column(cell(header), no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell(columns[header](row)) for header in headers))
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
+    lines = [
+        [cell(header) for header in headers],
+        *([cell(columns[header](row)) for header in headers] for row in rows),
+    ]
+    widths = [max(text.cell_len for text in column) for column in zip(*lines, strict=True)]
+    if sys.stdout.isatty():
+        widths = fitted(widths, shutil.get_terminal_size().columns - GAP * (len(headers) - 1))
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="")
+    for header, width in zip(lines[0], widths, strict=True):
+        table.add_column(header, no_wrap=True, width=width)
+    for line in lines[1:]:
+        table.add_row(*line)
     shown = io.StringIO()
-    Console(file=shown, width=width, markup=False, emoji=False, highlight=False, color_system=None).print(table)
+    whole = sum(widths) + GAP * len(widths)
+    Console(file=shown, width=whole, markup=False, emoji=False, highlight=False, color_system=None).print(table)
     write(shown.getvalue())
+
+
+def fitted(widths: Sequence[int], available: int) -> list[int]:
+    """Widths of columns that fit into a terminal, as far as can be.
+
+    The widest are cut, to LEAST_WIDTH at most: one long text of one row takes no other column from the reader. The last
+    column, which says what is the matter, keeps LEAST_LAST or gets what is left. What is too wide even so is left to
+    the terminal, which wraps it.
+    """
+    *others, last = widths
+    room = available - min(last, LEAST_LAST)
+    most = max(others, default=0)
+    while most > LEAST_WIDTH and sum(min(width, most) for width in others) > room:
+        most -= 1
+    kept = [min(width, most) for width in others]
+    return [*kept, min(last, max(LEAST_LAST, available - sum(kept)))]
 
 
 def cell(foreign: object) -> Text:
@@ -113,7 +142,11 @@ def say(text: str) -> None:
 
 
 def print_document(document: Any, *, output: Output = Output.JSON) -> None:
-    """A document for programs, exact: what isn't ASCII is escaped, so any terminal and pipe takes it."""
+    """A document for programs, exact: what isn't ASCII is escaped, so any terminal and pipe takes it.
+
+    Values of rows are what `plain` makes of them.
+    """
+    document = plain(document)
     if output is Output.YAML:
         import yaml
 

@@ -84,7 +84,7 @@ def _candles(choice: str, record: Recorded) -> list[Candle]:
 
 def _show(found: Comparison, output: Output) -> None:
     if output in (Output.JSON, Output.YAML):
-        print_document(plain(_as_json(found)), output=output)
+        print_document(_as_json(found), output=output)
         return
     if found.differences:
         columns = {

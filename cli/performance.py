@@ -12,6 +12,8 @@ import typer
 
 from cli.database import database, database_url
 from cli.output import Output, Row, age, number, show
+from fleet.errors import PermanentError
+from fleet.foreign import clean_text
 from fleet.performance import Period
 from fleet.trading_service import admin, reports
 
@@ -117,7 +119,12 @@ async def _calculated(bot_id: int, period: Period) -> list[dict[str, Any]]:
     from fleet.trading_service.pool import connect
 
     async with await connect(database_url(), "cli") as connection:
-        markets = await calculate(connection, bot_id)
+        try:
+            markets = await calculate(connection, bot_id)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise PermanentError(
+                f"the bars, trades or days of bot {bot_id} can't be reckoned with: {clean_text(repr(error), 200)}"
+            ) from error
     now = datetime.now(UTC)
     rows = [
         {

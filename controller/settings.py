@@ -10,13 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from controller.facts import Policy
 from controller.podspec import PodTemplate, bot_environment, hash_of, settings_hash
 from fleet.errors import PermanentError
 from fleet.plugins import PluginNames
+from fleet.trading_service.connect import url_problem
 
 PREFIX = "BOTFLEET_"
 
@@ -115,6 +116,13 @@ class Settings(BaseSettings):
     bot_unreachable_s: int = Field(30, ge=0, le=3600, description="Toleration of an unreachable node.")
     kube_qps: float = Field(300, gt=0, description="Writes to the Kubernetes API a second, on average.")
     kube_burst: int = Field(300, ge=1, description="Writes at once.")
+
+    @field_validator("database_url", "bot_database_url")
+    @classmethod
+    def _read_by_libpq(cls, url: str) -> str:
+        if problem := url_problem(url):
+            raise ValueError(problem)
+        return url
 
     @model_validator(mode="after")
     def _check(self) -> Self:

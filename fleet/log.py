@@ -76,7 +76,12 @@ def configure_logging(
     last: list[structlog.typing.Processor] = (
         [structlog.processors.JSONRenderer(default=_plain)]
         if json
-        else [_one_line_each, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        else [
+            _one_line_each,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
     )
     _join_libraries(number, [_name_part, *shared], last)
     structlog.configure(

@@ -101,9 +101,13 @@ def guard(*secrets: str | None, user: str | None = None) -> None:
 
 
 def guard_url(text: str | None) -> None:
-    """Mask the password of a URL, or of a libpq connection text, from now on."""
+    """Mask the password of a URL, or of a libpq connection text, from now on; of a mistyped one whatever may be it."""
     if not text:
         return
+    if "://" not in text:
+        userinfo = text.rpartition("@")[0]
+        starts = [at + 1 for at, sign in enumerate(userinfo) if sign == ":"]
+        guard(*(part for at in starts for part in (userinfo[at:], _unquoted(userinfo[at:]))))
     scheme, _, whole = text.strip().partition("://")
     rests = [found["rest"] for found in _URL.finditer(text)] + ([whole] if scheme.isalnum() else [])
     for rest in rests:
@@ -121,7 +125,7 @@ def guard_url(text: str | None) -> None:
 def guard_environment(environment: Mapping[str, str]) -> None:
     """Mask what the environment's names say is secret, and the passwords of all URLs in it."""
     for name, value in environment.items():
-        if "://" in value or "password=" in value:
+        if "://" in value or "password=" in value or ("@" in value and name.upper().endswith("URL")):
             guard_url(value)
         if is_secret_name(name) and name not in _NAMES_OF_OBJECTS and "://" not in value:
             guard(value)

@@ -38,6 +38,9 @@ from fleet.states import BotStatus, ExitReason, OrderState, TradeStatus
 CONFIG_BYTES = 1 << 18
 """Of a config: whatever one row holds, reading all of them stays cheap."""
 
+EARLIEST, LATEST = "'1000-01-01 00:00:00+00'::timestamptz", "'9000-01-01 00:00:00+00'::timestamptz"
+"""Moments that every program can read and reckon with lie between these."""
+
 metadata = MetaData(
     naming_convention={
         "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -587,3 +590,20 @@ audit_log = Table(
     Column("reason", Text),
     comment="Append-only: who changed what",
 )
+
+# what is read, or reckoned with in SQL, in batches: one moment that can't be would spoil the look at all rows
+for _table in (
+    trading_bots,
+    trading_runs,
+    trading_checkpoints,
+    trading_performance_metrics,
+    trading_notifications,
+    notification_deliveries,
+    tenant_reservations,
+    exchange_markets,
+    exchange_pauses,
+    controller_shards,
+):
+    _moments = [column.name for column in _table.columns if isinstance(column.type, DateTime)]
+    _sound = " AND ".join(f"{name} BETWEEN {EARLIEST} AND {LATEST}" for name in _moments)
+    _table.append_constraint(CheckConstraint(_sound, name="moments"))

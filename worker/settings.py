@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from fleet.config.values import ChatId, Email, WebUrl
@@ -19,6 +19,7 @@ from fleet.notify.outcome import Channel
 from fleet.notify.routing import Contact, Installed
 from fleet.notify.telegram import PUBLIC_API
 from fleet.redaction import guard, guard_url
+from fleet.trading_service.connect import url_problem
 
 PREFIX = "BOTFLEET_"
 
@@ -84,6 +85,13 @@ class Settings(BaseSettings):
         90, description="How long the hourly counts of trading_errors are kept."
     )
     backlog_s: Seconds = Field(600, description="An outbox that is late by so much is a health event.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _read_by_libpq(cls, url: str) -> str:
+        if problem := url_problem(url):
+            raise ValueError(problem)
+        return url
 
     @model_validator(mode="after")
     def _check(self) -> Self:

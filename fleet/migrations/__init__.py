@@ -15,7 +15,8 @@ def sqlalchemy_url(url: str) -> str:
     """The libpq URL as SQLAlchemy writes it, with psycopg 3 as the driver."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("postgresql", "postgres"):
-        raise ValueError(f"BOTFLEET_DATABASE_URL must start with postgresql://, not {scheme!r}")
+        # what stands before a missing :// may be all of it, the password included
+        raise ValueError("BOTFLEET_DATABASE_URL must start with postgresql://")
     return f"postgresql+psycopg://{rest}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from fleet.errors import DatabaseAway
 from fleet.trading_service.adapt import FOREIGN
@@ -14,6 +15,18 @@ STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 3_000
 IDLE_IN_TRANSACTION_MS = 10_000
 """A stopped (SIGSTOP, paused VM) bot must not keep its run's row locked: the server ends its session."""
+
+
+def url_problem(url: str) -> str | None:
+    """What is wrong with a libpq URL or connection text, without a word of it; None when libpq can read it."""
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return (
+            "can't be read: write postgresql://user:password@host:port/database, "
+            "with %40 for @, %3A for :, %2F for / and %25 for % in the password"
+        )
+    return None
 
 
 def connect(url: str, *, application: str, synchronous_commit: bool = True) -> psycopg.Connection[Any]:
@@ -31,7 +44,7 @@ def connect(url: str, *, application: str, synchronous_commit: bool = True) -> p
     options = (
         f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
         f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
-        f" -c synchronous_commit={'on' if synchronous_commit else 'off'} -c timezone=UTC"
+        f" -c synchronous_commit={'on' if synchronous_commit else 'off'} -c timezone=UTC -c datestyle=ISO"
     )
     try:
         return psycopg.connect(

@@ -176,11 +176,9 @@ def heartbeat(
         FencedError: the run is no longer this process's.
         DatabaseAway: no answer; whether the heartbeat counted is unknown.
     """
-    values = heartbeat_values(run, progress_age_s=progress_age_s) | {
-        "peak_memory_bytes": peak_memory_bytes,
-        "phase": None if phase is None else clean_text(phase, PHASE_LIMIT, lines=False),
-        "waiting": waiting,
-    }
+    values = heartbeat_values(
+        run, progress_age_s=progress_age_s, peak_memory_bytes=peak_memory_bytes, phase=phase, waiting=waiting
+    )
     with database_errors(), connection.cursor(row_factory=class_row(HeartbeatReply)) as cursor:
         row = cursor.execute(HEARTBEAT, values).fetchone()
     if row is None:
@@ -188,14 +186,24 @@ def heartbeat(
     return replace(row, limits=_limits(row.limits))
 
 
-def heartbeat_values(run: RunId, *, progress_age_s: float) -> dict[str, Any]:
-    """All parameters of HEARTBEAT, those of a bot that has nothing else to say."""
+def heartbeat_values(
+    run: RunId,
+    *,
+    progress_age_s: float = 0.0,
+    peak_memory_bytes: int | None = None,
+    phase: str | None = None,
+    waiting: bool = False,
+) -> dict[str, Any]:
+    """The parameters of `HEARTBEAT`, for the bot that writes one and for the controller that proves it can be written.
+
+    Args: as `heartbeat`.
+    """
     return {
         **_key(run),
         "progress_age_s": progress_age_s,
-        "peak_memory_bytes": None,
-        "phase": None,
-        "waiting": False,
+        "peak_memory_bytes": peak_memory_bytes,
+        "phase": None if phase is None else clean_text(phase, PHASE_LIMIT, lines=False),
+        "waiting": waiting,
     }
 
 

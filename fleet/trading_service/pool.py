@@ -82,7 +82,10 @@ class Pool:
 
 def bounded_conninfo(url: str, application: str) -> str:
     """The URL with every wait bounded: connecting, locks, statements, dead peers."""
-    options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
+    options = (
+        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+        " -c timezone=UTC -c datestyle=ISO"
+    )
     return make_conninfo(
         url,
         application_name=f"botfleet {application}",

@@ -76,7 +76,7 @@ _STARTING = f"""
 _SPANS = f"""
     SELECT EXTRACT(epoch FROM now() - created_at)::float8, EXTRACT(epoch FROM now() - live_at)::float8
     FROM trading_runs
-    WHERE live_at > now() - make_interval(secs => {SAMPLE_AGE_S})
+    WHERE live_at > now() - make_interval(secs => {SAMPLE_AGE_S}) AND live_at <= now()
       AND claimed_at < created_at + make_interval(secs => {LONGEST_CLAIM_S}) AND waited_at IS NULL
     ORDER BY live_at DESC, bot_id LIMIT {SAMPLES}
 """

@@ -148,14 +148,21 @@ def reserve_entry(connection: psycopg.Connection[Any], run: RunId, request: Entr
 
 
 def forbidding(limits: _Limits, use: TenantUse, *, value: Decimal) -> TenantLimit | None:
-    """The first limit that an entry of this value would break. Pure."""
-    if limits.max_daily_loss is not None and -use.pnl >= limits.max_daily_loss:
+    """The first limit that an entry of this value would break. Pure and total: what isn't a number leaves no room."""
+    if limits.max_daily_loss is not None and not _is_less(-use.pnl, limits.max_daily_loss):
         return TenantLimit.MAX_DAILY_LOSS
     if limits.max_open_positions is not None and use.positions >= limits.max_open_positions:
         return TenantLimit.MAX_OPEN_POSITIONS
-    if limits.max_exposure is not None and use.exposure + value > limits.max_exposure:
+    if limits.max_exposure is not None and not _is_less(use.exposure + value, limits.max_exposure, or_equal=True):
         return TenantLimit.MAX_EXPOSURE
     return None
+
+
+def _is_less(used: Decimal, limit: Decimal, *, or_equal: bool = False) -> bool:
+    """False when either is NaN, which a column can hold and which no comparison of Python takes."""
+    if used.is_nan() or limit.is_nan():
+        return False
+    return used < limit or (or_equal and used == limit)
 
 
 def _day(moment: datetime) -> datetime:

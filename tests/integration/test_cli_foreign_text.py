@@ -103,8 +103,7 @@ def fill(url: str, text: str) -> None:
             managed_by="sql",
         )
         ended = {"ended_at": NOW, "exit_reason": "failed", "stop_reason": None, "config": Jsonb(config)}
-        ended |= {"waits_for": text[:500]}
-        add(connection, tables.trading_runs, text, bot_id=7, epoch=1, **ended)
+        add(connection, tables.trading_runs, text, waits_for=text[:500], bot_id=7, epoch=1, **ended)
         add(connection, tables.trading_errors, text, bot_id=7, hour=NOW, count=1, epoch=1)
         one = {"bot_id": 7, "direction": "long", "status": "closed"}
         add(connection, tables.trading_trades, text, trade_type="paper", entry_time=NOW, **one)

@@ -29,7 +29,20 @@ from fleet.foreign import Unreadable
 from fleet.ids import LARGEST_ID
 from fleet.migrations import upgrade
 from fleet.states import BotStatus, ExitReason
-from fleet.trading_service import admin, bots, errors, lease, ledger, notifications, outbox, runs
+from fleet.trading_service import (
+    admin,
+    bots,
+    errors,
+    exchanges,
+    lease,
+    ledger,
+    notifications,
+    outbox,
+    runs,
+    shards,
+    starts,
+)
+from fleet.trading_service.adapt import EARLIEST, LATEST
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.pool import connect as connect_async
@@ -251,6 +264,36 @@ def test_a_row_that_cannot_be_read_keeps_nobody_from_being_told(
     assert {states[bot] for bot in bad} == {"suppressed"}, "their configs ask for no channel"
     assert states[good] == "delivered"
     box.connection.close()
+
+
+def test_times_that_no_program_has_keep_nobody_from_being_told(database_url: str, tmp_path: Path) -> None:
+    with receivers() as servers:
+        box = Outbox(database_url)
+        box.connection.execute("UPDATE users SET telegram_chat_id = '11111'")
+        # midnight, as people write the end of a day; PostgreSQL has such a time, Python has not
+        box.connection.execute(
+            "INSERT INTO users (name, telegram_chat_id, quiet_from, quiet_until) VALUES ('night', '2', '24:00', '24:00')"
+        )
+        # rows of before the constraint, or of whoever owns the database
+        box.connection.execute("ALTER TABLE trading_notifications DROP CONSTRAINT trading_notifications_moments_check")
+        good, quiet = (box.bot(name, telegram_enabled=True) for name in ("good", "quiet"))
+        box.connection.execute("UPDATE trading_bots SET user_id = 2 WHERE id = %s", (quiet,))
+        for moment in ("infinity", "-infinity", "294276-12-31", "4714-11-24 BC"):
+            note = box.event(good, moment, severity="critical")
+            box.connection.execute(
+                "UPDATE trading_notifications SET created_at = %s::timestamptz WHERE id = %s", (moment, note)
+            )
+        box.event(quiet, "quiet", user_id=2)
+        last = box.event(good, "last", severity="critical")
+        with worker(database_url, tmp_path / "worker.log", servers.environment) as made:
+            wait_until(
+                lambda: box.rows("SELECT FROM trading_notifications WHERE id = %s AND state = 'delivered'", last),
+                within_s=20,
+                say=lambda: made.log.read_text()[-3000:],
+            )
+            wait_until(lambda: "pending" not in box.states(), within_s=20, say=box.deliveries)
+            assert made.stop() == 0
+        box.connection.close()
 
 
 async def test_metrics_that_cannot_be_read_cost_one_bot_its_figures(database_url: str) -> None:
@@ -475,6 +518,80 @@ def test_a_state_that_could_not_be_read_again_is_refused_when_it_is_written(
 
 
 # --- the schema ----------------------------------------------------------------------------------------------------
+
+
+RUN = "1, 1, '{}', 1, 'c', 'process', 'p', 't'"
+PAUSE = "'binance', '', '', now(), 'r', now(), 1"
+WRITTEN = (
+    *(
+        ("botfleet_bot", "trading_runs", f"{what}_at")
+        for what in ("claimed", "live", "heartbeat", "progress", "waited")
+    ),
+    ("botfleet_bot", "trading_bots", "last_heartbeat"),
+    ("botfleet_bot", "trading_bots", "started_at"),
+    ("botfleet_bot", "exchange_pauses", "until"),
+    ("botfleet_bot", "exchange_markets", "claimed_at"),
+    ("botfleet_user", "trading_bots", "archived_at"),
+    ("botfleet_controller", "trading_runs", "created_at"),
+    ("botfleet_controller", "controller_shards", "renewed_at"),
+)
+
+
+async def test_no_moment_of_one_row_spoils_the_look_at_all(db: AsyncConnection[Any], database_url: str) -> None:
+    """Each role is refused to write what no program can reckon with; whatever it may write leaves all looks possible."""
+    await db.execute("INSERT INTO trading_bots (id, name, enabled, config) VALUES (1, 'b', true, '{}')")
+    for table, columns, values in (
+        ("trading_runs", "bot_id, epoch, config, config_version, controller, runtime, pod_name, claimed_by", RUN),
+        ("exchange_pauses", "exchange, venue, address, until, reason, told_at, told_by", PAUSE),
+        ("exchange_markets", "exchange, venue, symbol", "'binance', '', 'S'"),
+    ):
+        await db.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})".encode())
+    assert await shards.acquire_shard(db, 0, holder="c", ttl_s=15)
+    address = exchanges.Address(exchange="binance", venue="", origin="")
+    limits = runs.WatchLimits(quiet_s=15, dead_s=35, stalled_s=30, asked_s=30, claim_s=120, start_s=600)
+    for role, table, column in WRITTEN:
+        for moment in ("infinity", "-infinity", "294276-12-31", "4714-11-24 BC", "8999-12-31", "1000-01-02"):
+            statement = f"UPDATE {table} SET {column} = '{moment}'"
+            await db.execute(f"SET ROLE {role}".encode())
+            refused = False
+            try:
+                await db.execute(statement.encode())
+            except psycopg.errors.CheckViolation:
+                refused = True
+            assert refused or moment in ("8999-12-31", "1000-01-02"), statement
+            await db.execute("RESET ROLE")
+            await runs.watch_runs(db, limits)
+            assert all(live_s >= 0 for _, live_s in (await starts.start_facts(db)).spans)
+            assert await bots.load_bot(db, 1) is not None
+            with connect(database_url, application="test") as bot:
+                exchanges.read_pause(bot, address)
+                exchanges.read_rules(bot, address, "S")
+                assert len(admin.list_bots(bot, archived=True)) == 1
+
+
+def test_an_upgrade_takes_moments_that_no_program_has(postgres_url: str) -> None:
+    head = postgres_url.rpartition("/")[0]
+    name = f"old{os.getpid()}_{free_port()}"
+    with psycopg.connect(f"{head}/postgres", autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name}".encode())
+    url = f"{head}/{name}"
+    upgrade(url, revision="0011")
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute("INSERT INTO trading_bots (name, config, archived_at) VALUES ('b', '{}', 'infinity')")
+        owner.execute("INSERT INTO trading_bots (name, config, updated_at) VALUES ('c', '{}', '-infinity')")
+        owner.execute(
+            "INSERT INTO exchange_pauses (exchange, venue, address, until, reason, told_at, told_by)"
+            " VALUES ('binance', '', '', 'infinity', 'r', 'infinity', 1)"
+        )
+        upgrade(url)
+        times = owner.execute("SELECT archived_at, updated_at FROM trading_bots ORDER BY id").fetchall()
+        assert times[0][0] == LATEST
+        assert times[1] == (None, EARLIEST)
+        assert owner.execute("SELECT until, told_at FROM exchange_pauses").fetchone() == (LATEST, LATEST)
+        with pytest.raises(psycopg.errors.CheckViolation, match="trading_bots_moments_check"):
+            owner.execute("UPDATE trading_bots SET archived_at = 'infinity'")
+    with psycopg.connect(f"{head}/postgres", autocommit=True) as server:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def test_new_rows_are_refused_and_old_ones_stay_stoppable(postgres_url: str) -> None:

@@ -355,6 +355,38 @@ def test_settings_that_are_refused(tmp_path: Path) -> None:
         assert traces(done.stdout + done.stderr) == []
 
 
+MISTYPED = ("postgres//botfleet:{}@db/x", "postgresql://botfleet:{}@[::1/x", "postgresql:/botfleet:{}@db", "my{}")
+
+
+@pytest.mark.parametrize("mistyped", MISTYPED)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("controller",),
+        ("worker",),
+        ("botrunner", "--bot-id", "1", "--epoch", "1"),
+        *(("cli", *words) for words in (("bots", "list"), ("db", "migrate"), ("notify", "list"))),
+    ],
+    ids=lambda command: " ".join(command[:3]),
+)
+def test_a_mistyped_database_url_is_refused_in_one_line(command: tuple[str, ...], mistyped: str) -> None:
+    url = mistyped.format(quote(DATABASE_PASSWORD, safe=""))
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "BOTFLEET_DATABASE_URL": url},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == (1 if command[0] == "cli" else 2)
+    assert "BOTFLEET_DATABASE_URL" in done.stderr
+    assert "can't be read: write postgresql://" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert traces(done.stdout + done.stderr) == []
+
+
 @pytest.mark.parametrize(
     "arguments", [("bots", "list"), ("bots", "performance", "1", "--now"), ("db", "migrate"), ("notify", "list")]
 )

@@ -215,3 +215,18 @@ def test_limits_are_listed_with_what_is_in_use(database: Connection) -> None:
     assert clear_limits(database, user_id=1, trade_type="paper", currency="BTC")
     assert not clear_limits(database, user_id=1, trade_type="paper", currency="BTC")
     assert list_limits(database, now=BAR) == []
+
+
+@pytest.mark.parametrize("column", ["max_exposure", "max_daily_loss"])
+def test_a_limit_that_is_no_number_leaves_no_room_and_raises_nothing(database: Connection, column: str) -> None:
+    database.execute(
+        f"INSERT INTO tenant_limits (user_id, trade_type, currency, {column}) VALUES (1, 'paper', 'BTC', 'NaN')".encode()
+    )
+    assert reserve(database, 1) == TenantLimit(column)
+
+
+def test_what_one_bot_reserved_is_no_number_and_raises_nothing_in_others(database: Connection) -> None:
+    limit(database, max_exposure=D(10))
+    assert reserve(database, 1) is None
+    database.execute("UPDATE tenant_reservations SET amount = 'NaN'")
+    assert reserve(database, 2) is TenantLimit.MAX_EXPOSURE

@@ -60,7 +60,8 @@ async def test_who_is_starting(db: AsyncConnection[Any]) -> None:
     paper = await add(db, "paper", {"broker": {"trading_mode": "paper"}})
     await start(db, paper)
     await open_position(db, paper)
-    await db.execute("ALTER TABLE trading_bots DROP CONSTRAINT trading_bots_config_check")  # rows of before
+    # snapshots of before configs had to be objects
+    await db.execute("ALTER TABLE trading_bots DROP CONSTRAINT trading_bots_config_check")
     for name, config in (("null", None), ("text", "live"), ("list", ["broker"]), ("odd", {"broker": "live"})):
         await start(db, await add(db, name, config))
     running = await add(db, "running")

@@ -191,7 +191,8 @@ def test_the_workers_settings_are_the_programs(render: Render, monkeypatch: pyte
     env = worker_env(render(values))
     assert {name.removeprefix("BOTFLEET_").lower() for name in env} <= set(Settings.model_fields)
     for name, value in env.items():
-        monkeypatch.setenv(name, value if isinstance(value, str) else "from-a-secret")
+        secret = "postgresql://from-a-secret" if name == "BOTFLEET_DATABASE_URL" else "from-a-secret"
+        monkeypatch.setenv(name, value if isinstance(value, str) else secret)
     settings = load_settings()
     assert settings.installed.missing == {}
     assert settings.operator.telegram_chat_id == "-100"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.foreign import Unreadable, load_json
-from fleet.trading_service.adapt import NotStorable, dump_json, object_read, storable, words
+from fleet.trading_service.adapt import EARLIEST, FOREIGN, LATEST, NotStorable, dump_json, object_read, storable, words
 from tests.hostile_json import json_texts
 
 texts = st.text(st.characters() | st.characters(categories=("Cs", "Cc")))
@@ -62,3 +65,34 @@ def test_words_for_people() -> None:
     assert words(None) is None
     assert words("a\0\x1b[31mb") == "a\ufffdb"
     assert len(words("x" * 10_000) or "") == 2_000
+
+
+def read(type_name: str, text: str) -> Any:
+    loader = FOREIGN.adapters.get_loader(psycopg.adapters.types[type_name].oid, psycopg.pq.Format.TEXT)
+    assert loader is not None
+    return loader(0, FOREIGN).load(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("infinity", LATEST),
+        ("-infinity", EARLIEST),
+        ("294276-12-31 23:59:59.999999+00", LATEST),
+        ("9999-12-31 23:59:59.999999-12", LATEST),
+        ("4714-11-24 00:00:00+00 BC", EARLIEST),
+        ("0001-01-01 00:00:00+14", EARLIEST),
+        ("2026-11-26 14:50:00.5+00", datetime.fromisoformat("2026-11-26T14:50:00.5+00:00")),
+    ],
+)
+def test_every_moment_of_the_database_can_be_read_shown_anywhere_and_reckoned_with(text: str, moment: datetime) -> None:
+    found = read("timestamptz", text)
+    assert found == moment
+    for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):
+        assert (found + timedelta(days=400) - timedelta(days=800)).astimezone(ZoneInfo(zone))
+
+
+def test_days_and_times_of_day_can_be_read_too() -> None:
+    days = [read("date", text) for text in ("infinity", "-infinity", "5874897-12-31", "0044-03-15 BC", "2026-11-26")]
+    assert days == [LATEST.date(), EARLIEST.date(), LATEST.date(), EARLIEST.date(), date(2026, 11, 26)]
+    assert [read("time", text) for text in ("24:00:00", "07:30:00")] == [time.max, time(7, 30)]

@@ -150,6 +150,19 @@ def test_a_database_urls_password_is_known_from_its_url(password: str) -> None:
     assert password not in redact(f"server says {password} was wrong")
 
 
+@pytest.mark.parametrize(
+    "form", ["postgres//bot:{}@db/x", "postgresql:/bot:{}@db/x", "bot:{}@db:5432/x", "postgres:bot:{}@db"]
+)
+@pytest.mark.parametrize("password", ["verysecretword", "p@ss w%rd:é", "/-_:@@"])
+def test_the_password_of_a_mistyped_url_is_known(form: str, password: str) -> None:
+    for written in (password, quote(password, safe="")):
+        forget()
+        guard_environment({"BOTFLEET_DATABASE_URL": form.format(written)})
+        said = redact(f"missing = after {form.format(written)!r}, {password} and {written}")
+        assert password not in said
+        assert written not in said
+
+
 def test_a_raw_password_in_a_url_is_known() -> None:
     guard_url("postgresql://bot:pa/ss\"w'0rd@db/fleet")
     guard_url("host=db password='s p 4 c e' user=bot")
