@@ -153,6 +153,24 @@ def _limits(document: object) -> Mapping[str, Any] | Unreadable | None:
     return None if document is None else object_read(document)
 
 
+def heartbeat_values(
+    run: RunId,
+    *,
+    progress_age_s: float = 0.0,
+    peak_memory_bytes: int | None = None,
+    phase: str | None = None,
+    waiting: bool = False,
+) -> dict[str, Any]:
+    """The parameters of HEARTBEAT, for everybody who sends one; see `heartbeat`."""
+    return {
+        **_key(run),
+        "progress_age_s": progress_age_s,
+        "peak_memory_bytes": peak_memory_bytes,
+        "phase": None if phase is None else clean_text(phase, PHASE_LIMIT, lines=False),
+        "waiting": waiting,
+    }
+
+
 def heartbeat(
     connection: psycopg.Connection[Any],
     run: RunId,
@@ -176,13 +194,9 @@ def heartbeat(
         FencedError: the run is no longer this process's.
         DatabaseAway: no answer; whether the heartbeat counted is unknown.
     """
-    values = {
-        **_key(run),
-        "progress_age_s": progress_age_s,
-        "peak_memory_bytes": peak_memory_bytes,
-        "phase": None if phase is None else clean_text(phase, PHASE_LIMIT, lines=False),
-        "waiting": waiting,
-    }
+    values = heartbeat_values(
+        run, progress_age_s=progress_age_s, peak_memory_bytes=peak_memory_bytes, phase=phase, waiting=waiting
+    )
     with database_errors(), connection.cursor(row_factory=class_row(HeartbeatReply)) as cursor:
         row = cursor.execute(HEARTBEAT, values).fetchone()
     if row is None:

@@ -22,7 +22,7 @@ from fleet.redaction import MESSAGE, safe_fields
 from fleet.states import ExitReason
 from fleet.trading_service import run_events
 from fleet.trading_service.bots import CONFIG_TEXT, Connection, document_of
-from fleet.trading_service.lease import HEARTBEAT, database_errors
+from fleet.trading_service.lease import HEARTBEAT, RunId, database_errors, heartbeat_values
 
 DECISION_VALID_S = 5.0
 """A fence decided on facts older than this is void: the database may have been away in between, and the bots'
@@ -392,7 +392,7 @@ async def prove_heartbeats(connection: Connection, lease: ShardLease) -> datetim
     Raises:
         DatabaseAway: it isn't possible, or there was no answer.
     """
-    nobody = {"bot_id": 0, "epoch": 0, "token": "", "progress_age_s": 0.0, "peak_memory_bytes": None}
+    nobody = heartbeat_values(RunId(bot_id=0, epoch=0, token=""))
     with database_errors():
         async with connection.transaction(), connection.cursor(row_factory=scalar_row) as cursor:
             await cursor.execute(HEARTBEAT, nobody)

@@ -12,7 +12,7 @@ import pytest
 from controller.facts import PodFacts
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
-from controller.observe.runs import REPEAT_S, RunWatch
+from controller.observe.runs import BLIND_TOLD_S, REPEAT_S, RunWatch
 from controller.shards import LeaseLost
 from fleet.errors import DatabaseAway
 from fleet.trading_service.bots import Notification
@@ -24,11 +24,12 @@ from tests.unit.controller.make import NOW, POLICY, ago, pod
 class FakeStore:
     watch_result: Watch = field(default_factory=lambda: Watch(NOW, 0, ()))
     notices: list[Notification] = field(default_factory=list)
-    proof: datetime | DatabaseAway | None = NOW
+    proof: datetime | Exception | None = NOW
+    deaf: bool = False
     locked: set[int] = field(default_factory=set)
 
     async def prove_heartbeats(self) -> datetime | None:
-        if isinstance(self.proof, DatabaseAway):
+        if isinstance(self.proof, Exception):
             raise self.proof
         return self.proof
 
@@ -39,6 +40,8 @@ class FakeStore:
         return self.watch_result
 
     async def notify(self, notification: Notification) -> bool:
+        if self.deaf:
+            raise DatabaseAway("not now")
         self.notices.append(notification)
         return True
 
@@ -156,3 +159,35 @@ def test_a_lock_on_a_runs_row_is_remembered_until_its_heartbeat_is_back() -> Non
     assert scene.manager.locked == {1: NOW}
     scene.look(silent(2, 24))
     assert scene.manager.locked == {}
+
+
+@pytest.mark.parametrize("failure", [DatabaseAway("read-only"), KeyError("a query's parameter is missing")])
+def test_looks_that_fail_for_long_are_told_once_and_their_end_too(failure: Exception) -> None:
+    scene = Scene()
+    scene.look()
+    scene.store.proof, scene.store.deaf = failure, True
+
+    def turn(after_s: float) -> list[str]:
+        scene.now += after_s
+        asyncio.run(scene.watch.turn())
+        return [note.title for note in scene.store.notices]
+
+    assert turn(0) == []
+    assert scene.manager.contact.since(NOW) == NOW  # no silence before this moment counts
+    assert turn(BLIND_TOLD_S) == []  # the database doesn't take the message either
+    scene.store.deaf = False
+    told = ["Silent bots can't be told from dead ones"]
+    assert turn(2) == told
+    assert turn(600) == told
+    assert str(failure.args[0]) in scene.store.notices[0].body
+    scene.store.proof = NOW
+    assert turn(2) == turn(2) == [*told, "Silent bots are found again"]
+
+
+def test_a_controller_without_the_lease_tells_nothing() -> None:
+    scene = Scene()
+    scene.store.proof = None
+    for _ in range(3):
+        asyncio.run(scene.watch.turn())
+        scene.now += BLIND_TOLD_S
+    assert scene.store.notices == []
