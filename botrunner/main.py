@@ -24,6 +24,7 @@ import structlog
 from botrunner import last_words
 from botrunner.brokers.address import SharedAddress, venue_of
 from botrunner.brokers.errors import ExchangeAway
+from botrunner.copies import end_if_copy
 from botrunner.error_book import ErrorBook
 from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
 from botrunner.retry import DATABASE, Patience
@@ -265,6 +266,7 @@ class BotProcess:
 
     def _take_exit(self) -> None:
         """Go on only in the thread that ends the process; another one waits for that end."""
+        end_if_copy()
         if not self._exit.mine():
             threading.Event().wait()
 
@@ -277,6 +279,7 @@ class BotProcess:
                 return self._stop.reason
         from botrunner.assembly import Bot
 
+        end_if_copy()
         self._bot = Bot(
             settings=self._settings,
             run=self._run,
@@ -309,6 +312,8 @@ class BotProcess:
             self._address.exchange(connection)
 
     def _went_live(self) -> None:
+        end_if_copy()
+
         def attempt() -> None:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} live") as connection:
                 mark_live(connection, self._run)

@@ -221,6 +221,22 @@ def test_threads_and_exit_handlers_of_a_strategy_neither_keep_the_process_nor_ch
     assert bot.end()[:2] == ("released", 0)
 
 
+@pytest.mark.parametrize("child", ["", "if not pid: sys.exit(0)", "if not pid: raise ValueError('copy')"])
+@pytest.mark.parametrize("where", ["AT_BAR", "AT_START"])
+def test_a_copy_that_a_strategy_forks_never_acts_as_the_bot(
+    bot: Bot, database: Connection, where: str, child: str
+) -> None:
+    process = bot.start(**{where: f"pid = os.fork()\n{child}"})
+    bot.wait("the last bar", lambda: bot.says("live"))
+    query = "SELECT count(*) FROM trading_bars"
+    bot.wait("all bars", lambda: database.execute(query).fetchone() == (BARS,))
+    told = bot.log.read_text()
+    assert "forked_copy_ended" in told
+    assert "database_away" not in told  # a copy would have closed or garbled the session
+    assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[:2] == ("released", 0)
+
+
 def test_a_heartbeat_survives_whatever_goes_wrong_in_it(bot: Bot, database: Connection) -> None:
     process = bot.start()
     bot.wait("the last bar", lambda: bot.says("live"))
