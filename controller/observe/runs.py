@@ -42,6 +42,9 @@ class RunStore(Protocol):
     async def prove_heartbeats(self) -> datetime | None:
         """Write a heartbeat for nobody; when that was possible, or None without the controller's lease."""
 
+    async def prove_connection(self) -> None:
+        """Connect anew. Raises DatabaseAway: a bot that lost its connection can't either."""
+
     async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:
         """Which of the bots' current runs are held by somebody."""
 
@@ -115,6 +118,9 @@ class RunWatch:
             if proved_at is None:
                 raise LeaseLost("this controller doesn't hold its shard")
             watch = await self._watch()
+            if any(run.claimed for run in watch.quiet):
+                # this controller's own connections may have been there before all slots were taken
+                await self.store.prove_connection()
         except Exception:
             self.manager.contact.lost()
             raise

@@ -513,7 +513,6 @@ def test_a_bot_that_gave_up_the_database_did_not_fail() -> None:
         (3, ExitReason.FAILED, "ended with exit code 3 though nobody had fenced its run"),
         (143, ExitReason.FAILED, "(exit code 143)"),  # os._exit(143) is a failure like any other
         (1, ExitReason.FAILED, "ended with exit code 1"),
-        (2, ExitReason.FAILED, "ended with exit code 2 though it had accepted its config"),
     ],
 )
 def test_no_exit_code_is_an_excuse_that_a_process_can_give_itself(code: int, reason: ExitReason, words: str) -> None:

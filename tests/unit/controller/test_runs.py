@@ -26,12 +26,17 @@ class FakeStore:
     notices: list[Notification] = field(default_factory=list)
     proof: datetime | Exception | None = NOW
     deaf: bool = False
+    full: bool = False
     locked: set[int] = field(default_factory=set)
 
     async def prove_heartbeats(self) -> datetime | None:
         if isinstance(self.proof, Exception):
             raise self.proof
         return self.proof
+
+    async def prove_connection(self) -> None:
+        if self.full:
+            raise DatabaseAway("sorry, too many clients already")
 
     async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:
         return self.locked & set(bot_ids)
@@ -191,3 +196,18 @@ def test_a_controller_without_the_lease_tells_nothing() -> None:
         asyncio.run(scene.watch.turn())
         scene.now += BLIND_TOLD_S
     assert scene.store.notices == []
+
+
+def test_silence_counts_only_while_a_bot_could_connect_anew() -> None:
+    scene = Scene()
+    scene.look()
+    scene.store.full = True
+    scene.look()  # nobody is late: their connections are there
+    assert scene.manager.contact.since(NOW) == NOW
+    scene.store.proof = NOW + timedelta(seconds=2)
+    with pytest.raises(DatabaseAway):
+        scene.look(silent(1, 20))
+    assert scene.due == []
+    scene.store.full, scene.store.proof = False, NOW + timedelta(seconds=4)
+    scene.look(silent(1, 20))
+    assert scene.manager.contact.since(NOW + timedelta(seconds=5)) == NOW + timedelta(seconds=4)
