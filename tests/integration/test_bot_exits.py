@@ -211,6 +211,26 @@ def test_a_strategy_that_tries_to_leave_at_its_start_has_failed(bot: Bot, leave:
     assert "tried to end the bot" in message
 
 
+@pytest.mark.parametrize(
+    "deed", ["os._exit(0)", "time.sleep(600)", "os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"]
+)
+def test_a_package_that_is_deadly_to_import_harms_no_bot_that_does_not_use_it(
+    bot: Bot, tmp_path: Path, deed: str
+) -> None:
+    offer(
+        tmp_path / "site",
+        "deadly",
+        f"import os, time\n{deed}",
+        strategies="A = deadly:A",
+        entry_mixins="B = deadly:B",
+        exit_mixins="C = deadly:C",
+    )
+    process = bot.start()
+    bot.wait("the last bar", lambda: bot.says("live"))
+    assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[:2] == ("released", 0)
+
+
 def test_threads_and_exit_handlers_of_a_strategy_neither_keep_the_process_nor_change_its_code(bot: Bot) -> None:
     process = bot.start(
         AT_START="threading.Thread(target=time.sleep, args=(60,)).start()\n"
