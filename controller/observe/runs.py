@@ -206,6 +206,8 @@ class RunWatch:
     def _hand_over(self, watch: Watch) -> None:
         now = self.clock()
         late = {run.bot_id for run in watch.quiet if run.due and not self._useless(run, watch.now)}
+        for bot_id in self._handed.keys() - late:
+            self.due(bot_id)  # its row may still say that it is late
         self._handed = {bot_id: at for bot_id, at in self._handed.items() if bot_id in late}
         for bot_id in late:
             if now - self._handed.get(bot_id, -REPEAT_S) >= REPEAT_S:
