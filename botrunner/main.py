@@ -256,7 +256,7 @@ class BotProcess:
             if self._bot is not None:
                 self._bot.abandon()
             self._lease.stop()
-        self._give_back(EXIT_OK, ExitReason.RELEASED, ENDED_BY_SIGNAL)
+        self._give_back(EXIT_OK, ExitReason.RELEASED, ENDED_BY_SIGNAL, stuck=True)
         self._end_process(EXIT_OK)
 
     def _obey_second_signal(self) -> None:
@@ -352,12 +352,19 @@ class BotProcess:
         self._give_back(exit_code, reason, error_message)
         return exit_code
 
-    def _give_back(self, exit_code: int, reason: ExitReason, error_message: str | None) -> None:
+    def _give_back(self, exit_code: int, reason: ExitReason, error_message: str | None, *, stuck: bool = False) -> None:
         if error_message and exit_code != EXIT_OK:
             last_words.leave(error_message)
         try:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} release") as connection:
-                release(connection, self._run, exit_code=exit_code, reason=reason, error_message=error_message)
+                release(
+                    connection,
+                    self._run,
+                    exit_code=exit_code,
+                    reason=reason,
+                    error_message=error_message,
+                    stuck=stuck,
+                )
                 self._write_errors(connection)
         except DatabaseAway as error:
             # the exit code tells the controller the same, a little later

@@ -171,6 +171,27 @@ def test_a_bot_whose_strategy_hangs_releases_at_once(bot: Bot, stuck: str) -> No
     assert bot.end()[:2] == ("released", 0)
 
 
+@pytest.mark.parametrize("where", ["AT_BAR", "AT_START"])
+def test_a_run_that_was_called_hung_and_hangs_has_failed(bot: Bot, database: Connection, where: str) -> None:
+    process = bot.start(**{where: "print('stuck', file=sys.stderr, flush=True)\nthreading.Event().wait()"})
+    bot.wait("the hang", lambda: "stuck" in bot.log.read_text())
+    database.execute("UPDATE trading_runs SET stop_requested_at = clock_timestamp(), stop_reason = 'hung'")
+    assert told_to_stop(process) < QUICKLY_S
+    reason, _, message = bot.end()
+    assert reason == "fenced_hung"
+    assert message.startswith("its main loop made no progress and did not leave when asked to")
+    told = database.execute("SELECT kind, title FROM trading_notifications WHERE dedupe_key = 'ended:1:1'").fetchone()
+    assert told == ("bot_error", "Run 1 ended: fenced_hung")
+
+
+def test_a_run_that_was_called_hung_and_leaves_has_not(bot: Bot, database: Connection) -> None:
+    process = bot.start()
+    bot.wait("the last bar", lambda: bot.says("live"))
+    database.execute("UPDATE trading_runs SET stop_requested_at = clock_timestamp(), stop_reason = 'hung'")
+    assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[0] == "released"
+
+
 def test_a_bot_whose_exchange_does_not_answer_releases_at_once(bot: Bot) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         bot.config["data"] = {"interval": "5m", "lookback_bars": 50}
