@@ -21,7 +21,7 @@ from botrunner.ledger import Ledger
 from botrunner.retry import EXCHANGE, Patience, exchange_away
 from botrunner.risk import Market
 from botrunner.settings import Settings
-from botrunner.strategy_handler import StrategyHandler
+from botrunner.strategy_handler import StrategyHandler, strings_in
 from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.witness import Witness
 from fleet.clock import Clock
@@ -63,7 +63,7 @@ class Bot:
         progress.enter("reads its config")
         self._raw = _readable("config", claimed.config)
         self._bot_id = run.bot_id
-        self._handler = StrategyHandler()
+        self._handler = StrategyHandler(only=strings_in(self._raw.get("strategy")))
         self._progress = progress
         self._stop = stop
         self._clock = clock

@@ -19,6 +19,7 @@ import psycopg
 
 from botrunner.accounting import Trade
 from botrunner.brokers.paper import Account, dump, load
+from botrunner.copies import end_if_copy
 from botrunner.events import events_of, trade_milestones
 from botrunner.feeds.candles import Candle
 from botrunner.orders.machine import Fill, Order
@@ -116,6 +117,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connection."""
+        end_if_copy()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -446,6 +448,7 @@ class Ledger:
     def _connected(self) -> psycopg.Connection[Any]:
         if self._abandoned:
             raise FencedError(f"bot {self._run.bot_id} is being released")
+        end_if_copy()
         if self._connection is None or self._connection.closed:
             name = f"bot-{self._run.bot_id}-e{self._run.epoch} ledger"
             self._connection = connect(self._url, application=name)

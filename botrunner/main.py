@@ -25,6 +25,7 @@ import structlog
 from botrunner import last_words
 from botrunner.brokers.address import SharedAddress, venue_of
 from botrunner.brokers.errors import ExchangeAway
+from botrunner.copies import end_if_copy
 from botrunner.error_book import ErrorBook
 from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
 from botrunner.retry import DATABASE, Patience
@@ -255,11 +256,12 @@ class BotProcess:
             if self._bot is not None:
                 self._bot.abandon()
             self._lease.stop()
-        self._give_back(EXIT_OK, ExitReason.RELEASED, ENDED_BY_SIGNAL)
+        self._give_back(EXIT_OK, ExitReason.RELEASED, ENDED_BY_SIGNAL, stuck=True)
         self._end_process(EXIT_OK)
 
     def _take_exit(self) -> None:
         """Go on only in the thread that ends the process; another one waits for that end."""
+        end_if_copy()
         if not self._exit.mine():
             threading.Event().wait()
 
@@ -272,6 +274,7 @@ class BotProcess:
                 return self._stop.reason
         from botrunner.assembly import Bot
 
+        end_if_copy()
         self._bot = Bot(
             settings=self._settings,
             run=self._run,
@@ -304,6 +307,8 @@ class BotProcess:
             self._address.exchange(connection)
 
     def _went_live(self) -> None:
+        end_if_copy()
+
         def attempt() -> None:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} live") as connection:
                 mark_live(connection, self._run)
@@ -342,12 +347,19 @@ class BotProcess:
         self._give_back(exit_code, reason, error_message)
         return exit_code
 
-    def _give_back(self, exit_code: int, reason: ExitReason, error_message: str | None) -> None:
+    def _give_back(self, exit_code: int, reason: ExitReason, error_message: str | None, *, stuck: bool = False) -> None:
         if error_message and exit_code != EXIT_OK:
             last_words.leave(error_message)
         try:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} release") as connection:
-                release(connection, self._run, exit_code=exit_code, reason=reason, error_message=error_message)
+                release(
+                    connection,
+                    self._run,
+                    exit_code=exit_code,
+                    reason=reason,
+                    error_message=error_message,
+                    stuck=stuck,
+                )
                 self._write_errors(connection)
         except DatabaseAway as error:
             # the exit code tells the controller the same, a little later

@@ -14,11 +14,12 @@ which switching the bot off and on makes too, begins with a fresh budget.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
 from botrunner.budget import STATE_KEY, BudgetLimits, ErrorBudget, failing
+from botrunner.copies import end_if_copy
 from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.trading_bot import DecidesOnBars
 from fleet.errors import FencedError, TransientError
@@ -26,6 +27,8 @@ from fleet.events import Event, EventKind
 from fleet.log import get_logger
 from fleet.redaction import safe_text
 from fleet.times import from_ms
+
+T = TypeVar("T")
 
 log = get_logger("strategy")
 
@@ -75,7 +78,7 @@ class GuardedStrategy:
     def decide(self, position: OpenPosition | None) -> Signal | None:
         """The strategy's answer; None when it failed."""
         try:
-            signal = self._strategy.decide(position)
+            signal = _answer(self._strategy.decide, position)
         except FencedError:
             raise
         except TransientError as error:
@@ -90,20 +93,20 @@ class GuardedStrategy:
     def on_entered(self, position: OpenPosition) -> None:
         """Tell the strategy; that it fails doesn't undo a fill."""
         try:
-            self._strategy.on_entered(position)
+            _answer(self._strategy.on_entered, position)
         except (Exception, *ENDS_OF_PROCESSES) as error:
             self._failed("on_entered", error)
 
     def on_exited(self) -> None:
         """Tell the strategy; that it fails doesn't undo a fill."""
         try:
-            self._strategy.on_exited()
+            _answer(self._strategy.on_exited)
         except (Exception, *ENDS_OF_PROCESSES) as error:
             self._failed("on_exited", error)
 
     def export_state(self) -> dict[str, JsonValue]:
         """The strategy's state and the count. A failure passes through: without its state no bar can be committed."""
-        state = self._strategy.export_state()
+        state = _answer(self._strategy.export_state)
         return {**state, STATE_KEY: self.budget.dump()} if self.budget.at else state
 
     def check(self) -> None:
@@ -141,6 +144,14 @@ class GuardedStrategy:
                 dedupe_key=f"error:{self._bot_id}:{name}:{hour_ms}",
             )
         )
+
+
+def _answer(ask: Callable[..., T], *arguments: Any) -> T:
+    """What the strategy says to the bot; a copy that it forked says nothing."""
+    try:
+        return ask(*arguments)
+    finally:
+        end_if_copy()
 
 
 def _message(error: BaseException) -> str:

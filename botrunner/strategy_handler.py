@@ -7,7 +7,7 @@ runs CustomStrategy, as the original design has it; the caller is told, to warn 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from botrunner.strategies.base import BaseStrategy
 from botrunner.strategies.custom import CustomStrategy
 from botrunner.strategies.ml import OnnxStrategy
-from botrunner.strategies.registry import GROUPS, broken, entry_mixins, exit_mixins, plugins
+from botrunner.strategies.registry import GROUPS, broken, entry_mixins, exit_mixins, plugins, unseen
 from fleet.config import ConfigError, ExtraNames, validate_strategy
 from fleet.config.parse import CUSTOM_STRATEGY
 from fleet.config.schema import parameter_table
@@ -46,11 +46,18 @@ class Offer:
 
 
 class StrategyHandler:
-    """Registry of strategies and mixins, built-in and from installed packages."""
+    """Registry of strategies and mixins, built-in and from installed packages.
+
+    Args:
+        only: import packages for these names alone, others are known by name; None: import all.
+    """
+
+    def __init__(self, only: Collection[str] | None = None) -> None:
+        self._only = only
 
     def get_strategy_class(self, strategy_type: str) -> ResolvedStrategy:
         """The class for a type; CustomStrategy for an unknown one."""
-        known = _strategies().get(strategy_type)
+        known = _strategies(self._only).get(strategy_type)
         return ResolvedStrategy(known or CustomStrategy, fell_back=known is None)
 
     def validate_strategy_config(self, strategy_config: object) -> tuple[ConfigError, ...]:
@@ -60,12 +67,15 @@ class StrategyHandler:
     def extra_names(self) -> ExtraNames:
         """The names from packages with their parameters' models, for `fleet.config.parse_config`."""
         return ExtraNames(
-            strategies=_models(plugins(STRATEGIES)),
-            entries=_models(plugins(ENTRY_MIXINS)),
-            exits=_models(plugins(EXIT_MIXINS)),
+            strategies=self._known(STRATEGIES),
+            entries=self._known(ENTRY_MIXINS),
+            exits=self._known(EXIT_MIXINS),
             brokers=frozenset(names(BROKERS)),
-            broken={name: why for group in GROUPS for name, why in broken(group).items()},
+            broken={name: why for group in GROUPS for name, why in broken(group, self._only).items()},
         )
+
+    def _known(self, group: str) -> dict[str, type[BaseModel] | None]:
+        return {**dict.fromkeys(unseen(group, self._only)), **_models(plugins(group, self._only))}
 
     def list(self) -> list[dict[str, Any]]:
         """Strategies, entry and exit mixins in this order: `name`, `kind` (strategy, entry, exit), `parameters`.
@@ -76,7 +86,7 @@ class StrategyHandler:
 
     def catalogue(self) -> tuple[Offer, ...]:
         """Strategies, entry and exit mixins in this order, each kind by name."""
-        kinds = (("strategy", _strategies()), ("entry", entry_mixins()), ("exit", exit_mixins()))
+        kinds = (("strategy", _strategies(None)), ("entry", entry_mixins()), ("exit", exit_mixins()))
         return tuple(
             Offer(name=name, kind=kind, text=inspect.getdoc(cls) or "", parameters=_parameters(cls))
             for kind, classes in kinds
@@ -84,8 +94,23 @@ class StrategyHandler:
         )
 
 
-def _strategies() -> Mapping[str, type[Any]]:
-    return {CUSTOM_STRATEGY: CustomStrategy, "OnnxStrategy": OnnxStrategy, **plugins(STRATEGIES)}
+def strings_in(document: object) -> frozenset[str]:
+    """Every text in a document: whatever a config names is among them."""
+    found: set[str] = set()
+    left = [document]
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            found.add(part)
+        elif isinstance(part, Mapping):
+            left.extend(part.values())
+        elif isinstance(part, list | tuple):
+            left.extend(part)
+    return frozenset(found)
+
+
+def _strategies(only: Collection[str] | None) -> Mapping[str, type[Any]]:
+    return {CUSTOM_STRATEGY: CustomStrategy, "OnnxStrategy": OnnxStrategy, **plugins(STRATEGIES, only)}
 
 
 def _models(classes: Mapping[str, type[Any]]) -> dict[str, type[BaseModel] | None]:

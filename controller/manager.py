@@ -248,16 +248,20 @@ class StrategyManager:
         return since if locked_at is None else max(since, locked_at)
 
     async def _carry_out(self, case: _Case, planned: Plan) -> _Step:
-        """Do everything in the plan, even when a part of it fails; then raise the first failure."""
-        acted = busy = False
+        """Do everything in the plan, even when a part of it fails; then raise the first failure.
+
+        But for the status after a message that couldn't be written: with it the message would count as told.
+        """
+        acted = busy = untold = False
         failure: Exception | None = None
         for action in planned.actions:
-            if isinstance(action, Wait):
+            if isinstance(action, Wait) or (untold and isinstance(action, SetStatus)):
                 continue
             try:
                 done = await self._do(case, action)
             except Exception as error:
                 failure = failure or error
+                untold = untold or isinstance(action, Notify)
                 if isinstance(error, RuntimeAway):
                     self._trouble(case.bot_id, str(error))
                 text = str(error) if isinstance(error, TransientError) else repr(error)

@@ -42,6 +42,11 @@ class Metrics:
         self.observer_suspicious = Gauge(
             "botfleet_observer_suspicious", "1 while a mass death keeps all fences down", registry=registry
         )
+        self.watch_blind_seconds = Gauge(
+            "botfleet_watch_blind_seconds",
+            "Since when nobody can be fenced for silence, 0: they can",
+            registry=registry,
+        )
         self.runs_quiet = Gauge("botfleet_runs_quiet", "Claimed runs without heartbeat for T_stop", registry=registry)
         self.runs_locked = Gauge(
             "botfleet_runs_locked",

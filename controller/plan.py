@@ -10,7 +10,7 @@ Guarantees, held by tests over all combinations:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -398,8 +398,8 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
             return ExitReason.GAVE_UP_DATABASE
         case code if code == FENCED_EXIT_CODE and expected:
             return ExitReason.RELEASED
-        case code if code == CONFIG_EXIT_CODE:
-            return ExitReason.CONFIG_ERROR
+        case code if code == CONFIG_EXIT_CODE and run.live_at is None:
+            return ExitReason.CONFIG_ERROR  # of a live run the config was accepted
         case _ if run.stop_reason == StopReason.HUNG:
             return ExitReason.FENCED_HUNG
         case _ if pod.deleting or pod.disruption:
@@ -409,11 +409,19 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
             return ExitReason.FAILED
 
 
+_UNASKED: Mapping[int | None, str] = {
+    0: "without being asked to",
+    CONFIG_EXIT_CODE: "though it had accepted its config",
+    FENCED_EXIT_CODE: "though nobody had fenced its run",
+}
+"""What makes an exit code, which is a process's own word, unbelievable."""
+
+
 def _unasked_end(pod: PodFacts, reason: ExitReason) -> str | None:
     """What to say of a process that ended as if it had been told to, when nobody had."""
-    if reason is not ExitReason.FAILED or pod.exit_code not in (0, FENCED_EXIT_CODE):
+    claim = _UNASKED.get(pod.exit_code)
+    if reason is not ExitReason.FAILED or claim is None:
         return None
-    claim = "without being asked to" if pod.exit_code == 0 else "though nobody had fenced its run"
     words = f". Last words: {pod.message}" if pod.message else ""
     return (
         f"pod {pod.name} ended with exit code {pod.exit_code} {claim}: look for sys.exit or os._exit in the strategy "

@@ -16,7 +16,7 @@ from fleet.errors import DatabaseAway
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import bots, runs, shards, starts
 from fleet.trading_service.bots import BotRecord, Notification, StatusCount
-from fleet.trading_service.pool import Pool
+from fleet.trading_service.pool import Pool, connect
 from fleet.trading_service.runs import ShardLease, Watch, WatchLimits
 from fleet.trading_service.starts import StartFacts
 
@@ -123,6 +123,7 @@ class PostgresStore:
         self._runtime = runtime
         self.settings_hash = settings_hash
         self._lease = lease
+        self._url = url
         self._pool = Pool(url, application="controller", connections=connections)
         self._answering_since: float | None = None
 
@@ -337,6 +338,11 @@ class PostgresStore:
         lease = self._lease()
         async with self.connection() as connection:
             return await runs.prove_heartbeats(connection, lease)
+
+    async def prove_connection(self) -> None:
+        """Connect anew, as a bot that lost its connection would."""
+        connection = await connect(self._url, "proof")
+        await connection.close()
 
     async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:
         """Bots whose current runs' rows somebody holds."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from botrunner.strategies.base import BaseStrategy, OpenPosition, Signal, State
-from botrunner.strategies.registry import entry_mixins, exit_mixins
+from botrunner.strategies.registry import entry_mixin, exit_mixin
 from fleet.config import CustomParameters
 
 
@@ -21,8 +21,8 @@ class CustomStrategy(BaseStrategy):
     def __init__(self) -> None:
         parameters: CustomParameters = self.p.parameters
         self._names = {"entry": parameters.entry.name, "exit": parameters.exit.name}
-        self._entry = entry_mixins()[parameters.entry.name](self, parameters.entry.params)
-        self._exit = exit_mixins()[parameters.exit.name](self, parameters.exit.params)
+        self._entry = entry_mixin(parameters.entry.name)(self, parameters.entry.params)
+        self._exit = exit_mixin(parameters.exit.name)(self, parameters.exit.params)
 
     def decide(self, position: OpenPosition | None) -> Signal | None:
         """The entry's answer while flat, otherwise the exit's."""

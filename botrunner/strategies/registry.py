@@ -2,15 +2,16 @@
 
 A package offers its own by entry points in the groups `botfleet.strategies`, `botfleet.entry_mixins` and
 `botfleet.exit_mixins`; the entry point's name is the name in the configuration. What can't be loaded, isn't
-of the right class, takes a built-in name or one that another package offers too is left out with a warning, so
-one broken package stops no bot that doesn't use it; a bot that does is told the reason (`broken`). Entry points
-are read once per process.
+of the right class, takes a built-in name or one that another package offers too is left out with a warning; a bot
+that uses it is told the reason (`broken`). A bot imports the packages that its config names and no others, so one
+that hangs, ends the process or takes a gigabyte stops no bot that doesn't use it. Entry points are read once per
+process.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -52,37 +53,61 @@ def exit_mixins() -> Mapping[str, type[ExitMixin[Any]]]:
     return {**EXIT_MIXINS, **plugins("botfleet.exit_mixins")}
 
 
-def plugins(group: str) -> Mapping[str, type[Any]]:
-    """What installed packages offer in one of the three groups, by name."""
-    return _found(group)[0]
+def entry_mixin(name: str) -> type[EntryMixin[Any]]:
+    """One of them, without importing the others. Raises KeyError."""
+    return {**ENTRY_MIXINS, **plugins(ENTRIES, {name})}[name]
 
 
-def broken(group: str) -> Mapping[str, str]:
-    """What they offer there and nobody can use: name → package and reason."""
-    return _found(group)[1]
+def exit_mixin(name: str) -> type[ExitMixin[Any]]:
+    """One of them, without importing the others. Raises KeyError."""
+    return {**EXIT_MIXINS, **plugins(EXITS, {name})}[name]
+
+
+def plugins(group: str, only: Collection[str] | None = None) -> Mapping[str, type[Any]]:
+    """What installed packages offer in one of the three groups, by name; `only` these are imported, by default all."""
+    found = {name: _found(group, name) for name in _asked(group, only)}
+    return {name: usable for name, usable in found.items() if not isinstance(usable, str)}
+
+
+def broken(group: str, only: Collection[str] | None = None) -> Mapping[str, str]:
+    """What they offer there and nobody can use: name → package and reason; as far as `only` is asked for."""
+    found = {name: _found(group, name) for name in _asked(group, only) if name not in _BUILT_IN[group]}
+    return {name: why for name, why in found.items() if isinstance(why, str)}
+
+
+def unseen(group: str, only: Collection[str] | None) -> frozenset[str]:
+    """Names offered there beside the ones asked for: known, and not imported."""
+    return frozenset() if only is None else frozenset(_offers(group)) - _BUILT_IN[group] - frozenset(only)
 
 
 def forget() -> None:
     """Read the entry points again when next asked; for tests."""
+    _offers.cache_clear()
     _found.cache_clear()
 
 
+def _asked(group: str, only: Collection[str] | None) -> list[str]:
+    return sorted(name for name in _offers(group) if only is None or name in only)
+
+
 @cache
-def _found(group: str) -> tuple[Mapping[str, type[Any]], Mapping[str, str]]:
-    usable: dict[str, type[Any]] = {}
-    unusable: dict[str, str] = {}
+def _offers(group: str) -> Mapping[str, Sequence[EntryPoint]]:
     offers: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=group):
         offers.setdefault(point.name, []).append(point)
-    for name, points in sorted(offers.items()):
-        try:
-            usable[name] = _loaded(points, group)
-        except (Exception, SystemExit) as error:  # a package's own code runs here and may do anything
-            reason = f"{type(error).__name__}: {safe_text(error, 300, lines=False)}"
-            log.warning("plugin_left_out", group=group, name=name, offered_by=_origin(points), error=reason)
-            if name not in _BUILT_IN[group]:
-                unusable[name] = f"{_origin(points)}: {reason}"
-    return MappingProxyType(usable), MappingProxyType(unusable)
+    return MappingProxyType(offers)
+
+
+@cache
+def _found(group: str, name: str) -> type[Any] | str:
+    """The class, or the package and the reason why nobody can use it."""
+    points = _offers(group)[name]
+    try:
+        return _loaded(points, group)
+    except (Exception, SystemExit) as error:  # a package's own code runs here and may do anything
+        reason = f"{type(error).__name__}: {safe_text(error, 300, lines=False)}"
+        log.warning("plugin_left_out", group=group, name=name, offered_by=_origin(points), error=reason)
+        return f"{_origin(points)}: {reason}"
 
 
 def _loaded(points: Sequence[EntryPoint], group: str) -> type[Any]:

@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -89,6 +90,15 @@ class StateFolder:
     def forget(self, uid: str) -> None:
         """Drop the record."""
         self._record_file(uid).unlink(missing_ok=True)
+        self._asked_file(uid).unlink(missing_ok=True)
+
+    def note_asked(self, uid: str) -> None:
+        """Note that the process is asked to end, for the next controller: a second signal would end it at once."""
+        self._asked_file(uid).touch()
+
+    def was_asked(self, uid: str) -> bool:
+        """Whether a controller has asked the process to end."""
+        return self._asked_file(uid).exists()
 
     def load(self) -> list[ProcessRecord]:
         """All records; an unreadable one is left out and named in the log."""
@@ -102,6 +112,9 @@ class StateFolder:
 
     def _record_file(self, uid: str) -> Path:
         return self.path / "runs" / f"{uid}.json"
+
+    def _asked_file(self, uid: str) -> Path:
+        return self.path / "runs" / f"{uid}.asked"
 
 
 def _record(raw: bytes) -> ProcessRecord:
@@ -160,9 +173,13 @@ class ProcessRuntime:
             self._processes[record.uid] = process
             if _is_running(record):
                 log.info("adopted", bot_id=record.bot_id, epoch=record.epoch, pid=record.pid)
-                self._store.put(_facts(record, PodPhase.RUNNING))
+                asked = self._folder.was_asked(record.uid)
+                self._store.put(replace(_facts(record, PodPhase.RUNNING), deleting=asked))
                 self._watch(process)
+                if asked:
+                    self._kill_later(process)
             else:
+                _end_children(record)
                 self._store.put(replace(_facts(record, PodPhase.TERMINATED), reason="process is gone"))
 
     async def close(self) -> None:
@@ -197,6 +214,7 @@ class ProcessRuntime:
         """Look at every process once more."""
         for process in list(self._processes.values()):
             if process.child is None and not _is_running(process.record):
+                _end_children(process.record)
                 self._ended(process)
 
     async def create(self, request: PodRequest) -> PodFacts:
@@ -244,9 +262,13 @@ class ProcessRuntime:
         self._metrics.pod_operations.labels("delete", "ok").inc()
         self._store.put(replace(pod, deleting=True))
         if process.killer is None:  # once: a second signal would end the bot at once
+            self._folder.note_asked(pod.uid)
             _signal(process.record, signal.SIGTERM)
-            loop = asyncio.get_running_loop()
-            process.killer = loop.call_later(self._grace_s, _signal, process.record, signal.SIGKILL)
+            self._kill_later(process)
+
+    def _kill_later(self, process: _Process) -> None:
+        loop = asyncio.get_running_loop()
+        process.killer = loop.call_later(self._grace_s, _signal, process.record, signal.SIGKILL)
 
     def _spawn(self, request: PodRequest, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with self._folder.log_file(request.name).open("ab") as sink:
@@ -265,6 +287,7 @@ class ProcessRuntime:
 
     async def _wait(self, process: _Process) -> None:
         await _exit_of(process.record.pid)
+        _end_children(process.record)
         if process.child is not None:
             # not a child's wait in the loop's own way: that would kill the bot when the loop is closed
             await asyncio.to_thread(process.child.wait)
@@ -333,6 +356,17 @@ def _signal(record: ProcessRecord, number: int) -> None:
             os.kill(record.pid, number)
         except ProcessLookupError:
             return
+
+
+def _end_children(record: ProcessRecord) -> None:
+    """End what a dead process has left in its group, as the end of a pod would.
+
+    Workers that a strategy forked would hold the bot's connections open for ever. The kernel gives the number of a
+    group to no new process while it has a member; where another process has the number, there was none left.
+    """
+    if _start_mark(record.pid) in (None, record.started):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(record.pid, signal.SIGKILL)
 
 
 def _start_mark(pid: int) -> str | None:

@@ -117,12 +117,16 @@ _RELEASE = f"""
     SET ended_at = clock_timestamp(), exit_code = %(exit_code)s,
         error_message = CASE
             WHEN %(exit_reason)s::text <> 'released' OR stop_requested_at IS NULL THEN %(error_message)s::text
+            WHEN stop_reason = 'hung' AND %(stuck)s THEN
+                'its main loop made no progress and did not leave when asked to'
+                || CASE WHEN live_at IS NULL THEN COALESCE('; last: ' || phase, '') ELSE '' END
             WHEN stop_reason = 'hung' THEN 'its main loop had made no progress; asked to stop, it ended in good order'
             END,
         -- SIGTERM is quicker than the heartbeat's reply: the row knows whether the end was asked for
         exit_reason = CASE
             WHEN %(exit_reason)s::text = 'released' AND stop_requested_at IS NOT NULL
                 AND stop_reason IN ('stopped', 'superseded') THEN stop_reason
+            WHEN %(exit_reason)s::text = 'released' AND stop_reason = 'hung' AND %(stuck)s THEN 'fenced_hung'
             ELSE %(exit_reason)s::text END
     WHERE bot_id = %(bot_id)s AND epoch = %(epoch)s AND claimed_by = %(token)s AND ended_at IS NULL
     RETURNING bot_id, epoch, exit_reason, exit_code, error_message
@@ -151,6 +155,24 @@ def claim(connection: psycopg.Connection[Any], run: RunId, *, node: str | None =
 
 def _limits(document: object) -> Mapping[str, Any] | Unreadable | None:
     return None if document is None else object_read(document)
+
+
+def heartbeat_values(
+    run: RunId,
+    *,
+    progress_age_s: float = 0.0,
+    peak_memory_bytes: int | None = None,
+    phase: str | None = None,
+    waiting: bool = False,
+) -> dict[str, Any]:
+    """The parameters of HEARTBEAT, for everybody who sends one; see `heartbeat`."""
+    return {
+        **_key(run),
+        "progress_age_s": progress_age_s,
+        "peak_memory_bytes": peak_memory_bytes,
+        "phase": None if phase is None else clean_text(phase, PHASE_LIMIT, lines=False),
+        "waiting": waiting,
+    }
 
 
 def heartbeat(
@@ -186,27 +208,6 @@ def heartbeat(
     return replace(row, limits=_limits(row.limits))
 
 
-def heartbeat_values(
-    run: RunId,
-    *,
-    progress_age_s: float = 0.0,
-    peak_memory_bytes: int | None = None,
-    phase: str | None = None,
-    waiting: bool = False,
-) -> dict[str, Any]:
-    """The parameters of `HEARTBEAT`, for the bot that writes one and for the controller that proves it can be written.
-
-    Args: as `heartbeat`.
-    """
-    return {
-        **_key(run),
-        "progress_age_s": progress_age_s,
-        "peak_memory_bytes": peak_memory_bytes,
-        "phase": None if phase is None else clean_text(phase, PHASE_LIMIT, lines=False),
-        "waiting": waiting,
-    }
-
-
 def mark_live(connection: psycopg.Connection[Any], run: RunId) -> None:
     """Note that warm-up is over and decisions begin, and tell it. Does nothing when noted before."""
     with database_errors():
@@ -220,13 +221,20 @@ def release(
     exit_code: int,
     reason: ExitReason,
     error_message: str | None = None,
+    stuck: bool = False,
 ) -> bool:
     """Give the run back; from then on a next one may start.
+
+    Args:
+        connection: in autocommit mode.
+        run: the claimed run.
+        exit_code, reason, error_message: of the end.
+        stuck: the main loop didn't leave, another thread ends the process: a run that was called hung has failed.
 
     Returns:
         False when it had been fenced or ended already.
     """
-    end = {"exit_code": exit_code, "exit_reason": reason, "error_message": error_message}
+    end = {"exit_code": exit_code, "exit_reason": reason, "error_message": error_message, "stuck": stuck}
     values = {**_key(run), **safe_fields(end, error_message=MESSAGE)}
     with database_errors():
         return connection.execute(_RELEASE.encode(), values).rowcount == 1

@@ -392,7 +392,7 @@ async def prove_heartbeats(connection: Connection, lease: ShardLease) -> datetim
     Raises:
         DatabaseAway: it isn't possible, or there was no answer.
     """
-    nobody = heartbeat_values(RunId(0, 0, ""))
+    nobody = heartbeat_values(RunId(bot_id=0, epoch=0, token=""))
     with database_errors():
         async with connection.transaction(), connection.cursor(row_factory=scalar_row) as cursor:
             await cursor.execute(HEARTBEAT, nobody)

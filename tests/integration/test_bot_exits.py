@@ -171,6 +171,27 @@ def test_a_bot_whose_strategy_hangs_releases_at_once(bot: Bot, stuck: str) -> No
     assert bot.end()[:2] == ("released", 0)
 
 
+@pytest.mark.parametrize("where", ["AT_BAR", "AT_START"])
+def test_a_run_that_was_called_hung_and_hangs_has_failed(bot: Bot, database: Connection, where: str) -> None:
+    process = bot.start(**{where: "print('stuck', file=sys.stderr, flush=True)\nthreading.Event().wait()"})
+    bot.wait("the hang", lambda: "stuck" in bot.log.read_text())
+    database.execute("UPDATE trading_runs SET stop_requested_at = clock_timestamp(), stop_reason = 'hung'")
+    assert told_to_stop(process) < QUICKLY_S
+    reason, _, message = bot.end()
+    assert reason == "fenced_hung"
+    assert message.startswith("its main loop made no progress and did not leave when asked to")
+    told = database.execute("SELECT kind, title FROM trading_notifications WHERE dedupe_key = 'ended:1:1'").fetchone()
+    assert told == ("bot_error", "Run 1 ended: fenced_hung")
+
+
+def test_a_run_that_was_called_hung_and_leaves_has_not(bot: Bot, database: Connection) -> None:
+    process = bot.start()
+    bot.wait("the last bar", lambda: bot.says("live"))
+    database.execute("UPDATE trading_runs SET stop_requested_at = clock_timestamp(), stop_reason = 'hung'")
+    assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[0] == "released"
+
+
 def test_a_bot_whose_exchange_does_not_answer_releases_at_once(bot: Bot) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         bot.config["data"] = {"interval": "5m", "lookback_bars": 50}
@@ -211,12 +232,48 @@ def test_a_strategy_that_tries_to_leave_at_its_start_has_failed(bot: Bot, leave:
     assert "tried to end the bot" in message
 
 
+@pytest.mark.parametrize(
+    "deed", ["os._exit(0)", "time.sleep(600)", "os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"]
+)
+def test_a_package_that_is_deadly_to_import_harms_no_bot_that_does_not_use_it(
+    bot: Bot, tmp_path: Path, deed: str
+) -> None:
+    offer(
+        tmp_path / "site",
+        "deadly",
+        f"import os, time\n{deed}",
+        strategies="A = deadly:A",
+        entry_mixins="B = deadly:B",
+        exit_mixins="C = deadly:C",
+    )
+    process = bot.start()
+    bot.wait("the last bar", lambda: bot.says("live"))
+    assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[:2] == ("released", 0)
+
+
 def test_threads_and_exit_handlers_of_a_strategy_neither_keep_the_process_nor_change_its_code(bot: Bot) -> None:
     process = bot.start(
         AT_START="threading.Thread(target=time.sleep, args=(60,)).start()\n"
         "threading.Thread(target=sys.exit).start()\natexit.register(os._exit, 42)"
     )
     bot.wait("the last bar", lambda: bot.says("live"))
+    assert told_to_stop(process) < QUICKLY_S
+    assert bot.end()[:2] == ("released", 0)
+
+
+@pytest.mark.parametrize("child", ["", "if not pid: sys.exit(0)", "if not pid: raise ValueError('copy')"])
+@pytest.mark.parametrize("where", ["AT_BAR", "AT_START"])
+def test_a_copy_that_a_strategy_forks_never_acts_as_the_bot(
+    bot: Bot, database: Connection, where: str, child: str
+) -> None:
+    process = bot.start(**{where: f"pid = os.fork()\n{child}"})
+    bot.wait("the last bar", lambda: bot.says("live"))
+    query = "SELECT count(*) FROM trading_bars"
+    bot.wait("all bars", lambda: database.execute(query).fetchone() == (BARS,))
+    told = bot.log.read_text()
+    assert "forked_copy_ended" in told
+    assert "database_away" not in told  # a copy would have closed or garbled the session
     assert told_to_stop(process) < QUICKLY_S
     assert bot.end()[:2] == ("released", 0)
 

@@ -914,6 +914,10 @@ class SimStore:
         self._reach(writes=True, runs=True)
         return self._world.clock if lease is not None and lease.epoch == self._world.shard_epoch else None
 
+    async def prove_connection(self) -> None:
+        """A slot is always free here."""
+        self._reach()
+
     async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:
         """SKIP LOCKED."""
         self._reach(writes=True, runs=True)

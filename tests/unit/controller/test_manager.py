@@ -16,6 +16,7 @@ from controller.metrics import Metrics
 from controller.podspec import PodRequest
 from controller.runtime import RuntimeAway
 from controller.shards import LeaseLost
+from fleet.errors import DatabaseAway
 from fleet.foreign import Unreadable
 from fleet.plugins import PluginNames
 from fleet.states import BotStatus, ExitReason
@@ -338,3 +339,29 @@ async def test_what_the_api_server_says_is_on_the_row_with_the_next_try_and_gone
     assert {status for status, _ in shown} == {BotStatus.STARTING}
     assert store.shown == (BotStatus.STARTING, None)
     assert store.run.pod_uid == "u1"
+
+
+def test_a_bot_is_not_shown_as_given_up_before_its_owner_is_told() -> None:
+    """With `disabled` in the row nobody would be told any more."""
+
+    class Failed(OneBot):
+        away, told = True, 0
+
+        async def load(self, bot_id: int) -> BotRecord:
+            end = {"ended_at": ago(60), "exit_reason": ExitReason.FAILED, "config_version": 2}
+            return replace(self.bot, runs=tuple(RunRecord(**{**RUN, **end, "epoch": 9 - n}) for n in range(6)))
+
+        async def notify(self, notification: object) -> bool:
+            if self.away:
+                raise DatabaseAway("trading_notifications is locked")
+            self.told += 1
+            return True
+
+    store = Failed(wanted=True, config=GOOD, snapshot=GOOD)
+    with pytest.raises(DatabaseAway):
+        synced(store)
+    assert store.shown == []
+    store.away = False
+    synced(store)
+    assert [status for status, _ in store.shown] == [BotStatus.DISABLED]
+    assert store.told == 1

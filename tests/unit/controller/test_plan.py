@@ -167,8 +167,8 @@ CASES = {
             ),
         ),
     ),
-    "an exit code 2 is a config error": (
-        World(bot(), run(), (pod(phase=PodPhase.TERMINATED, exit_code=2, message="no such market"),)),
+    "an exit code 2 before it is live is a config error": (
+        World(bot(), run(live_at=None), (pod(phase=PodPhase.TERMINATED, exit_code=2, message="no such market"),)),
         (EndRun(5, ExitReason.CONFIG_ERROR, 2, "pod bot-7-x-e5 ended with exit code 2: no such market"),),
     ),
     "an adopted process that is gone is dead": (
@@ -509,10 +509,10 @@ def test_a_bot_that_gave_up_the_database_did_not_fail() -> None:
     ("code", "reason", "words"),
     [
         (0, ExitReason.FAILED, "ended with exit code 0 without being asked to"),
+        (2, ExitReason.FAILED, "ended with exit code 2 though it had accepted its config"),
         (3, ExitReason.FAILED, "ended with exit code 3 though nobody had fenced its run"),
         (143, ExitReason.FAILED, "(exit code 143)"),  # os._exit(143) is a failure like any other
         (1, ExitReason.FAILED, "ended with exit code 1"),
-        (2, ExitReason.CONFIG_ERROR, "ended with exit code 2"),
     ],
 )
 def test_no_exit_code_is_an_excuse_that_a_process_can_give_itself(code: int, reason: ExitReason, words: str) -> None:
