@@ -41,10 +41,10 @@ lint_chart() {
 
 simulation_and_integration() {
   local folders=() folder
-  for folder in tests/simulation tests/integration tests/chaos; do [ ! -d "$folder" ] || folders+=("$folder"); done
+  for folder in tests/chaos tests/simulation tests/integration; do # the longest files first [ ! -d "$folder" ] || folders+=("$folder"); done
   "$HACK/go-build.sh" kubectl helm etcd kube-apiserver
-  # a server of its own for each of the two; the fixtures of a file are shared within it
-  run_pytest -n 2 --dist loadfile "${folders[@]}"
+  # a server of its own for each of the three, which wait more than they compute; the fixtures of a file are shared within it
+  run_pytest -n 3 --dist loadfile "${folders[@]}"
 }
 
 e2e_state() {
