@@ -41,7 +41,8 @@ lint_chart() {
 
 simulation_and_integration() {
   local folders=() folder
-  for folder in tests/chaos tests/simulation tests/integration; do # the longest files first [ ! -d "$folder" ] || folders+=("$folder"); done
+  # the longest files first
+  for folder in tests/chaos tests/simulation tests/integration; do [ ! -d "$folder" ] || folders+=("$folder"); done
   "$HACK/go-build.sh" kubectl helm etcd kube-apiserver
   # a server of its own for each of the three, which wait more than they compute; the fixtures of a file are shared within it
   run_pytest -n 3 --dist loadfile "${folders[@]}"
