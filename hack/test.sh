@@ -54,9 +54,19 @@ e2e_state() {
   unset USE_CURRENT_CONTEXT
 }
 
+begin_anew() { # what an earlier run left behind, of this checkout or another one, must not matter: the name is the tests' own
+  "$HACK/docker.sh"
+  "$HACK/go-build.sh" kind kubectl
+  if kind get clusters -q 2> /dev/null | grep -qx "$CLUSTER"; then
+    say "deleting the cluster $CLUSTER that an earlier run left behind"
+    kind delete cluster -q --name "$CLUSTER"
+  fi
+}
+
 e2e() (
   e2e_state
   local result=0
+  [ -n "${KEEP-}" ] || begin_anew
   "$HACK/up.sh" > "$ROOT/.botfleet/e2e-up.log" || result=1
   if [ "$result" = 0 ]; then
     # shellcheck source=/dev/null
