@@ -29,7 +29,7 @@ images: ## build the container images and say what they weigh
 test: ## everything that CI runs: lint, unit, integration, e2e
 	@hack/test.sh all
 
-test-fast: ## lint of what is quick, and the unit tests, in under a minute
+test-fast: ## lint of what is quick, and the unit tests, in about two minutes
 	@hack/test.sh fast
 
 e2e: ## the tests with real pods, on a cluster of their own
