@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+
+DEAF_S = 60.0
+"""Between two looks at a pipe that nobody can write to any more."""
 
 
 def listen() -> int:
@@ -28,7 +32,10 @@ def listen() -> int:
 def next_stop(reader: int) -> signal.Signals:
     """Wait for the next SIGTERM or SIGINT; one that came before is returned at once."""
     while True:
-        for number in os.read(reader, 1):
+        noted = os.read(reader, 1)
+        if not noted:
+            time.sleep(DEAF_S)  # somebody closed the writing end: no signal will come, nor may asking cost a core
+        for number in noted:
             if number in STOP_SIGNALS:
                 return signal.Signals(number)
 

@@ -17,7 +17,7 @@ from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from fleet.foreign import BYTES_LIMIT, load_json
-from fleet.redaction import MESSAGE, safe_fields, safe_note
+from fleet.redaction import MESSAGE, safe_fields, safe_note, safe_text
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import run_events
 from fleet.trading_service.adapt import object_read
@@ -256,7 +256,7 @@ async def show_trouble(connection: Connection, message: str) -> int:
         How many rows were written: those that did not say so already.
     """
     with database_errors():
-        return (await connection.execute(_TROUBLE.encode(), {"message": message})).rowcount
+        return (await connection.execute(_TROUBLE.encode(), {"message": safe_text(message, MESSAGE)})).rowcount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,3 +139,12 @@ async def test_what_keeps_the_controller_from_starting_is_shown_where_somebody_w
         assert await bots.show_trouble(db, "no answer") == 0
     cursor = await db.execute("SELECT name, status FROM trading_bots WHERE error_message = 'no answer' ORDER BY id")
     assert await cursor.fetchall() == [("waits", "starting"), ("waits with a run", "starting")]
+
+
+async def test_what_keeps_the_controller_from_starting_is_shown_clean_and_masked(db: AsyncConnection[Any]) -> None:
+    await add(db, "waits")
+    assert await bots.show_trouble(db, "no answer:\x00 https://u:hunter2@api/") == 1
+    cursor = await db.execute("SELECT error_message FROM trading_bots WHERE name = 'waits'")
+    [(shown,)] = await cursor.fetchall()
+    assert "no answer" in shown
+    assert "hunter2" not in shown

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from botrunner import signals
+
 SIGNALS = 10_000
 SENT_AT_ONCE = 50
 WAITS_S = 1.0
@@ -93,3 +95,20 @@ one.recv(1)  # an exchange that doesn't answer
     before = time.monotonic()
     assert process.wait(10) == 0
     assert time.monotonic() - before < 2
+
+
+def test_a_pipe_that_nobody_can_write_to_is_not_asked_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(writer)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise TimeoutError
+
+    monkeypatch.setattr(signals.time, "sleep", sleep)
+    with pytest.raises(TimeoutError):
+        signals.next_stop(reader)
+    os.close(reader)
+    assert slept == [signals.DEAF_S] * 3
