@@ -67,7 +67,7 @@ class Memory:
     def commit(self, outcome: Any) -> None:
         """Nothing is kept."""
 
-    def reserve(self, value: Any, at: Any) -> None:
+    def reserve(self, value: Any, at: Any, closed: Any) -> None:
         """There is always room."""
 
 

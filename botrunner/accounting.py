@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from botrunner.orders.machine import Fill, Side
 from fleet.errors import PermanentError
+from fleet.exit_kinds import ExitKind
 
 
 class BookError(PermanentError):
@@ -30,7 +31,8 @@ class Trade:
         commission: sum of all fees in quote currency; one taken in the base currency at its fill's price.
         base_fee: what the exchange kept of the bought quantity. base_fee_value: its part of the commission.
         dust: what couldn't be sold and was written off when the trade closed, base currency.
-        exit_reason: of the order that closed it.
+        exit_at: when it was closed; while open, of the newest exit's fill.
+        exit_reason, exit_kind: of the order that closed it.
     """
 
     side: Side
@@ -45,6 +47,7 @@ class Trade:
     exit_order_id: str | None = None
     exit_at: datetime | None = None
     exit_reason: str | None = None
+    exit_kind: ExitKind | None = None
     base_fee: Decimal = Decimal(0)
     base_fee_value: Decimal = Decimal(0)
     dust: Decimal = Decimal(0)
@@ -102,6 +105,7 @@ def apply_fill(
     *,
     signal_at: datetime,
     reason: str,
+    kind: ExitKind | None = None,
     fee_quote: Decimal,
     fee_base: Decimal = Decimal(0),
 ) -> Trade:
@@ -110,7 +114,7 @@ def apply_fill(
     Args:
         trade: the open trade, or None while flat.
         fill: the execution.
-        signal_at: of the order that was filled. reason: why that order was sent.
+        signal_at: of the order that was filled. reason, kind: why that order was sent; no kind for an entry.
         fee_quote: the fill's fee converted to quote currency.
         fee_base: the same fee where a buy pays it in what it bought; 0 otherwise.
 
@@ -154,22 +158,25 @@ def apply_fill(
         exit_order_id=fill.client_order_id,
         exit_at=fill.filled_at,
         exit_reason=reason,
+        exit_kind=kind,
     )
 
 
-def written_off(trade: Trade, *, reason: str, at: datetime) -> Trade:
+def written_off(trade: Trade, *, reason: str, kind: ExitKind, at: datetime) -> Trade:
     """The trade closed with what is left of it as dust: too little for the exchange to take.
 
     Args:
         trade: open.
-        reason: why it was being closed. at: when that was given up; an earlier exit's own time and reason stay.
+        reason, kind: why it was being closed; those of an exit that sold some of it stay.
+        at: when that was given up: the trade's end, for every count by time.
     """
     return replace(
         trade,
         size_open=Decimal(0),
         dust=trade.dust + trade.size_open,
-        exit_at=trade.exit_at or at,
+        exit_at=at,
         exit_reason=trade.exit_reason or reason,
+        exit_kind=trade.exit_kind or kind,
     )
 
 

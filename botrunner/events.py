@@ -10,15 +10,12 @@ from botrunner.accounting import Trade
 from botrunner.orders.machine import Fill
 from botrunner.risk import TENANT_LIMITS, Counters, Denial
 from fleet.events import Event, EventKind, number
+from fleet.exit_kinds import ExitKind
 
-EXIT_KINDS: Mapping[str, EventKind] = MappingProxyType(
-    {
-        "stop_loss": EventKind.STOP_LOSS,
-        "trailing_stop": EventKind.STOP_LOSS,
-        "take_profit": EventKind.TAKE_PROFIT,
-    }
+EVENTS_OF_EXITS: Mapping[ExitKind, EventKind] = MappingProxyType(
+    {ExitKind.STOP: EventKind.STOP_LOSS, ExitKind.TARGET: EventKind.TAKE_PROFIT}
 )
-"""Kind of a close by its order's reason, be it a limit's or an exit mixin's; all others are POSITION_CLOSED."""
+"""What a close is announced as, be it a limit's or an exit mixin's; all others are POSITION_CLOSED."""
 
 PROFIT_TARGETS_PCT = (5, 10, 25, 50, 100, 200, 500, 1000)
 """Realised profit in percent of the initial balance that is worth a message, once for each bot."""
@@ -114,7 +111,7 @@ def _opened(trade: Trade, symbol: str, bot_id: int) -> Event:
 
 
 def _closed(trade: Trade, symbol: str, bot_id: int) -> Event:
-    kind = EXIT_KINDS.get(trade.exit_reason or "", EventKind.POSITION_CLOSED)
+    kind = EVENTS_OF_EXITS.get(trade.exit_kind or ExitKind.SIGNAL, EventKind.POSITION_CLOSED)
     price = "-" if trade.exit_price is None else number(trade.exit_price)
     return Event(
         kind=kind,
@@ -128,6 +125,7 @@ def _closed(trade: Trade, symbol: str, bot_id: int) -> Event:
             "size": str(trade.size),
             "net_pnl": str(trade.net_pnl),
             "exit_reason": trade.exit_reason,
+            "exit_kind": trade.exit_kind,
         },
         dedupe_key=f"closed:{bot_id}:{trade.entry_order_id}",
     )

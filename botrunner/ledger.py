@@ -8,7 +8,7 @@ at). What a person may be told is written in the same transaction as the event (
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -29,12 +29,13 @@ from botrunner.trading_bot import BarOutcome, BotState
 from botrunner.witness import Witness
 from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec
+from fleet.config.values import INTERVAL_SECONDS
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError, TransientError
 from fleet.events import Event, wanted
 from fleet.foreign import Unreadable, clean_text
 from fleet.log import get_logger
 from fleet.states import TradeStatus
-from fleet.times import day_of_close
+from fleet.times import utc_day
 from fleet.trading_service.adapt import object_read
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId
@@ -46,7 +47,7 @@ from fleet.trading_service.ledger import (
     load_checkpoint,
     write_notifications,
 )
-from fleet.trading_service.tenants import EntryRequest, reserve_entry
+from fleet.trading_service.tenants import ClosedInBar, EntryRequest, reserve_entry
 
 log = get_logger("ledger")
 
@@ -69,6 +70,10 @@ def _whole(document: object) -> Mapping[str, Any]:
     if isinstance(found, Unreadable):
         raise ValueError(found.reason)
     return found
+
+
+def _length(interval: str) -> timedelta:
+    return timedelta(seconds=INTERVAL_SECONDS[interval])
 
 
 class Ledger:
@@ -184,12 +189,13 @@ class Ledger:
         if self._pending:
             self.note([])
 
-    def reserve(self, value: Decimal, at: datetime) -> Denial | None:
+    def reserve(self, value: Decimal, at: datetime, closed: Sequence[Trade]) -> Denial | None:
         """Take room in the owner's limits for an entry; blocks while the database is away.
 
         Args:
             value: of the position, quote currency.
             at: the decision's time, by the exchange's clock.
+            closed: trades that the decision's bar has closed; they are committed with the bar only.
 
         Returns:
             The limit that forbids it, or None.
@@ -197,7 +203,17 @@ class Ledger:
         Raises:
             FencedError: the run is no longer current.
         """
-        request = EntryRequest(trade_type=self._config.trading_mode, currency=self._quote_currency, value=value, at=at)
+        request = EntryRequest(
+            trade_type=self._config.trading_mode,
+            currency=self._quote_currency,
+            value=value,
+            at=at,
+            closed=tuple(
+                ClosedInBar(entry_order_id=trade.entry_order_id, exit_at=trade.exit_at, net_pnl=trade.net_pnl)
+                for trade in closed
+                if trade.exit_at is not None
+            ),
+        )
         reached = self._insist(lambda connection: reserve_entry(connection, self._run, request))
         return None if reached is None else Denial(f"tenant_{reached}")
 
@@ -276,7 +292,11 @@ class Ledger:
     def _restore(self, stored: Checkpoint) -> tuple[BotState, dict[str, Any]]:
         try:
             broker, strategy = _whole(stored.broker_state), _whole(stored.strategy_state)
-            account = load(broker["account"])
+            account = load(
+                broker["account"],
+                last_close_at=None if stored.last_bar_at is None else stored.last_bar_at + _length(stored.interval),
+                interval=_length(stored.interval),
+            )
             close = None if broker["last_close"] is None else Decimal(broker["last_close"])
             kept = dict(_whole(strategy["state"]))
             same_strategy = strategy["identity"] == identity(self._config)
@@ -404,7 +424,7 @@ class Ledger:
         return {
             "symbol": self._config.symbol,
             "interval": self._config.interval,
-            "day": day_of_close(closes_at),
+            "day": utc_day(closes_at),
             "equity": self._opening,
             "at": candle.open_at,
         }

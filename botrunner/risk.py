@@ -14,7 +14,10 @@ from functools import lru_cache
 from typing import Any
 
 from botrunner.orders.machine import Side
+from botrunner.pauses import pausing
 from fleet.config.bot import RiskLimits
+from fleet.exit_kinds import ExitKind
+from fleet.times import utc_day
 
 
 class Denial(StrEnum):
@@ -33,7 +36,7 @@ class Denial(StrEnum):
     STOP_LOSS_GUARD = "stop_loss_guard"
     """Too many losing stops within the guard's window: a pause follows the last one."""
     COOLDOWN = "cooldown"
-    """Fewer than the cooldown's closed bars have passed since the last exit."""
+    """The cooldown's bars haven't passed since the last exit (`botrunner.pauses`)."""
     TENANT_MAX_OPEN_POSITIONS = "tenant_max_open_positions"
     """The owner's bots hold as many positions as tenant_limits.max_open_positions allows."""
     TENANT_MAX_EXPOSURE = "tenant_max_exposure"
@@ -100,10 +103,10 @@ class Counters:
     """What the limits count; part of the checkpoint, so restarts don't forget.
 
     Attributes:
-        day: UTC day that the next two belong to.
+        day: UTC day that the next two belong to: of the newest fill or decision (`fleet.times.utc_day`).
         trades_today: entries. pnl_today: realised, net, quote currency.
         peak_equity: highest so far, at closes.
-        bars_since_exit: closed bars since the last exit's bar; None before the first exit.
+        last_exit_at: when the last position was closed; None before the first exit.
         stops: when the newest positions were closed with a loss by a stop, oldest first.
         breached: limits in force at the last bar, so that each breach is told once.
     """
@@ -112,43 +115,57 @@ class Counters:
     trades_today: int = 0
     pnl_today: Decimal = Decimal(0)
     peak_equity: Decimal = Decimal(0)
-    bars_since_exit: int | None = None
+    last_exit_at: datetime | None = None
     stops: tuple[datetime, ...] = ()
     breached: tuple[Denial, ...] = ()
 
 
 def counters_at(counters: Counters, *, now: datetime, equity: Decimal) -> Counters:
-    """The counters at a bar's close: a new UTC day starts from zero, the peak follows equity, the cooldown counts."""
-    since_exit = None if counters.bars_since_exit is None else counters.bars_since_exit + 1
-    counters = replace(counters, peak_equity=max(counters.peak_equity, equity), bars_since_exit=since_exit)
-    if counters.day == now.date():
-        return counters
-    lasting = tuple(denial for denial in counters.breached if denial not in _DAILY)
-    return replace(counters, day=now.date(), trades_today=0, pnl_today=Decimal(0), breached=lasting)
+    """The counters at a bar's close: its UTC day starts from zero unless it has begun, the peak follows equity.
+
+    A day before the counters' begins anew too: the bot has moved to a market with older candles.
+    """
+    counters = replace(counters, peak_equity=max(counters.peak_equity, equity))
+    return counters if counters.day == utc_day(now) else _begun(counters, utc_day(now))
 
 
-def counted_entry(counters: Counters) -> Counters:
-    """The counters after a position was opened."""
-    return replace(counters, trades_today=counters.trades_today + 1)
+def counted_entry(counters: Counters, *, at: datetime) -> Counters:
+    """The counters after a position was opened. `at`: the fill's time, which may begin a new day."""
+    counters, counts = _on_day_of(counters, at)
+    return replace(counters, trades_today=counters.trades_today + counts)
 
 
-def counted_exit(counters: Counters, *, net_pnl: Decimal, reason: str, at: datetime) -> Counters:
+def counted_exit(counters: Counters, *, net_pnl: Decimal, kind: ExitKind, at: datetime) -> Counters:
     """The counters after a position was closed.
 
     Args:
         counters: before.
         net_pnl: of the whole trade, quote currency.
-        reason: of the closing order; a loss whose reason speaks of a stop counts for the stop-loss guard, whether
-            the stop was the risk management's or the exit mixin's.
-        at: when it was closed.
+        kind: of the closing order; a losing stop counts for the stop-loss guard, whether it was the risk
+            management's or the exit mixin's.
+        at: when it was closed, which may begin a new day.
     """
-    stopped_out = net_pnl < 0 and "stop" in reason
+    counters, counts = _on_day_of(counters, at)
+    stopped_out = net_pnl < 0 and kind is ExitKind.STOP
     return replace(
         counters,
-        pnl_today=counters.pnl_today + net_pnl,
-        bars_since_exit=0,
+        pnl_today=counters.pnl_today + net_pnl * counts,
+        last_exit_at=at,
         stops=(*counters.stops, at)[-STOPS_KEPT:] if stopped_out else counters.stops,
     )
+
+
+def _on_day_of(counters: Counters, at: datetime) -> tuple[Counters, bool]:
+    """The counters of a fill's day, and whether they are: a fill before their day is no longer counted."""
+    day = utc_day(at)
+    if counters.day is None or counters.day < day:
+        counters = _begun(counters, day)
+    return counters, counters.day == day
+
+
+def _begun(counters: Counters, day: date) -> Counters:
+    lasting = tuple(denial for denial in counters.breached if denial not in _DAILY)
+    return replace(counters, day=day, trades_today=0, pnl_today=Decimal(0), breached=lasting)
 
 
 @lru_cache(maxsize=2)
@@ -164,14 +181,22 @@ def dump_counters(counters: Counters) -> dict[str, Any]:
         "trades_today": counters.trades_today,
         "pnl_today": str(counters.pnl_today),
         "peak_equity": str(counters.peak_equity),
-        "bars_since_exit": counters.bars_since_exit,
+        "last_exit_at": counters.last_exit_at.isoformat() if counters.last_exit_at else None,
         "stops": list(_written(counters.stops)),
         "breached": list(counters.breached),
     }
 
 
-def load_counters(state: Mapping[str, Any]) -> Counters:
+def load_counters(
+    state: Mapping[str, Any], *, last_close_at: datetime | None = None, interval: timedelta = timedelta(0)
+) -> Counters:
     """The counters of `dump_counters`; what an earlier version didn't count starts from nothing.
+
+    Args:
+        state: as JSON.
+        last_close_at: close of the last bar of the checkpoint, None before the first. interval: a bar's length. An
+            earlier version counted the bars since the last exit instead of keeping its time; they give a time from
+            which a pause ends at the same close as it would have there.
 
     Raises:
         KeyError, ValueError, TypeError, decimal.InvalidOperation: the checkpoint was damaged.
@@ -181,10 +206,17 @@ def load_counters(state: Mapping[str, Any]) -> Counters:
         trades_today=int(state["trades_today"]),
         pnl_today=Decimal(state["pnl_today"]),
         peak_equity=Decimal(state["peak_equity"]),
-        bars_since_exit=state["bars_since_exit"],
+        last_exit_at=_last_exit_at(state, last_close_at, interval),
         stops=tuple(datetime.fromisoformat(at) for at in state.get("stops", ())),
         breached=tuple(Denial(name) for name in state.get("breached", ())),
     )
+
+
+def _last_exit_at(state: Mapping[str, Any], last_close_at: datetime | None, interval: timedelta) -> datetime | None:
+    if "last_exit_at" in state:
+        return datetime.fromisoformat(state["last_exit_at"]) if state["last_exit_at"] else None
+    bars = state["bars_since_exit"]
+    return None if bars is None or last_close_at is None else last_close_at - int(bars) * interval
 
 
 def in_force(
@@ -196,7 +228,7 @@ def in_force(
         limits: of the config, as they are now.
         counters: at this bar's close.
         equity: at this bar's close, quote currency.
-        now: the bar's close. interval: a bar's length, the unit of the guard's window.
+        now: the bar's close. interval: a bar's length, the unit of the guard's window and pause.
     """
     reached = {
         Denial.MAX_DAILY_TRADES: limits.max_daily_trades is not None
@@ -220,15 +252,25 @@ def _guarded(limits: RiskLimits, counters: Counters, now: datetime, interval: ti
     if guard is None or len(counters.stops) < guard.max_stops:
         return False
     first, last = counters.stops[-guard.max_stops], counters.stops[-1]
-    return last - first <= guard.within_bars * interval and now - last < guard.pause_bars * interval
+    within = last - first <= guard.within_bars * interval
+    return within and pausing(last, now=now, bars=guard.pause_bars, interval=interval)
 
 
-def entry_denial(limits: RiskLimits, counters: Counters, *, reached: Sequence[Denial]) -> Denial | None:
-    """The first reason that forbids a new position at this bar, or None. `reached`: what is `in_force`."""
+def entry_denial(
+    limits: RiskLimits, counters: Counters, *, reached: Sequence[Denial], now: datetime, interval: timedelta
+) -> Denial | None:
+    """The first reason that forbids a new position at this bar, or None.
+
+    Args:
+        limits: of the config, as they are now.
+        counters: at this bar's close.
+        reached: what is `in_force`.
+        now: the bar's close. interval: a bar's length, the unit of the cooldown.
+    """
     if reached:
         return reached[0]
-    cooling = counters.bars_since_exit is not None and counters.bars_since_exit <= limits.cooldown_bars
-    return Denial.COOLDOWN if cooling and limits.cooldown_bars else None
+    cooling = pausing(counters.last_exit_at, now=now, bars=limits.cooldown_bars, interval=interval)
+    return Denial.COOLDOWN if cooling else None
 
 
 def entry_quantity(

@@ -7,7 +7,7 @@ checkpointed state, exactly as after a restart: so restarts change nothing, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import backtrader as bt
 from structlog.contextvars import bound_contextvars
 
+from botrunner.accounting import Trade
 from botrunner.brokers.errors import CircuitOpen, ExchangeAway
 from botrunner.brokers.paper import Account
 from botrunner.budget import BudgetLimits, failing, load_budget, without_budget
@@ -62,7 +63,7 @@ class BarLedger(Protocol):
     def commit(self, outcome: BarOutcome) -> None:
         """Make a bar durable."""
 
-    def reserve(self, value: Decimal, at: datetime) -> Denial | None:
+    def reserve(self, value: Decimal, at: datetime, closed: Sequence[Trade]) -> Denial | None:
         """Take room in the owner's limits for an entry, or say which one forbids it."""
 
 
@@ -285,6 +286,11 @@ class StrategyInstance(StrategyHost):
         return Denial.LATE_CANDLE if late else None
 
     # --- called by the engine --------------------------------------------------------------------------------------
+
+    @property
+    def last_exit_at(self) -> datetime | None:
+        """When the bot closed a position last."""
+        return self._bot.last_exit_at
 
     def attach(self, strategy: Any) -> None:
         """The engine made its strategy: give it back what it knew."""

@@ -9,10 +9,11 @@ restarted give the same trades. Feeds, threads and the database are others' work
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -40,6 +41,7 @@ from botrunner.risk import Denial, Market, counters_at, entry_denial, entry_quan
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from fleet.config import BotConfig, FillPrice, OrderKind, RiskLimits, SlippageModel
 from fleet.events import Event, EventKind, Severity
+from fleet.exit_kinds import ExitKind
 from fleet.states import OrderState
 from fleet.times import to_ms
 
@@ -48,6 +50,16 @@ WITHIN = timedelta(milliseconds=1)
 
 DUST = "dust"
 """Reason of a position that is too small to be sold."""
+
+LEG_KINDS: Mapping[Leg, ExitKind] = MappingProxyType(
+    {
+        Leg.STOP_LOSS: ExitKind.STOP,
+        Leg.TAKE_PROFIT: ExitKind.TARGET,
+        Leg.FLATTEN: ExitKind.FLATTEN,
+        Leg.LIQUIDATION: ExitKind.LIQUIDATION,
+    }
+)
+"""What an order of a leg closes a position as; of an exit that the strategy asked for, its signal says it."""
 
 
 class DecidesOnBars(Protocol):
@@ -131,7 +143,8 @@ class BaseTradingBot:
         commit: makes an outcome durable; returns only when it is. Raises FencedError to end the run.
         may_enter: False once no new position may be opened (stopping).
         reserve: takes room in the owner's limits for an entry of this value (quote) decided at this time, or says
-            which limit forbids it; asked last, when nothing else does.
+            which limit forbids it; asked last, when nothing else does. It is given the trades that the bar has closed,
+            which no table knows yet.
         entry_denied: a reason of the feed's against an entry at a candle; None when there is none.
     """
 
@@ -144,7 +157,7 @@ class BaseTradingBot:
         state: BotState,
         commit: Callable[[BarOutcome], None],
         may_enter: Callable[[], bool] = lambda: True,
-        reserve: Callable[[Decimal, datetime], Denial | None] = lambda _value, _at: None,
+        reserve: Callable[[Decimal, datetime, Sequence[Trade]], Denial | None] = lambda _value, _at, _closed: None,
         entry_denied: Callable[[Candle], Denial | None] = lambda _: None,
     ) -> None:
         self.state = state
@@ -160,12 +173,18 @@ class BaseTradingBot:
         self._rules = paper_rules(config, market)
         self._at_closes = self._rules.fill_price is FillPrice.CLOSE
         self._guarded: tuple[Trade, Decimal | None, RiskLimits] | None = None
+        self._last_exit_at = state.account.counters.last_exit_at
         self._last_volume = Decimal(0)
 
     @property
     def in_market(self) -> bool:
         """Whether a position is open, or an order waits that would open or close one."""
         return self.state.account.is_busy
+
+    @property
+    def last_exit_at(self) -> datetime | None:
+        """When a position was closed last, the bar being worked on included; None before the first exit."""
+        return self._last_exit_at
 
     def replace_config(self, config: BotConfig) -> None:
         """Take over changed limits from the next bar on; they amend the protective orders at its open."""
@@ -254,6 +273,10 @@ class BaseTradingBot:
             assert position is not None
             strategy.on_entered(position)
 
+        def exited(desk: Desk) -> None:
+            self._last_exit_at = desk.counters.last_exit_at
+            strategy.on_exited()
+
         opens_at = candle.open_at
         return Desk(
             self.state.account,
@@ -263,7 +286,7 @@ class BaseTradingBot:
             rules=self._rules,
             market=self._market,
             entered=entered,
-            exited=strategy.on_exited,
+            exited=exited,
         )
 
     # --- at the open -----------------------------------------------------------------------------------------------
@@ -352,7 +375,7 @@ class BaseTradingBot:
         assert trade is not None
         quantity = self._market.round_quantity(trade.size_open)
         if quantity <= 0:
-            desk.end_trade(reason=reason, at=at)
+            desk.end_trade(reason=reason, kind=LEG_KINDS[leg], at=at)
             return
         order = self._order(desk.opens_at, leg, _other(trade.side), quantity, reason)
         desk.execute_market(desk.start(desk.send(order, at=at)), quote, at=at)
@@ -395,7 +418,7 @@ class BaseTradingBot:
         remaining = self._market.round_quantity(trade.size_open)
         if remaining <= 0:
             if desk.open_order(Leg.ENTRY) is None:
-                desk.end_trade(reason=DUST, at=desk.closes_at)
+                desk.end_trade(reason=DUST, kind=ExitKind.DUST, at=desk.closes_at)
             return
         wanted = protection(risk, market=self._market, side=trade.side, entry_price=trade.entry_price, best_price=best)
         done = [
@@ -460,9 +483,10 @@ class BaseTradingBot:
             return
         quantity = self._sellable(trade, desk.candle.close)
         if quantity <= 0:
-            desk.end_trade(reason=signal.reason, at=desk.closes_at)
+            desk.end_trade(reason=signal.reason, kind=signal.exit_kind, at=desk.closes_at)
             return
-        order = self._order(desk.opens_at, Leg.EXIT, _other(trade.side), quantity, signal.reason)
+        side = _other(trade.side)
+        order = self._order(desk.opens_at, Leg.EXIT, side, quantity, signal.reason, kind=signal.exit_kind)
         if self._config.exit_order is OrderKind.LIMIT:
             order = self._limited(order, self._limit(desk.candle.close, order.side), desk)
         desk.send(order, at=desk.closes_at)
@@ -475,10 +499,18 @@ class BaseTradingBot:
             return
         quantity = self._sellable(trade, price)
         if quantity <= 0:
-            desk.end_trade(reason=failed.reason, at=at)
+            desk.end_trade(reason=failed.reason, kind=failed.exit_kind or ExitKind.SIGNAL, at=at)
             return
-        attempt = failed.attempt + 1
-        desk.send(self._order(failed.signal_at, Leg.EXIT, failed.side, quantity, failed.reason, attempt=attempt), at=at)
+        again = self._order(
+            failed.signal_at,
+            Leg.EXIT,
+            failed.side,
+            quantity,
+            failed.reason,
+            attempt=failed.attempt + 1,
+            kind=failed.exit_kind,
+        )
+        desk.send(again, at=at)
 
     def _sellable(self, trade: Trade, price: Decimal) -> Decimal:
         """What the exchange would take; a debt has to be bought back whatever its size."""
@@ -493,7 +525,13 @@ class BaseTradingBot:
             return denied
         if side is Side.SELL and not (self._config.allow_short and self._market.can_short):
             return Denial.SHORT_NOT_ALLOWED
-        denial = entry_denial(self._config.risk, desk.counters, reached=self._in_force(desk))
+        denial = entry_denial(
+            self._config.risk,
+            desk.counters,
+            reached=self._in_force(desk),
+            now=desk.closes_at,
+            interval=self._interval,
+        )
         if denial:
             return denial
         price = limit
@@ -506,7 +544,7 @@ class BaseTradingBot:
             held = quantity - base_fee(quantity=quantity, maker=False, rules=self._rules)
             if not sellable(held, price=price, market=self._market):
                 return Denial.BELOW_MIN_QUANTITY
-        return self._reserve(quantity * price, desk.closes_at) or quantity
+        return self._reserve(quantity * price, desk.closes_at, desk.closed_trades) or quantity
 
     def _expected_price(self, desk: Desk, side: Side) -> Decimal:
         """What a market order would pay now; where it depends on the quantity, what the most that could be bought
@@ -550,8 +588,17 @@ class BaseTradingBot:
     # --- orders and records ----------------------------------------------------------------------------------------
 
     def _order(
-        self, signal_at: datetime, leg: Leg, side: Side, quantity: Decimal, reason: str, *, attempt: int = 0
+        self,
+        signal_at: datetime,
+        leg: Leg,
+        side: Side,
+        quantity: Decimal,
+        reason: str,
+        *,
+        attempt: int = 0,
+        kind: ExitKind | None = None,
     ) -> Order:
+        """An intent. `kind`: of an exit that the strategy asked for; those of the other legs follow from the leg."""
         return Order(
             client_order_id=client_order_id(bot_id=self._bot_id, signal_at=signal_at, leg=leg, attempt=attempt),
             signal_at=signal_at,
@@ -562,6 +609,7 @@ class BaseTradingBot:
             quantity=quantity,
             price=None,
             reason=reason,
+            exit_kind=None if leg is Leg.ENTRY else kind or LEG_KINDS.get(leg, ExitKind.SIGNAL),
         )
 
     def _limit(self, close: Decimal, side: Side) -> Decimal:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from botrunner.accounting import Trade
 from botrunner.backtest.rows import as_stored
 from botrunner.feeds.candles import Candle
 from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
@@ -154,7 +155,12 @@ class MemoryLedger(Ledger):
         """Whether the bot had been asked to stop when it decided at this bar."""
         return self.denied.get(bar_at + self._interval) is Denial.STOPPING
 
-    def reserve(self, value: Decimal, at: datetime) -> Denial | None:  # noqa: ARG002 - as much as is asked for
+    def reserve(
+        self,
+        value: Decimal,  # noqa: ARG002 - as much as is asked for
+        at: datetime,
+        closed: Sequence[Trade],  # noqa: ARG002 - what the owner has lost is in `denied`
+    ) -> Denial | None:
         """Whether an entry decided at that time is forbidden from outside."""
         return self.denied.get(at)
 

@@ -27,6 +27,7 @@ from botrunner.feeds.candles import Candle
 from botrunner.orders.ids import Leg
 from botrunner.orders.machine import Fill, Order, OrderType, Side, filled, moved
 from botrunner.risk import Market, counted_entry, counted_exit
+from fleet.exit_kinds import ExitKind
 from fleet.states import OrderState
 
 SURE = frozenset({Leg.FLATTEN, Leg.LIQUIDATION})
@@ -67,7 +68,7 @@ class Desk:
         rules: PaperRules,
         market: Market,
         entered: Callable[[Desk], None],
-        exited: Callable[[], None],
+        exited: Callable[[Desk], None],
     ) -> None:
         self.candle = candle
         self.opens_at = opens_at
@@ -104,6 +105,11 @@ class Desk:
         """The leg's order, when anything can still happen to it."""
         order = self.book.get(leg)
         return order if order is not None and order.state is not OrderState.REJECTED else None
+
+    @property
+    def closed_trades(self) -> tuple[Trade, ...]:
+        """What this bar has closed so far, oldest first."""
+        return tuple(trade for trade in self.trades.values() if not trade.is_open)
 
     def equity(self, price: Decimal) -> Decimal:
         """Cash plus the position at a price, quote currency."""
@@ -235,34 +241,40 @@ class Desk:
         )
         before = self.trade
         self.trade = apply_fill(
-            before, fill, signal_at=order.signal_at, reason=order.reason, fee_quote=paid_quote, fee_base=paid_base
+            before,
+            fill,
+            signal_at=order.signal_at,
+            reason=order.reason,
+            kind=order.exit_kind,
+            fee_quote=paid_quote,
+            fee_base=paid_base,
         )
         self.cash += cash_flow(fill, fee_quote=Decimal(0) if in_base else paid_quote)
         self.fills.append(fill)
         order = self.note(filled(order, fill))
         if before is None:
             self.best_price, self.bars_held = price, 0
-            self.counters = counted_entry(self.counters)
+            self.counters = counted_entry(self.counters, at=at)
             self._entered(self)
         elif order.leg is not Leg.ENTRY:
             # once it is being left, no more is bought
             self.close(Leg.ENTRY)
             if self._market.round_quantity(self.trade.size_open) <= 0:
-                self.end_trade(reason=order.reason, at=at)
+                self.end_trade(reason=order.reason, kind=order.exit_kind or ExitKind.SIGNAL, at=at)
         if self.trade is not None:
             self.trades[self.trade.entry_order_id] = self.trade
 
-    def end_trade(self, *, reason: str, at: datetime) -> None:
+    def end_trade(self, *, reason: str, kind: ExitKind, at: datetime) -> None:
         """The position is closed: what is left is too little to sell and written off, all open orders are cancelled."""
         trade = self.trade
         assert trade is not None
         if trade.is_open:
-            trade = written_off(trade, reason=reason, at=at)
+            trade = written_off(trade, reason=reason, kind=kind, at=at)
             self.dust += trade.dust
         self.trades[trade.entry_order_id] = trade
         self.total_pnl += trade.net_pnl
         self.counters = counted_exit(
-            self.counters, net_pnl=trade.net_pnl, reason=trade.exit_reason or reason, at=trade.exit_at or at
+            self.counters, net_pnl=trade.net_pnl, kind=trade.exit_kind or kind, at=trade.exit_at or at
         )
         self.trade, self.best_price, self.bars_held = None, None, 0
         for leg in tuple(self.book):
@@ -270,7 +282,7 @@ class Desk:
         # a position opened at this very bar has protective orders of its own
         self.sent = {Leg.STOP_LOSS: 0, Leg.TAKE_PROFIT: 0}
         self.tried.clear()
-        self._exited()
+        self._exited(self)
 
     def _fitted(self, order: Order) -> Order:
         """A closing order, asking for no more than is held."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from botrunner.accounting import Trade
@@ -17,11 +18,25 @@ from botrunner.orders.ids import Leg
 from botrunner.orders.machine import Order, OrderType, Side
 from botrunner.risk import Counters, dump_counters, load_counters
 from fleet.errors import ConfigUnusable
+from fleet.exit_kinds import ExitKind
 from fleet.states import OrderState
 
-VERSION = 2
-"""Of the account in a checkpoint. Version 1, without the key, is read as well: it had no orders but those that wait for
-the next open, and no dust."""
+VERSION = 3
+"""Of the account in a checkpoint. Earlier ones are read as well: version 2 counted bars since the last exit, and knew
+no kinds of exits; version 1, without the key, had no orders but those that wait for the next open, and no dust."""
+
+_KINDS_OF_REASONS = MappingProxyType(
+    {
+        "stop_loss": ExitKind.STOP,
+        "trailing_stop": ExitKind.STOP,
+        "atr_stop": ExitKind.STOP,
+        "take_profit": ExitKind.TARGET,
+        "time": ExitKind.TIME,
+        "liquidation": ExitKind.LIQUIDATION,
+        "flatten_on_stop": ExitKind.FLATTEN,
+    }
+)
+"""For exits under way in checkpoints before version 3: the words of the built-in rules of then."""
 
 
 class CheckpointNewer(ConfigUnusable):
@@ -90,8 +105,14 @@ def dump(account: Account) -> dict[str, Any]:
     return state
 
 
-def load(state: Mapping[str, Any]) -> Account:
+def load(
+    state: Mapping[str, Any], *, last_close_at: datetime | None = None, interval: timedelta = timedelta(0)
+) -> Account:
     """The account of `dump`, of this version or an earlier one.
+
+    Args:
+        state: as JSON.
+        last_close_at, interval: of the checkpoint's last bar, for counters of an earlier version (`load_counters`).
 
     Raises:
         CheckpointNewer: of a later one.
@@ -114,7 +135,7 @@ def load(state: Mapping[str, Any]) -> Account:
         orders=tuple(_load_order(order) for order in state.get("orders") or state.get("waiting") or ()),
         stops_sent=int(stops_sent),
         targets_sent=int(targets_sent),
-        counters=load_counters(state["counters"]),
+        counters=load_counters(state["counters"], last_close_at=last_close_at, interval=interval),
         total_pnl=Decimal(state["total_pnl"]),
         dust=Decimal(state.get("dust", 0)),
     )
@@ -149,6 +170,7 @@ def _dump_trade(trade: Trade) -> dict[str, Any]:
             "exit_order_id": trade.exit_order_id,
             "exit_at": trade.exit_at.isoformat(),
             "exit_reason": trade.exit_reason,
+            "exit_kind": trade.exit_kind,
         }
     if trade.base_fee:
         state |= {"base_fee": str(trade.base_fee), "base_fee_value": str(trade.base_fee_value)}
@@ -169,6 +191,7 @@ def _load_trade(state: Mapping[str, Any]) -> Trade:
         exit_order_id=state.get("exit_order_id"),
         exit_at=_moment(state.get("exit_at")),
         exit_reason=state.get("exit_reason"),
+        exit_kind=_load_kind(state, reason=state.get("exit_reason")) if state.get("exit_at") else None,
         base_fee=Decimal(state.get("base_fee", 0)),
         base_fee_value=Decimal(state.get("base_fee_value", 0)),
     )
@@ -188,6 +211,8 @@ def _dump_order(order: Order) -> dict[str, Any]:
         "state": order.state,
         "exchange_order_id": order.exchange_order_id,
     }
+    if order.exit_kind is not None:
+        state["exit_kind"] = order.exit_kind
     if order.fill_count:
         state |= {
             "filled_quantity": str(order.filled_quantity),
@@ -205,17 +230,25 @@ def _dump_order(order: Order) -> dict[str, Any]:
     return state
 
 
+def _load_kind(state: Mapping[str, Any], *, reason: str | None) -> ExitKind:
+    if "exit_kind" in state:
+        return ExitKind(state["exit_kind"])
+    return _KINDS_OF_REASONS.get(reason or "", ExitKind.SIGNAL)
+
+
 def _load_order(state: Mapping[str, Any]) -> Order:
+    leg = Leg(state["leg"])
     return Order(
         client_order_id=state["client_order_id"],
         signal_at=datetime.fromisoformat(state["signal_at"]),
-        leg=Leg(state["leg"]),
+        leg=leg,
         attempt=int(state["attempt"]),
         side=Side(state["side"]),
         type=OrderType(state["type"]),
         quantity=Decimal(state["quantity"]),
         price=_decimal(state["price"]),
         reason=state["reason"],
+        exit_kind=None if leg is Leg.ENTRY else _load_kind(state, reason=state["reason"]),
         state=OrderState(state["state"]),
         exchange_order_id=state["exchange_order_id"],
         filled_quantity=Decimal(state.get("filled_quantity", 0)),

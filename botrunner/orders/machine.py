@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from botrunner.orders.ids import Leg
 from fleet.errors import PermanentError
+from fleet.exit_kinds import ExitKind
 from fleet.states import ORDER_TRANSITIONS, OrderState
 
 
@@ -46,7 +47,8 @@ class Order:
         signal_at: open time of the candle that caused it; for a protective order the one that caused the entry.
         quantity: in the base currency.
         price: the stop's or limit's price, quote per base; None for market orders.
-        reason: the strategy's or the risk rule's word for why.
+        reason: the strategy's or the risk rule's word for why, for people. exit_kind: why, for programs; None for
+            an entry.
         average_price: of what is filled so far. fill_count: executions so far.
         arrives_at: when it reaches the exchange; None for at once.
         expires_at: when what is left of it is given up; None for never.
@@ -64,6 +66,7 @@ class Order:
     quantity: Decimal
     price: Decimal | None
     reason: str
+    exit_kind: ExitKind | None = None
     state: OrderState = OrderState.INTENT
     exchange_order_id: str | None = None
     filled_quantity: Decimal = Decimal(0)

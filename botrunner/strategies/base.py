@@ -18,6 +18,8 @@ from typing import Any
 import backtrader as bt
 from pydantic import JsonValue
 
+from fleet.exit_kinds import ExitKind
+
 State = dict[str, JsonValue]
 """What has to survive a rebuild besides the indicators. Floats survive JSON exactly; Decimals go as texts."""
 
@@ -42,8 +44,18 @@ class Signal:
 
     kind: SignalKind
     reason: str
-    """A stable word for the trade's record: `rsi_bb_volume`, `atr_stop`, `take_profit`."""
+    """A stable word for the trade's record: `rsi_bb_volume`, `atr_stop`, `take_profit`; for people alone."""
     direction: Direction = Direction.LONG
+    exit_kind: ExitKind = ExitKind.SIGNAL
+    """What the exit is to limits and messages; of no meaning for an entry."""
+
+    def __post_init__(self) -> None:
+        """A kind by its name is one, too.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        object.__setattr__(self, "exit_kind", ExitKind(self.exit_kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,11 @@ class OpenPosition:
 class StrategyHost:
     """The bot behind a strategy; what it doesn't care about it leaves as it is."""
 
+    @property
+    def last_exit_at(self) -> datetime | None:
+        """When the bot closed a position last."""
+        return None
+
     def attach(self, strategy: Any, /) -> None:
         """The engine made its strategy; no bar has come yet."""
 
@@ -83,6 +100,12 @@ class BaseStrategy(bt.Strategy):
     """
 
     params = (("bot", None), ("parameters", None))
+
+    @property
+    def last_exit_at(self) -> datetime | None:
+        """When the bot closed a position last, UTC, whatever closed it; None before the first. Survives restarts."""
+        found: datetime | None = self.p.bot.last_exit_at
+        return found
 
     def start(self) -> None:
         """Introduce itself to the bot."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, JsonValue
 
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind, State
+from fleet.exit_kinds import ExitKind
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -105,9 +106,9 @@ def enter(reason: str, direction: Direction = Direction.LONG) -> Signal:
     return Signal(SignalKind.ENTER, reason, direction)
 
 
-def leave(reason: str, position: OpenPosition) -> Signal:
-    """A signal to close `position`."""
-    return Signal(SignalKind.EXIT, reason, position.direction)
+def leave(reason: str, position: OpenPosition, kind: ExitKind = ExitKind.SIGNAL) -> Signal:
+    """A signal to close `position`. `kind`: what the exit is to the stop-loss guard and to messages."""
+    return Signal(SignalKind.EXIT, reason, position.direction, kind)
 
 
 def sign(position: OpenPosition) -> int:

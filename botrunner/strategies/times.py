@@ -1,7 +1,8 @@
-"""When a bar of a feed opened and how long its bars are, in Unix seconds."""
+"""When a bar of a feed opened and closes, and how long its bars are."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import backtrader as bt
@@ -12,10 +13,16 @@ _UNIX_EPOCH_DAY = 719_163
 
 
 def bar_seconds(data: Any) -> int:
-    """Length of the feed's bars."""
+    """Length of the feed's bars, in seconds."""
     return int(_UNIT_S[data._timeframe] * data._compression)
 
 
 def opened_at(data: Any, ago: int = 0) -> int:
-    """Open of the bar `ago` bars from the current one (0, -1, …); Backtrader has it in days with a fraction."""
+    """Open of the bar `ago` bars from the current one (0, -1, …), in Unix seconds; Backtrader has it in days with a
+    fraction."""
     return round((float(data.datetime[ago]) - _UNIX_EPOCH_DAY) * 86_400)
+
+
+def closes_at(data: Any) -> datetime:
+    """Close of the current bar, UTC: the time of a decision."""
+    return datetime.fromtimestamp(opened_at(data) + bar_seconds(data), UTC)

@@ -54,7 +54,7 @@ class StopLossGuard:
     within_bars: int
     """... from the first to the last of them at most so many bars apart ..."""
     pause_bars: int
-    """... forbid new positions for so many bars after the last one."""
+    """... forbid new positions at closes up to so many bars after the last one, by time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class RiskLimits:
     max_drawdown_pct: Decimal | None = None
     """Percent below the highest equity, after which there are no entries."""
     cooldown_bars: int = 0
-    """Closed bars after an exit without an entry."""
+    """No entry at closes up to so many bars after an exit, by time."""
     max_exposure: Decimal | None = None
     """Largest value of a position as a fraction of the equity."""
     max_portfolio_risk_pct: Decimal | None = None

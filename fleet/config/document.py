@@ -230,7 +230,7 @@ class StopLossGuardSection(Section):
         48, description="Bars between the first and the last of them, at most."
     )
     pause_bars: Annotated[Whole, Field(ge=1, le=100_000)] = Field(
-        24, description="Bars after the last one without a new position."
+        24, description="No new position at closes up to so many bars after the last one."
     )
 
 
@@ -255,7 +255,7 @@ class RiskSection(Section):
     )
     stop_loss_guard: StopLossGuardSection | None = Field(None, description="Pause after a series of losing stops.")
     cooldown_bars: Annotated[Whole, Field(ge=0, le=10_000)] = Field(
-        0, description="Closed bars after an exit without a new entry."
+        0, description="No new position at closes up to so many bars after an exit; missing candles count."
     )
 
 

@@ -83,7 +83,7 @@ class Crossings(Oversold, LowerBand):
 
     rsi_cross: bool = Field(False, description="The RSI condition is that RSI crosses up through the level instead.")
     cooldown_bars: Annotated[Whole, Field(ge=0, le=10_000)] = Field(
-        0, description="Closed bars after an exit without a new entry."
+        0, description="No entry at closes up to so many bars after an exit; missing candles count."
     )
 
     @property

@@ -11,7 +11,7 @@ from fleet.performance.equity import EquityDay, EquityPoint, extended, opening
 from fleet.performance.measure import DIGITS, Performance, measure_days
 from fleet.performance.periods import EPOCH_DAY, Period, start_of
 from fleet.performance.trades import ClosedTrade, realised_points
-from fleet.times import day_of_close
+from fleet.times import utc_day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +43,8 @@ def begun(
     points = realised_points(old, start=start_equity)
     if points:
         began = min(trade.entry_at for trade in old)
-        return extended([opening(start_equity, at=began, day=day_of_close(points[0].at))], points, bars=False)
-    return () if first is None else (opening(start_equity, at=first.at - interval, day=day_of_close(first.at)),)
+        return extended([opening(start_equity, at=began, day=utc_day(points[0].at))], points, bars=False)
+    return () if first is None else (opening(start_equity, at=first.at - interval, day=utc_day(first.at)),)
 
 
 def settled(days: Sequence[EquityDay], *, balance: Decimal) -> tuple[EquityDay, ...]:
@@ -66,8 +66,8 @@ def performances(
         since: what happened before is final; None when nothing is.
     """
     with localcontext(prec=DIGITS):
-        active = {day.day for day in days} | {trade.exit_at.date() for trade in trades}
-        changed = sorted(day for day in active if since is None or day >= day_of_close(since))
+        active = {day.day for day in days} | {utc_day(trade.exit_at) for trade in trades}
+        changed = sorted(day for day in active if since is None or day >= utc_day(since))
         periods = dict.fromkeys(
             (period, start_of(period, day)) for period in Period if period is not Period.ALL for day in changed
         )
@@ -80,7 +80,7 @@ def _performance(
 ) -> PeriodPerformance:
     before = next((day.close for day in reversed(days) if day.day < start), start_equity)
     performance = measure_days(
-        trades=[trade for trade in trades if start_of(period, trade.exit_at.date()) == start],
+        trades=[trade for trade in trades if start_of(period, utc_day(trade.exit_at)) == start],
         days=[day for day in days if start_of(period, day.day) == start],
         start_equity=before,
     )

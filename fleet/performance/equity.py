@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from fleet.times import day_of_close
+from fleet.times import utc_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def extended(days: Sequence[EquityDay], points: Iterable[EquityPoint], *, bars: 
     known = {day.day: day for day in days}
     current: _Day | None = None
     for point in points:
-        day = day_of_close(point.at)
+        day = utc_day(point.at)
         if current is None or current.day != day:
             if current is not None:
                 known[current.day] = current.done()

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from fleet.performance import ratios
 from fleet.performance.equity import EquityDay, EquityPoint, Fall, deepest_fall, extended, last_peak, opening
 from fleet.performance.trades import ClosedTrade, TradeFigures, figures, realised_points
-from fleet.times import day_of_close
+from fleet.times import utc_day
 
 DIGITS = 60
 """Of intermediate results: sums of NUMERIC(38, 18) stay exact."""
@@ -110,12 +110,12 @@ def _days(
 ) -> tuple[EquityDay, ...]:
     if equity:
         began = equity[0].at - timedelta(seconds=interval_s)
-        return extended([opening(start, at=began, day=day_of_close(equity[0].at))], equity)
+        return extended([opening(start, at=began, day=utc_day(equity[0].at))], equity)
     points = realised_points(trades, start=start)
     if not points:
         return ()
     began = min(trade.entry_at for trade in trades)
-    return extended([opening(start, at=began, day=day_of_close(points[0].at))], points, bars=False)
+    return extended([opening(start, at=began, day=utc_day(points[0].at))], points, bars=False)
 
 
 def measure_days(*, trades: Sequence[ClosedTrade], days: Sequence[EquityDay], start_equity: Decimal) -> Performance:

@@ -7,8 +7,8 @@ is refused, or its process died (RESERVED_FOR).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, dict_row
 
+from fleet.times import day_bounds, utc_day
 from fleet.trading_service.lease import RunId, database_errors
 from fleet.trading_service.ledger import require_current
 
@@ -35,6 +36,15 @@ class TenantLimit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedInBar:
+    """A trade that was closed at the bar that asks. `net_pnl`: in the request's currency."""
+
+    entry_order_id: str
+    exit_at: datetime
+    net_pnl: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryRequest:
     """An entry that a bot wants to make.
 
@@ -42,12 +52,15 @@ class EntryRequest:
         trade_type: `paper` or `live`. currency: of `value`, the market's quote currency.
         value: of the position, quote currency.
         at: the decision's time by the exchange's clock; its UTC day is the day of the loss limit.
+        closed: what the bot has closed at this bar, which becomes rows with the bar only. A trade that is a row
+            already, as after a commit whose answer got lost, counts once.
     """
 
     trade_type: str
     currency: str
     value: Decimal
     at: datetime
+    closed: tuple[ClosedInBar, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,8 @@ _USE = """
         FROM trading_trades t JOIN trading_bots b ON b.id = t.bot_id
         WHERE b.user_id = %(user_id)s AND t.status = 'closed' AND t.trade_type = %(trade_type)s
           AND t.quote_currency = %(currency)s
-          AND t.exit_time >= %(day)s AND t.exit_time < %(day)s + interval '1 day'
+          AND t.exit_time >= %(day_begins)s AND t.exit_time < %(day_ends)s
+          AND NOT (t.bot_id = %(bot_id)s AND t.entry_order_id = ANY(%(closed)s))
     )
     SELECT COALESCE(sum(GREATEST(held.amount, reserved.amount)), 0) AS exposure, count(bot_id) AS positions,
         COALESCE((SELECT pnl FROM lost), 0) AS pnl
@@ -126,7 +140,8 @@ def reserve_entry(connection: psycopg.Connection[Any], run: RunId, request: Entr
         "currency": request.currency,
         "value": request.value,
         "reserved_for": RESERVED_FOR,
-        "day": _day(request.at),
+        "closed": [trade.entry_order_id for trade in request.closed],
+        **_day(request.at),
     }
     with database_errors(), connection.transaction():
         require_current(connection, run)
@@ -140,11 +155,18 @@ def reserve_entry(connection: psycopg.Connection[Any], run: RunId, request: Entr
             with connection.cursor(row_factory=class_row(TenantUse)) as use_cursor:
                 use = use_cursor.execute(_USE, values).fetchone()
             assert use is not None
+            use = replace(use, pnl=use.pnl + lost_in_bar(request))
             reached = forbidding(limits, use, value=request.value)
             if reached is not None:
                 return reached
         connection.execute(_RESERVE, values)
     return None
+
+
+def lost_in_bar(request: EntryRequest) -> Decimal:
+    """Profit, negative for a loss, of what the bar has closed on the day of its decision."""
+    day = utc_day(request.at)
+    return sum((trade.net_pnl for trade in request.closed if utc_day(trade.exit_at) == day), Decimal(0))
 
 
 def forbidding(limits: _Limits, use: TenantUse, *, value: Decimal) -> TenantLimit | None:
@@ -165,9 +187,10 @@ def _is_less(used: Decimal, limit: Decimal, *, or_equal: bool = False) -> bool:
     return used < limit or (or_equal and used == limit)
 
 
-def _day(moment: datetime) -> datetime:
-    """When the moment's UTC day began."""
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+def _day(moment: datetime) -> dict[str, datetime]:
+    """The moment's UTC day, as parameters of _USE."""
+    begins, ends = day_bounds(utc_day(moment))
+    return {"day_begins": begins, "day_ends": ends}
 
 
 # --- by hand -------------------------------------------------------------------------------------------------------
@@ -223,7 +246,7 @@ def list_limits(connection: psycopg.Connection[Any], *, now: datetime) -> list[d
             "SELECT l.*, u.name AS user_name FROM tenant_limits l JOIN users u ON u.id = l.user_id"
             " ORDER BY l.user_id, l.trade_type, l.currency"
         ).fetchall()
-        shared = {"bot_id": -1, "reserved_for": RESERVED_FOR, "day": _day(now)}
+        shared = {"bot_id": -1, "reserved_for": RESERVED_FOR, "closed": [], **_day(now)}
         for row in rows:
             row |= cursor.execute(_USE, {**row, **shared}).fetchone() or {}
     return rows

@@ -12,10 +12,12 @@ import psycopg
 import pytest
 
 from fleet.errors import FencedError
+from fleet.times import day_bounds, utc_day
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId, claim
 from fleet.trading_service.ledger import BarRecord, Checkpoint, commit_bar, first_checkpoint
 from fleet.trading_service.tenants import (
+    ClosedInBar,
     EntryRequest,
     TenantLimit,
     clear_limits,
@@ -74,7 +76,14 @@ def checkpoint(bar_at: datetime | None, bars: int) -> Checkpoint:
 
 
 def commit(
-    database: Connection, bot_id: int, *, value: str, state: str = "filled", net_pnl: str | None = None, bar: int = 1
+    database: Connection,
+    bot_id: int,
+    *,
+    value: str,
+    state: str = "filled",
+    net_pnl: str | None = None,
+    bar: int = 1,
+    exit_time: datetime = BAR,
 ) -> None:
     """A bar with an entry order in a state; filled: with its position, closed again when there is a profit."""
     order_id = f"{bot_id:031x}{bar:x}"
@@ -87,7 +96,7 @@ def commit(
     trade = {
         "trade_type": "paper", "strategy_name": "s", "symbol": "ETHBTC", "interval": "5m", "direction": "long",
         "entry_order_id": order_id, "exit_order_id": None, "signal_at": BAR, "entry_time": BAR,
-        "exit_time": BAR if closed else None, "entry_price": D(1), "exit_price": None, "entry_value": D(value),
+        "exit_time": exit_time if closed else None, "entry_price": D(1), "exit_price": None, "entry_value": D(value),
         "exit_value": None, "size": D(value), "commission": D(0), "gross_pnl": None,
         "net_pnl": D(net_pnl) if net_pnl else None, "pnl_percentage": None, "entry_logic_name": None,
         "entry_logic_params": None, "exit_logic_name": None, "exit_logic_params": None, "exit_reason": None,
@@ -170,6 +179,79 @@ def test_the_days_loss_is_that_of_the_utc_day(database: Connection, at: datetime
     assert reserve(database, 3, at=at) is None
     commit(database, 2, value="1", net_pnl="-2")
     assert (reserve(database, 3, at=at) is TenantLimit.MAX_DAILY_LOSS) == forbidden
+
+
+def closed(order_id: str, net_pnl: str, at: datetime = BAR) -> ClosedInBar:
+    return ClosedInBar(entry_order_id=order_id, exit_at=at, net_pnl=D(net_pnl))
+
+
+def test_what_the_bar_itself_has_closed_counts_before_it_is_a_row_and_once_when_it_is(database: Connection) -> None:
+    limit(database, max_daily_loss=D(5))
+    commit(database, 1, value="1", net_pnl="-3")
+    own, others = f"{3:031x}1", f"{1:031x}1"
+    assert reserve(database, 3, closed=(closed(own, "-1.99"),)) is None
+    assert reserve(database, 3, closed=(closed(own, "-2"),)) is TenantLimit.MAX_DAILY_LOSS
+    assert reserve(database, 3, closed=(closed(own, "-1"), closed("x", "-1"))) is TenantLimit.MAX_DAILY_LOSS
+    assert reserve(database, 3, closed=(closed(own, "-2", BAR - timedelta(days=1)),)) is None, "another day"
+    assert reserve(database, 3, closed=(closed(own, "-9"), closed("x", "8"))) is None, "a profit makes up for it"
+    # a bar that comes again although it was committed
+    commit(database, 3, value="1", net_pnl="-1.5")
+    assert reserve(database, 3) is None
+    assert reserve(database, 3, closed=(closed(own, "-1.5"),)) is None
+    # whose trade an id is, is part of it
+    assert reserve(database, 3, closed=(closed(others, "-1.5"),)) is TenantLimit.MAX_DAILY_LOSS
+
+
+def test_an_exit_and_an_entry_at_one_bar_are_one_position_to_the_others(database: Connection) -> None:
+    limit(database, max_open_positions=2, max_exposure=D(10))
+    commit(database, 1, value="4")
+    commit(database, 2, value="4")
+    # bot 1 has closed its position at this bar, which no row says yet, and enters again
+    assert reserve(database, 1, "5", closed=(closed(f"{1:031x}1", "-1"),)) is None
+    assert reserve(database, 3, "1") is TenantLimit.MAX_OPEN_POSITIONS
+    limit(database, max_exposure=D(10))
+    assert reserve(database, 3, "1.00000001") is TenantLimit.MAX_EXPOSURE
+    assert reserve(database, 3, "1") is None
+
+
+MIDNIGHT = datetime(2018, 3, 25, tzinfo=UTC)
+"""The day on which Berlin's has 23 hours."""
+AROUND_MIDNIGHT = [
+    MIDNIGHT + day * timedelta(days=1) + offset
+    for day in (0, 1, 2)
+    for offset in (
+        -timedelta(hours=1, minutes=30),
+        -timedelta(milliseconds=1),
+        -timedelta(microseconds=1),
+        timedelta(0),
+        timedelta(microseconds=1),
+        timedelta(hours=1),
+    )
+]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati"])
+def test_python_and_postgresql_agree_on_the_day_of_every_moment(database: Connection, zone: str) -> None:
+    """Whatever the session's time zone: the day itself, its bounds, and the day's loss of an owner."""
+    database.execute("SELECT set_config('TimeZone', %s, false)", (zone,))
+    for moment in AROUND_MIDNIGHT:
+        day = utc_day(moment)
+        begins, ends = day_bounds(day)
+        found = database.execute(
+            "SELECT (%(at)s::timestamptz AT TIME ZONE 'UTC')::date, %(at)s >= %(begins)s AND %(at)s < %(ends)s,"
+            " date_trunc('day', %(at)s::timestamptz, 'UTC')",
+            {"at": moment, "begins": begins, "ends": ends},
+        ).fetchone()
+        assert found == (day, True, begins)
+    limit(database, max_daily_loss=D(5))
+    for bar, lost_at in enumerate(AROUND_MIDNIGHT[:12], start=1):
+        commit(database, 1, value="1", net_pnl="-5", exit_time=lost_at, bar=bar)
+        for asked_at in AROUND_MIDNIGHT:
+            forbidden = reserve(database, 3, at=asked_at) is TenantLimit.MAX_DAILY_LOSS
+            assert forbidden == (utc_day(lost_at) == utc_day(asked_at)), (lost_at, asked_at)
+            from_bar = reserve(database, 6, at=asked_at, closed=(closed("x", "-5", lost_at),))
+            assert from_bar is None, "another owner has no limit"
+        database.execute("DELETE FROM trading_trades")
 
 
 def test_of_bots_that_enter_at_once_only_as_many_as_there_is_room_for(database: Connection, database_url: str) -> None:

@@ -1,47 +1,36 @@
-"""A pause after an exit, counted in closed bars."""
+"""A pause after an exit, by the one rule of `botrunner.pauses`."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
-from pydantic import JsonValue
-
-from botrunner.strategies.base import Signal, State
+from botrunner.pauses import pausing
+from botrunner.strategies.base import Signal
 from botrunner.strategies.mixins import EntryMixin, P
+from botrunner.strategies.times import bar_seconds, closes_at
 
 
 class PausingEntryMixin(EntryMixin[P]):
-    """An entry that stays out on the first `cooldown_bars` closed bars after the bar of an exit."""
+    """An entry that stays out until more than `cooldown_bars` bars' time has passed since an exit, whatever closed it.
+
+    It has no state of its own: when the last exit was is the bot's to remember.
+    """
 
     def __init__(self, strategy: Any, params: P, *, cooldown_bars: int) -> None:
         super().__init__(strategy, params)
+        self._strategy = strategy
         self._cooldown_bars = cooldown_bars
-        self._left = 0
+        self._interval = timedelta(seconds=bar_seconds(self.data))
 
     @abstractmethod
     def signal_after_pause(self) -> Signal | None:
         """Whether to enter at the close of this bar, the pause being over."""
 
     def signal(self) -> Signal | None:
-        """Count this bar as one of the pause, or judge it."""
-        if self._left:
-            self._left -= 1
+        """Judge this bar, unless it falls into the pause."""
+        since, now = self._strategy.last_exit_at, closes_at(self.data)
+        if pausing(since, now=now, bars=self._cooldown_bars, interval=self._interval):
             return None
         return self.signal_after_pause()
-
-    def on_exited(self) -> None:
-        """The pause begins."""
-        self._left = self._cooldown_bars
-
-    def export_state(self) -> State:
-        """The bars left of the pause."""
-        return {"cooldown_left": self._left}
-
-    def import_state(self, state: Mapping[str, JsonValue]) -> None:
-        """The bars left, at most those of the configuration: it may have changed meanwhile."""
-        left = state.get("cooldown_left", 0)
-        if isinstance(left, bool) or not isinstance(left, int) or left < 0:
-            raise ValueError(f"state of the strategy: cooldown_left must be a whole number, not {left!r}")
-        self._left = min(left, self._cooldown_bars)

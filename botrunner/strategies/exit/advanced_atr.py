@@ -14,6 +14,7 @@ from botrunner.strategies.higher_timeframe import HigherTimeframeATR
 from botrunner.strategies.indicators import WilderATR
 from botrunner.strategies.mixins import ExitMixin, leave, optional_float, sign
 from fleet.config.exit_params import AdvancedATRExitParams
+from fleet.exit_kinds import ExitKind
 
 
 class AdvancedATRExitMixin(ExitMixin[AdvancedATRExitParams]):
@@ -75,7 +76,7 @@ class AdvancedATRExitMixin(ExitMixin[AdvancedATRExitParams]):
         side = sign(position)
         worst = self.data.low[0] if side > 0 else self.data.high[0]
         if side * worst <= side * self._stop:
-            return leave("atr_stop", position)
+            return leave("atr_stop", position, ExitKind.STOP)
         better = max if side > 0 else min
         self._stop = better(self._stop, *self._stops(position))
         return None

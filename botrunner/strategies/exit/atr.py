@@ -12,6 +12,7 @@ from botrunner.strategies.base import Direction, OpenPosition, Signal, State
 from botrunner.strategies.indicators import WilderATR
 from botrunner.strategies.mixins import TrackingExitMixin, leave, optional_float, sign
 from fleet.config.exit_params import ATRExitParams
+from fleet.exit_kinds import ExitKind
 
 
 class ATRExitMixin(TrackingExitMixin[ATRExitParams]):
@@ -51,7 +52,7 @@ class ATRExitMixin(TrackingExitMixin[ATRExitParams]):
             self._frozen = float(self._indicator[0])
         side = sign(position)
         stop = best - side * self.params.sl_multiplier * self._frozen
-        return leave("atr_stop", position) if side * self.data.close[0] <= side * stop else None
+        return leave("atr_stop", position, ExitKind.STOP) if side * self.data.close[0] <= side * stop else None
 
     def export_state(self) -> State:
         """Best price and frozen ATR."""

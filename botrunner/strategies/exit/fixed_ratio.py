@@ -5,6 +5,7 @@ from __future__ import annotations
 from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.strategies.mixins import ExitMixin, leave, sign
 from fleet.config.exit_params import FixedRatioExitParams
+from fleet.exit_kinds import ExitKind
 
 
 class FixedRatioExitMixin(ExitMixin[FixedRatioExitParams]):
@@ -20,7 +21,7 @@ class FixedRatioExitMixin(ExitMixin[FixedRatioExitParams]):
         entry, side = float(position.entry_price), sign(position)
         close = side * self.data.close[0]
         if close >= side * entry * (1 + side * self.params.take_profit):
-            return leave("take_profit", position)
+            return leave("take_profit", position, ExitKind.TARGET)
         if close <= side * entry * (1 - side * self.params.stop_loss):
-            return leave("stop_loss", position)
+            return leave("stop_loss", position, ExitKind.STOP)
         return None

@@ -13,6 +13,7 @@ from botrunner.strategies.indicators import WilderATR
 from botrunner.strategies.mixins import TrackingExitMixin, leave, optional_float, sign
 from botrunner.strategies.momentum import Volatility
 from fleet.config.exit_params import MultiLevelAtrExitParams
+from fleet.exit_kinds import ExitKind
 
 
 class MultiLevelAtrExitMixin(TrackingExitMixin[MultiLevelAtrExitParams]):
@@ -61,7 +62,7 @@ class MultiLevelAtrExitMixin(TrackingExitMixin[MultiLevelAtrExitParams]):
         if self._stop is not None:
             stops.append(self._stop)
         self._stop = max(stops) if side > 0 else min(stops)
-        return leave("atr_stop", position) if side * self.data.close[0] < side * self._stop else None
+        return leave("atr_stop", position, ExitKind.STOP) if side * self.data.close[0] < side * self._stop else None
 
     def _stops(self, position: OpenPosition, best: float) -> list[float]:
         side, entry = sign(position), float(position.entry_price)

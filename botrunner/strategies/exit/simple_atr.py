@@ -12,6 +12,7 @@ from botrunner.strategies.base import OpenPosition, Signal, State
 from botrunner.strategies.indicators import WilderATR
 from botrunner.strategies.mixins import ExitMixin, leave, optional_float, sign
 from fleet.config.exit_params import SimpleATRExitParams
+from fleet.exit_kinds import ExitKind
 
 
 class SimpleATRExitMixin(ExitMixin[SimpleATRExitParams]):
@@ -48,7 +49,7 @@ class SimpleATRExitMixin(ExitMixin[SimpleATRExitParams]):
         assert self._stop is not None
         side, close, atr = sign(position), float(self.data.close[0]), float(self._atr[0])
         if side * close <= side * self._stop:
-            return leave("atr_stop", position)
+            return leave("atr_stop", position, ExitKind.STOP)
         stops = [self._stop, close - side * self.params.atr_multiplier * atr]
         entry = float(position.entry_price)
         if self.params.use_breakeven and side * (close - entry) >= self.params.breakeven_atr * atr:

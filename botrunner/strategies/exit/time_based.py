@@ -8,6 +8,7 @@ from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.strategies.mixins import ExitMixin, leave
 from botrunner.strategies.times import bar_seconds, opened_at
 from fleet.config.exit_params import TimeBasedExitParams
+from fleet.exit_kinds import ExitKind
 
 
 class TimeBasedExitMixin(ExitMixin[TimeBasedExitParams]):
@@ -30,4 +31,4 @@ class TimeBasedExitMixin(ExitMixin[TimeBasedExitParams]):
             over = closes_at - position.entry_at.timestamp() >= 60 * self.params.max_minutes
         else:
             over = position.bars_held >= self.params.max_bars
-        return leave("time", position) if over else None
+        return leave("time", position, ExitKind.TIME) if over else None

@@ -8,6 +8,7 @@ from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.strategies.indicators import WilderATR
 from botrunner.strategies.mixins import TrackingExitMixin, leave, sign
 from fleet.config.exit_params import TrailingStopExitParams
+from fleet.exit_kinds import ExitKind
 
 
 class TrailingStopExitMixin(TrackingExitMixin[TrailingStopExitParams]):
@@ -34,7 +35,7 @@ class TrailingStopExitMixin(TrackingExitMixin[TrailingStopExitParams]):
         if side * best < side * activation:
             return None
         stop = best - side * self._distance(best)
-        return leave("trailing_stop", position) if side * close < side * stop else None
+        return leave("trailing_stop", position, ExitKind.STOP) if side * close < side * stop else None
 
     def _distance(self, best: float) -> float:
         if self._atr is None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from botrunner.accounting import BookError, Trade, apply_fill, cash_flow, written_off
 from botrunner.orders.machine import Fill, Side
+from fleet.exit_kinds import ExitKind
 
 START = datetime(2018, 1, 10, tzinfo=UTC)
 D = Decimal
@@ -21,8 +22,8 @@ def fill(side: Side, quantity: str | Decimal, price: str | Decimal, *, number: i
     )  # fmt: skip
 
 
-def book(trade: Trade | None, one: Fill, fee: str = "0", reason: str = "r") -> Trade:
-    return apply_fill(trade, one, signal_at=START, reason=reason, fee_quote=D(fee))
+def book(trade: Trade | None, one: Fill, fee: str = "0", reason: str = "r", kind: ExitKind = ExitKind.SIGNAL) -> Trade:
+    return apply_fill(trade, one, signal_at=START, reason=reason, kind=kind, fee_quote=D(fee))
 
 
 def test_a_long_round_trip() -> None:
@@ -58,10 +59,13 @@ def test_more_than_the_position_is_never_closed() -> None:
 def test_a_fee_taken_from_what_was_bought() -> None:
     trade = apply_fill(None, fill(Side.BUY, 10, "100"), signal_at=START, reason="r", fee_quote=D(1), fee_base=D("0.01"))
     assert (trade.size, trade.size_open, trade.entry_price, trade.commission) == (10, D("9.99"), 100, 1)
-    trade = book(trade, fill(Side.SELL, 9, "110", number=2), fee="0.99", reason="out")
+    trade = book(trade, fill(Side.SELL, 9, "110", number=2), fee="0.99", reason="out", kind=ExitKind.STOP)
     assert (trade.sold, trade.gross_pnl) == (9, 90)
-    closed = written_off(trade, reason="late", at=START)
+    given_up_at = START + timedelta(days=1)
+    closed = written_off(trade, reason="late", kind=ExitKind.DUST, at=given_up_at)
     assert (closed.size_open, closed.dust, closed.exit_reason) == (0, D("0.99"), "out")
+    # until then it was a position
+    assert (closed.exit_kind, closed.exit_at) == (ExitKind.STOP, given_up_at)
     # the cash: 990 - 0.99 came in, 1,000 went out
     assert closed.net_pnl == D("-10.99")
     assert closed.gross_pnl == D("-9")  # before the fees of 1.99; the dust is worth nothing
@@ -69,8 +73,9 @@ def test_a_fee_taken_from_what_was_bought() -> None:
 
 
 def test_a_position_written_off_whole_was_sold_for_nothing() -> None:
-    closed = written_off(book(None, fill(Side.BUY, 1, "5")), reason="dust", at=START)
+    closed = written_off(book(None, fill(Side.BUY, 1, "5")), reason="dust", kind=ExitKind.DUST, at=START)
     assert (closed.exit_price, closed.net_pnl, closed.exit_at, closed.exit_reason) == (0, -5, START, "dust")
+    assert closed.exit_kind is ExitKind.DUST
 
 
 steps = st.lists(

@@ -20,6 +20,7 @@ from botrunner.orders.machine import Fill, Order, OrderType, Side
 from botrunner.risk import Counters, Denial
 from botrunner.trading_bot import BarOutcome
 from fleet.config import BotConfig, parse_config
+from fleet.exit_kinds import ExitKind
 from fleet.foreign import load_json
 from fleet.states import OrderState
 from fleet.trading_service.lease import RunId
@@ -47,6 +48,7 @@ CLOSED = replace(
     exit_order_id="f" * 32,
     exit_at=BAR + timedelta(minutes=30),
     exit_reason="take_profit",
+    exit_kind=ExitKind.TARGET,
 )
 FILL = Fill(
     client_order_id=TRADE.entry_order_id,
@@ -97,8 +99,8 @@ def stored(made: BotConfig, account: Account, **changes: Any) -> Checkpoint:
     return replace(checkpoint, **changes)
 
 
-def test_an_account_survives_its_checkpoint_exactly() -> None:
-    waiting = Order(
+def waiting_exit(**changes: Any) -> Order:
+    order = Order(
         client_order_id="a" * 32,
         signal_at=BAR,
         leg=Leg.EXIT,
@@ -108,20 +110,60 @@ def test_an_account_survives_its_checkpoint_exactly() -> None:
         quantity=D("1.50"),
         price=None,
         reason="held",
+        exit_kind=ExitKind.TIME,
         state=OrderState.ACKED,
         exchange_order_id="paper-a",
     )
-    counters = Counters(day=BAR.date(), trades_today=2, pnl_today=D("-0.1"), peak_equity=D("11.2"), bars_since_exit=4)
+    return replace(order, **changes)
+
+
+def test_an_account_survives_its_checkpoint_exactly() -> None:
+    counters = Counters(day=BAR.date(), trades_today=2, pnl_today=D("-0.1"), peak_equity=D("11.2"), last_exit_at=BAR)
     account = Account(
         cash=D("9.123456789012345678"),
         trade=TRADE,
         best_price=D("0.11"),
         bars_held=3,
-        orders=(waiting,),
+        orders=(waiting_exit(),),
         counters=counters,
         total_pnl=D("-0.000001"),
     )
     assert load(dump(account)) == account
+    partly = replace(TRADE, size_open=TRADE.size / 2, exit_at=BAR, exit_reason="mine", exit_kind=ExitKind.STOP)
+    assert load(dump(replace(account, trade=partly))).trade == partly
+
+
+@pytest.mark.parametrize(
+    ("leg", "reason", "kind"),
+    [
+        (Leg.EXIT, "atr_stop", ExitKind.STOP),
+        (Leg.EXIT, "trailing_stop", ExitKind.STOP),
+        (Leg.EXIT, "take_profit", ExitKind.TARGET),
+        (Leg.EXIT, "time", ExitKind.TIME),
+        (Leg.EXIT, "unstoppable", ExitKind.SIGNAL),
+        (Leg.STOP_LOSS, "stop_loss", ExitKind.STOP),
+        (Leg.TAKE_PROFIT, "take_profit", ExitKind.TARGET),
+    ],
+)
+def test_a_checkpoint_of_version_2_knows_what_its_exits_are_and_when_the_last_one_was(
+    leg: Leg, reason: str, kind: ExitKind
+) -> None:
+    made = config()
+    partly = replace(TRADE, size_open=TRADE.size / 2, exit_at=BAR, exit_reason=reason, exit_kind=ExitKind.DUST)
+    order = waiting_exit(leg=leg, reason=reason)
+    account = Account(cash=D(9), trade=partly, best_price=D("0.1"), orders=(order,), counters=Counters())
+    checkpoint = stored(made, account)
+    old: dict[str, Any] = dict(checkpoint.broker_state["account"])
+    old |= {"version": 2, "counters": {**old["counters"], "bars_since_exit": 2}}
+    for part in (old["counters"], old["trade"], old["orders"][0]):
+        for new in ("exit_kind", "last_exit_at"):
+            part.pop(new, None)
+    state, _ = ledger(made)._restore(replace(checkpoint, broker_state={**checkpoint.broker_state, "account": old}))
+    # the bar's close, less the two bars counted since
+    assert state.account.counters.last_exit_at == BAR + timedelta(minutes=5) - 2 * timedelta(minutes=5)
+    assert state.account.orders[0].exit_kind is kind
+    assert state.account.trade is not None
+    assert state.account.trade.exit_kind is kind
 
 
 def test_the_same_config_goes_on_where_it_was() -> None:
@@ -196,8 +238,8 @@ def test_an_unreadable_checkpoint_says_what_is_unreadable() -> None:
         ({"trades": (TRADE,)}, {}, ["position_opened"]),
         ({"trades": (TRADE,)}, {"position_opened": False}, []),
         ({"trades": (CLOSED,)}, {}, ["take_profit"]),
-        ({"trades": (replace(CLOSED, exit_reason="stop_loss"),)}, {}, ["stop_loss"]),
-        ({"trades": (replace(CLOSED, exit_reason="held"),)}, {}, ["position_closed"]),
+        ({"trades": (replace(CLOSED, exit_reason="atr_stop", exit_kind=ExitKind.STOP),)}, {}, ["stop_loss"]),
+        ({"trades": (replace(CLOSED, exit_reason="stop_loss", exit_kind=ExitKind.SIGNAL),)}, {}, ["position_closed"]),
         ({"trades": (CLOSED,)}, {"position_closed": False}, []),
         ({"trades": (CLOSED, TRADE)}, {}, ["take_profit", "position_opened"]),
         # an entry that its own bar closed again

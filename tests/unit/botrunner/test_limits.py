@@ -106,7 +106,7 @@ def test_without_the_limit_the_bot_goes_on(risk: dict[str, Any], limit: Denial) 
 def test_daily_limits_end_with_the_utc_day_and_are_told_again_the_next() -> None:
     before_midnight = to_ms(datetime(2018, 1, 10, 23, 40, tzinfo=UTC))
     found = trade({"max_daily_trades": 1}, [CALM, STOPPED, STOPPED, CALM, STOPPED, STOPPED], first_ms=before_midnight)
-    # the bar that opens at 23:55 closes at 00:00, on the next day
+    # the bar that opens at 23:55 closes at 00:00, on the next day: so do its stop and its entry
     assert [outcome.breaches for outcome in found] == [
         (Denial.MAX_DAILY_TRADES,), (), (), (Denial.MAX_DAILY_TRADES,), (), (),
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_daily_limits_end_with_the_utc_day_and_are_told_again_the_next() -> None
 
 def test_the_guards_pause_ends() -> None:
     risk = {"stop_loss_guard": {"max_stops": 1, "within_bars": 1, "pause_bars": 3}}
-    found = trade(risk, [CALM, STOPPED, *[CALM] * 4])
+    found = trade(risk, [CALM, STOPPED, *[CALM] * 5])
     entered = [bool([order for order in outcome.orders if order.leg == "entry"]) for outcome in found]
-    # the stop falls at the second bar's close; three bars pass
-    assert entered == [True, False, False, False, True, False]
+    # the stop falls at the second bar's close; three bars pass after it
+    assert entered == [True, False, False, False, False, True, False]

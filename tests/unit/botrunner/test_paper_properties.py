@@ -127,7 +127,7 @@ def test_trades_follow_from_orders_and_fills(bars: list[Any], says: list[Any], m
     for again, trade in zip(replayed, world.trades, strict=True):
         if trade.dust or trade.is_open:
             again = replace(again, dust=trade.dust, size_open=again.size_open - trade.dust)
-            again = replace(again, exit_at=trade.exit_at, exit_reason=trade.exit_reason)
+            again = replace(again, exit_at=trade.exit_at, exit_reason=trade.exit_reason, exit_kind=trade.exit_kind)
         assert again == trade
 
 
@@ -145,6 +145,7 @@ def replay(world: World) -> Iterator[Trade]:
             fill,
             signal_at=order.signal_at,
             reason=order.reason,
+            kind=order.exit_kind,
             fee_quote=fill.fee * fill.price if in_base else fill.fee,
             fee_base=fill.fee if in_base else D(0),
         )

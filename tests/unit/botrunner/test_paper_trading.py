@@ -722,8 +722,8 @@ def test_its_position_is_protected_before_anything_else() -> None:
 
 
 def test_a_checkpoint_of_a_newer_version_says_so() -> None:
-    state = {**dump(Account(cash=D(1))), "version": 3}
-    with pytest.raises(CheckpointNewer, match="has version 3, this program reads up to 2: run the newer program"):
+    state = {**dump(Account(cash=D(1))), "version": 4}
+    with pytest.raises(CheckpointNewer, match="has version 4, this program reads up to 3: run the newer program"):
         load(state)
 
 

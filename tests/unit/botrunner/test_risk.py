@@ -11,6 +11,7 @@ from botrunner.risk import (
     Counters,
     Denial,
     Market,
+    counted_entry,
     counted_exit,
     counters_at,
     dump_counters,
@@ -21,6 +22,9 @@ from botrunner.risk import (
     protection,
 )
 from fleet.config import RiskLimits, StopLossGuard
+from fleet.config.values import INTERVAL_SECONDS
+from fleet.exit_kinds import ExitKind
+from fleet.times import utc_day
 
 D = Decimal
 MARKET = Market(
@@ -29,6 +33,7 @@ MARKET = Market(
 )  # fmt: skip
 NOW = datetime(2018, 1, 10, 12, tzinfo=UTC)
 FIVE_MINUTES = timedelta(minutes=5)
+MOMENT = timedelta(microseconds=1)
 
 
 def quantity(**changes: object) -> Decimal | Denial:
@@ -87,15 +92,18 @@ def test_an_entry_is_always_affordable_and_on_the_step(price: Decimal, cash: Dec
         (RiskLimits(max_daily_loss=D(200)), Counters(pnl_today=D(-200)), Denial.MAX_DAILY_LOSS),
         (RiskLimits(max_drawdown_pct=D(10)), Counters(peak_equity=D(111)), None),
         (RiskLimits(max_drawdown_pct=D(10)), Counters(peak_equity=D("111.2")), Denial.MAX_DRAWDOWN),
-        (RiskLimits(cooldown_bars=3), Counters(bars_since_exit=None), None),
-        (RiskLimits(cooldown_bars=3), Counters(bars_since_exit=3), Denial.COOLDOWN),
-        (RiskLimits(cooldown_bars=3), Counters(bars_since_exit=4), None),
-        (RiskLimits(cooldown_bars=0), Counters(bars_since_exit=0), None),
+        (RiskLimits(cooldown_bars=3), Counters(last_exit_at=None), None),
+        (RiskLimits(cooldown_bars=3), Counters(last_exit_at=NOW), Denial.COOLDOWN),
+        (RiskLimits(cooldown_bars=3), Counters(last_exit_at=NOW - 3 * FIVE_MINUTES), Denial.COOLDOWN),
+        (RiskLimits(cooldown_bars=3), Counters(last_exit_at=NOW - 3 * FIVE_MINUTES - MOMENT), None),
+        (RiskLimits(cooldown_bars=0), Counters(last_exit_at=NOW), None),
+        # the bot has moved to a market with older candles
+        (RiskLimits(cooldown_bars=3), Counters(last_exit_at=NOW + MOMENT), None),
     ],
 )
 def test_entry_denial(limits: RiskLimits, counters: Counters, expected: Denial | None) -> None:
     reached = in_force(limits, counters, equity=D(100), now=NOW, interval=FIVE_MINUTES)
-    assert entry_denial(limits, counters, reached=reached) is expected
+    assert entry_denial(limits, counters, reached=reached, now=NOW, interval=FIVE_MINUTES) is expected
 
 
 def ago(*bars: int) -> tuple[datetime, ...]:
@@ -110,8 +118,8 @@ def ago(*bars: int) -> tuple[datetime, ...]:
         pytest.param(ago(11, 5, 1), True, id="three within ten bars"),
         pytest.param(ago(12, 5, 1), False, id="three within eleven bars"),
         pytest.param(ago(50, 11, 5, 1), True, id="older ones don't matter"),
-        pytest.param(ago(13, 7, 5), True, id="the last bar of the pause"),
-        pytest.param(ago(14, 7, 6), False, id="the pause is over"),
+        pytest.param(ago(14, 7, 6), True, id="the last bar of the pause"),
+        pytest.param(ago(15, 8, 7), False, id="the pause is over"),
     ],
 )
 def test_stop_loss_guard(stops: tuple[datetime, ...], guarded: bool) -> None:
@@ -121,26 +129,26 @@ def test_stop_loss_guard(stops: tuple[datetime, ...], guarded: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("net_pnl", "reason", "counts"),
-    [(-1, "stop_loss", True), (-1, "atr_stop", True), (1, "trailing_stop", False), (-1, "time", False)],
+    ("net_pnl", "kind", "counts"),
+    [(-1, kind, kind is ExitKind.STOP) for kind in ExitKind] + [(0, ExitKind.STOP, False), (1, ExitKind.STOP, False)],
 )
-def test_only_losing_stops_count_for_the_guard(net_pnl: int, reason: str, counts: bool) -> None:
-    after = counted_exit(Counters(pnl_today=D(5)), net_pnl=D(net_pnl), reason=reason, at=NOW)
+def test_only_losing_stops_count_for_the_guard(net_pnl: int, kind: ExitKind, counts: bool) -> None:
+    after = counted_exit(Counters(day=NOW.date(), pnl_today=D(5)), net_pnl=D(net_pnl), kind=kind, at=NOW)
     assert after.stops == ((NOW,) if counts else ())
-    assert (after.pnl_today, after.bars_since_exit) == (5 + net_pnl, 0)
+    assert (after.pnl_today, after.last_exit_at) == (5 + net_pnl, NOW)
 
 
 def test_counters_remember_a_bounded_number_of_stops() -> None:
     counters = Counters()
     for number in range(60):
-        counters = counted_exit(counters, net_pnl=D(-1), reason="stop_loss", at=NOW + number * FIVE_MINUTES)
+        counters = counted_exit(counters, net_pnl=D(-1), kind=ExitKind.STOP, at=NOW + number * FIVE_MINUTES)
     assert len(counters.stops) == 50
     assert counters.stops[-1] == NOW + 59 * FIVE_MINUTES
 
 
 def test_counters_survive_the_checkpoint() -> None:
     counters = Counters(
-        day=NOW.date(), trades_today=3, pnl_today=D("-7.1"), peak_equity=D("50.00000001"), bars_since_exit=1,
+        day=NOW.date(), trades_today=3, pnl_today=D("-7.1"), peak_equity=D("50.00000001"), last_exit_at=NOW,
         stops=ago(2, 1), breached=(Denial.MAX_DRAWDOWN,),
     )  # fmt: skip
     assert load_counters(json.loads(json.dumps(dump_counters(counters)))) == counters
@@ -149,8 +157,22 @@ def test_counters_survive_the_checkpoint() -> None:
 
 def test_counters_of_an_earlier_version_can_be_read() -> None:
     old = dump_counters(Counters(trades_today=2))
-    del old["stops"], old["breached"]
-    assert load_counters(old) == Counters(trades_today=2)
+    del old["stops"], old["breached"], old["last_exit_at"]
+    assert load_counters({**old, "bars_since_exit": None}) == Counters(trades_today=2)
+
+
+@pytest.mark.parametrize("interval", [FIVE_MINUTES, timedelta(weeks=1)])
+@pytest.mark.parametrize("cooldown", [1, 2, 5])
+def test_an_earlier_versions_count_of_bars_goes_on_as_it_would_have(interval: timedelta, cooldown: int) -> None:
+    """It counted a bar at each close, then denied while the count was at most the cooldown."""
+    limits = RiskLimits(cooldown_bars=cooldown)
+    for bars in range(7):
+        old = {**dump_counters(Counters()), "bars_since_exit": bars}
+        del old["last_exit_at"]
+        counters = load_counters(old, last_close_at=NOW, interval=interval)
+        for later in range(1, 8):
+            denied = entry_denial(limits, counters, reached=(), now=NOW + later * interval, interval=interval)
+            assert (denied is Denial.COOLDOWN) == (bars + later <= cooldown)
 
 
 @given(
@@ -169,12 +191,53 @@ def test_a_position_loses_at_its_stop_no_more_than_the_portfolio_risk(
 
 
 def test_daily_counters_follow_the_utc_day_and_the_peak_stays() -> None:
-    counters = Counters(day=NOW.date(), trades_today=3, pnl_today=D(-7), peak_equity=D(50), bars_since_exit=1)
+    counters = Counters(day=NOW.date(), trades_today=3, pnl_today=D(-7), peak_equity=D(50), last_exit_at=NOW)
     same_day = counters_at(counters, now=NOW.replace(hour=23, minute=59), equity=D(60))
     assert (same_day.trades_today, same_day.pnl_today, same_day.peak_equity) == (3, -7, 60)
     next_day = counters_at(same_day, now=NOW.replace(day=11, hour=0), equity=D(10))
     assert (next_day.trades_today, next_day.pnl_today, next_day.peak_equity) == (0, 0, 60)
-    assert next_day.bars_since_exit == 3
+    assert next_day.last_exit_at == NOW
+
+
+MIDNIGHT = datetime(2018, 1, 11, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("interval", INTERVAL_SECONDS)
+@pytest.mark.parametrize(
+    ("at", "counted"),
+    [
+        pytest.param(MIDNIGHT - MOMENT, False, id="just before"),
+        pytest.param(MIDNIGHT, True, id="at midnight, as a stop in the range of the day's last bar"),
+        pytest.param(MIDNIGHT + MOMENT, True, id="just after"),
+    ],
+)
+def test_what_happens_at_midnight_belongs_to_the_day_that_begins(interval: str, at: datetime, counted: bool) -> None:
+    """Whatever the interval: a bar closes at midnight, its fills are counted before its decision."""
+    before = MIDNIGHT - timedelta(seconds=INTERVAL_SECONDS[interval])
+    counters = counters_at(Counters(), now=before, equity=D(100))
+    counters = counted_exit(counted_entry(counters, at=at), net_pnl=D(-3), kind=ExitKind.STOP, at=at)
+    assert counters.day == utc_day(at)
+    assert (counters.trades_today, counters.pnl_today) == (1, -3)
+    counters = counters_at(counters, now=max(MIDNIGHT, at), equity=D(97))
+    assert (counters.trades_today, counters.pnl_today) == ((1, -3) if counted else (0, 0))
+
+
+def test_a_fill_before_the_counters_day_counts_for_no_later_day() -> None:
+    counters = counters_at(Counters(), now=MIDNIGHT, equity=D(100))
+    late = counted_exit(
+        counted_entry(counters, at=MIDNIGHT - MOMENT), net_pnl=D(-3), kind=ExitKind.TIME, at=MIDNIGHT - MOMENT
+    )
+    assert (late.day, late.trades_today, late.pnl_today, late.last_exit_at) == (
+        MIDNIGHT.date(),
+        0,
+        0,
+        MIDNIGHT - MOMENT,
+    )
+
+
+def test_a_market_with_older_candles_begins_a_day() -> None:
+    counters = counted_entry(Counters(), at=MIDNIGHT)
+    assert counters_at(counters, now=NOW.replace(year=2017), equity=D(1)).trades_today == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ what is stored, with nothing else kept.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from typing import Any
 import backtrader as bt
 import pytest
 
+from botrunner.accounting import Trade
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.brokers.paper import dump, load
 from botrunner.feeds.candles import Candle
@@ -156,7 +157,7 @@ class MemoryLedger:
         self.store.checkpoint = (dump(state.account), state.last_bar_at, state.last_close, 0, strategy_state)
         return state, strategy_state
 
-    def reserve(self, value: Decimal, at: datetime) -> None:
+    def reserve(self, value: Decimal, at: datetime, closed: Sequence[Trade]) -> None:
         """No limits of the owner."""
 
     def commit(self, outcome: BarOutcome) -> None:

@@ -61,6 +61,7 @@ class Plain(bt.Strategy):
         self.entry = entry_mixins()[self.p.entry.name](self, self.p.entry.params)
         self.leave = exit_mixins()[self.p.leave.name](self, self.p.leave.params)
         self.since = 0
+        self.last_exit_at: datetime | None = None
         self.round_trips: list[list[int]] = []
 
     def next(self) -> None:
@@ -77,6 +78,7 @@ class Plain(bt.Strategy):
         if self.leave.signal(self.held(bar)) is not None:
             self.close()
             self.round_trips[-1].append(bar)
+            self.last_exit_at = self.p.candles[bar].open_at + FIVE_MINUTES
             for mixin in (self.entry, self.leave):
                 mixin.on_exited()
 

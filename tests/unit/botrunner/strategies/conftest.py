@@ -64,6 +64,7 @@ class Account(StrategyHost):
     signals: list[tuple[int, str, str]] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
     ready_at: int | None = None
+    last_exit_at: datetime | None = None
 
     def on_bar(self, strategy: Any) -> None:
         bar = len(strategy) - 1
@@ -81,11 +82,11 @@ class Account(StrategyHost):
 
     def _fill(self, strategy: Any, bar: int, signal: Signal) -> None:
         self.signals.append((bar, signal.kind.value, signal.reason))
+        closes = bt.num2date(strategy.data.datetime[0]).replace(tzinfo=UTC).timestamp() + self.interval_s
         if signal.kind is SignalKind.EXIT:
-            self.position = None
+            self.position, self.last_exit_at = None, datetime.fromtimestamp(round(closes), UTC)
             strategy.on_exited()
             return
-        closes = bt.num2date(strategy.data.datetime[0]).replace(tzinfo=UTC).timestamp() + self.interval_s
         self.position = OpenPosition(
             direction=signal.direction,
             size=Decimal(1),

@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fleet.performance import EquityPoint, Performance, measure
-from fleet.times import day_of_close, from_ms
+from fleet.times import from_ms, utc_day
 
 DAY = timedelta(days=1)
 START = datetime(2018, 1, 10, tzinfo=UTC)
@@ -66,7 +66,7 @@ def test_buy_and_hold_of_real_candles(closes: tuple[int, list[tuple[datetime, De
     interval_s, equity = closes
     start = equity[0][1]
     ours = held(equity, start=start, interval_s=interval_s)
-    last = {day_of_close(at): value for at, value in equity}
+    last = {utc_day(at): value for at, value in equity}
     days = [min(last) + n * DAY for n in range((max(last) - min(last)).days + 1)]
     daily = [start]
     for day in days:

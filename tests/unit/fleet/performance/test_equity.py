@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import accumulate
@@ -160,3 +161,20 @@ def test_what_was_earned_on_another_market_is_no_return_of_this_one() -> None:
     assert summarised_to(again) == points([20, 22])[-1].at
     [whole] = [row.performance for row in performances(days=days, trades=(), start_equity=D(20), since=None)][-1:]
     assert (whole.return_pct, whole.equity_change, whole.current_balance) == (pytest.approx(10), 2, 44)
+
+
+def test_a_curve_whose_last_stored_day_has_the_bar_that_closed_at_midnight_goes_on_without_a_gap() -> None:
+    """As versions before stored it; a bar that closes at midnight is the new day's now."""
+    midnight, day = datetime(2018, 1, 11, tzinfo=UTC), date(2018, 1, 10)
+    [begun_day] = extended([opening(D(100), at=START, day=day)], [EquityPoint(START + STEP, D(90), True)])
+    old = replace(begun_day, close=D(80), close_at=midnight, low=D(80), low_at=midnight, bars=2, bars_in_position=2)
+    assert summarised_to([old]) == midnight
+    kept, new = extended([old], [EquityPoint(midnight + STEP, D(95), False)])
+    assert kept == old
+    assert (new.day, new.open, new.open_at, new.bars) == (date(2018, 1, 11), 80, midnight, 1)
+    # flattened after that bar, before another
+    kept, new = settled([old], balance=D(85))
+    assert (kept, new.day, new.open, new.close, new.bars) == (old, date(2018, 1, 11), 80, 85, 0)
+    assert settled([kept, new], balance=D(85)) == (kept, new)
+    again = extended([kept, new], [EquityPoint(midnight + STEP, D(95), False)])
+    assert [each.bars for each in again] == [2, 1]

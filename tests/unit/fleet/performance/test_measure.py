@@ -120,15 +120,15 @@ CURVE = curve(1100, 990, 1045, 1210, 1089, held=(1, 2))
         ("max_drawdown_peak_at", START + timedelta(days=1)),
         ("max_drawdown_trough_at", START + timedelta(days=2)),
         ("max_drawdown_duration_s", 86_400.0),
-        ("max_drawdown_recovered_on", date(2018, 1, 13)),
+        ("max_drawdown_recovered_on", date(2018, 1, 14)),
         ("current_drawdown", 0.1),
         ("current_drawdown_value", D(121)),
         ("current_drawdown_since", START + timedelta(days=4)),
         ("current_drawdown_duration_s", 86_400.0),
         ("recovery_factor", pytest.approx(89 / 110)),
-        ("best_day", date(2018, 1, 13)),
+        ("best_day", date(2018, 1, 14)),
         ("best_day_return", pytest.approx(1210 / 1045 - 1)),
-        ("worst_day", date(2018, 1, 11)),
+        ("worst_day", date(2018, 1, 12)),
         ("worst_day_return", pytest.approx(-0.1)),
         ("cagr", pytest.approx(1.089**73 - 1)),
         ("calmar", pytest.approx((1.089**73 - 1) / 0.1)),
@@ -138,9 +138,15 @@ def test_curve(metric: str, value: object) -> None:
     assert getattr(measured(equity=CURVE), metric) == value
 
 
-def test_a_bar_that_closes_at_midnight_is_the_old_days() -> None:
-    points = curve(1010, 1020, step=timedelta(hours=12))
-    assert measure(trades=(), equity=points, start_equity=D(1000), interval_s=43_200).days == 1
+@pytest.mark.parametrize("hours", [4, 12, 24, 72, 168])
+def test_a_bar_that_closes_at_midnight_is_the_new_days_as_is_a_trade_that_closes_with_it(hours: int) -> None:
+    step = timedelta(hours=hours)
+    points = curve(*[1000] * 83, 990, step=step)
+    lost = trade("-10", at=points[-1].at)
+    assert lost.exit_at.hour == 0
+    done = measure(trades=[lost], equity=points, start_equity=D(1000), interval_s=hours * 3600)
+    assert done.worst_day == lost.exit_at.date()
+    assert done.worst_day_return == pytest.approx(-0.01)
 
 
 def test_days_without_bars_returned_nothing() -> None:

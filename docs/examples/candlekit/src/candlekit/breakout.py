@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import backtrader as bt
 from pydantic import Field, JsonValue
 
+from botrunner.pauses import pausing
 from botrunner.strategies.base import BaseStrategy, Direction, OpenPosition, Signal, SignalKind, State
+from botrunner.strategies.times import bar_seconds, closes_at
 from fleet.config.params import MixinParams, Period
 
 
@@ -17,7 +20,7 @@ class ChannelBreakoutParams(MixinParams):
 
     entry_period: Period = Field(20, description="Candles of the channel whose break opens a position.")
     exit_period: Period = Field(10, description="Candles of the channel whose break closes it.")
-    pause_after_loss: int = Field(0, ge=0, le=1000, description="Candles without an entry after a loss.")
+    pause_after_loss: int = Field(0, ge=0, le=1000, description="Pause after a loss, in candles.")
 
     @property
     def bars_needed(self) -> int:
@@ -39,15 +42,16 @@ class ChannelBreakout(BaseStrategy):
         self._pause = parameters.pause_after_loss
         self._wide = _Channel(self.data, period=parameters.entry_period)
         self._narrow = _Channel(self.data, period=parameters.exit_period)
+        self._interval = timedelta(seconds=bar_seconds(self.data))
         self._entry_price: float | None = None
-        self._pause_left = 0
+        self._lost = False
 
     def decide(self, position: OpenPosition | None) -> Signal | None:
         """Break out, or out of the position."""
         close = self.data.close[0]
         if position is None:
-            if self._pause_left > 0:
-                self._pause_left -= 1
+            now, interval = closes_at(self.data), self._interval
+            if self._lost and pausing(self.last_exit_at, now=now, bars=self._pause, interval=interval):
                 return None
             if close > self._wide.high[0]:
                 return Signal(SignalKind.ENTER, "breakout")
@@ -68,17 +72,17 @@ class ChannelBreakout(BaseStrategy):
         entry, self._entry_price = self._entry_price, None
         if entry is not None:
             side = 1 if entry > 0 else -1
-            self._pause_left = self._pause if side * self.data.close[0] < entry else 0
+            self._lost = side * self.data.close[0] < entry
 
     def export_state(self) -> State:
         """Everything that decisions depend on besides indicator lines."""
-        return {"entry_price": self._entry_price, "pause_left": self._pause_left}
+        return {"entry_price": self._entry_price, "lost": self._lost}
 
     def import_state(self, state: Mapping[str, JsonValue]) -> None:
         """Go on from it; empty when the bot is new."""
-        price, pause = state.get("entry_price"), state.get("pause_left")
+        price = state.get("entry_price")
         self._entry_price = price if isinstance(price, float) else None
-        self._pause_left = pause if isinstance(pause, int) else 0
+        self._lost = state.get("lost") is True
 
 
 class _Channel(bt.Indicator):

@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 from botrunner.strategies.base import OpenPosition, Signal, State
 from botrunner.strategies.mixins import ExitMixin, leave, optional_float, sign
 from fleet.config.params import MixinParams
+from fleet.exit_kinds import ExitKind
 
 
 class ProfitLockParams(MixinParams):
@@ -42,8 +43,8 @@ class ProfitLockExitMixin(ExitMixin[ProfitLockParams]):
         gain = sign(position) * (self.data.close[0] - entry) / entry
         self._best = gain if self._best is None else max(self._best, gain)
         if self._best >= self.params.trigger and gain <= self._best * self.params.keep:
-            return leave("profit_lock", position)
-        return leave("max_loss", position) if gain <= -self.params.max_loss else None
+            return leave("profit_lock", position, ExitKind.STOP)
+        return leave("max_loss", position, ExitKind.STOP) if gain <= -self.params.max_loss else None
 
     def export_state(self) -> State:
         """The best gain: no indicator line, and the next candle's answer depends on it."""
