@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from botrunner.feeds.files.columns import NAMES, plain_name
 from botrunner.feeds.files.errors import CandleFileInvalid, Unclear, shown
 from fleet.foreign import Unreadable, clean_text, load_json
 
@@ -156,7 +157,7 @@ def _csv(path: Path, text: str) -> Table:
     begin = _preamble(rows, lines, notes)
     kind = f"CSV with {SEPARATORS[separator]}"
     names = None
-    if begin < len(rows) and not any(_is_value(cell) for cell in rows[begin]):
+    if begin < len(rows) and _is_header(rows[begin]):
         names = [cell.strip() for cell in rows[begin]]
         header = rows[begin]
         begin += 1
@@ -191,6 +192,15 @@ def _preamble(rows: Sequence[Sequence[str]], lines: Sequence[int], notes: list[s
     if begin:
         notes.append(f"line{'s' if begin > 1 else ''} up to {lines[begin - 1]} above the header left out")
     return begin
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    """Whether a row names columns: none is a value, or enough are known though one is called `24h_volume`."""
+    known = sum(plain_name(cell) in _KNOWN for cell in row)
+    return known >= FIELDS_LEAST - 1 or not any(_is_value(cell) for cell in row)
+
+
+_KNOWN = frozenset(name for names in NAMES.values() for name in names)
 
 
 def _is_value(cell: str) -> bool:

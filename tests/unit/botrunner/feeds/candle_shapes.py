@@ -210,6 +210,7 @@ READ = (
         "columns in another order (timestamp,close,high,low,open,volume)",
         formatted(SAMPLE, "timestamp,close,high,low,open,volume", lambda c: ",".join(cells(c)[i] for i in (0, 4, 2, 3, 1, 5))),
     ),
+    Shape("a column whose name begins with a digit", formatted(SAMPLE, f"{OHLCV},24h_volume", lambda c: f"{','.join(cells(c))},9")),
     Shape(
         "a row number in front, more columns behind",
         formatted(SAMPLE, f",{OHLCV},quote_volume,trades", lambda c: f"7,{','.join(cells(c))},180.2,12"),
