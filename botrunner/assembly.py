@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botrunner.brokers.address import SharedAddress
 from botrunner.brokers.breaker import GuardedBroker
@@ -13,7 +13,6 @@ from botrunner.brokers.errors import ExchangeAway
 from botrunner.brokers.manager import Broker, BrokerManager
 from botrunner.brokers.outage import Outage
 from botrunner.brokers.rulebook import Rulebook
-from botrunner.feeds.files.reader import CandleFile, read_candle_file, wanted_by
 from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
 from botrunner.feeds.stream import CandleStream
@@ -32,6 +31,9 @@ from fleet.foreign import Unreadable, clean_text
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.lease import Claim, RunId
+
+if TYPE_CHECKING:
+    from botrunner.feeds.files.reader import CandleFile
 
 log = get_logger("assembly")
 
@@ -252,6 +254,9 @@ def candle_file(path: Path, config: BotConfig) -> CandleFile:
     Raises:
         CandleFileInvalid: it can't be used; the message says where it is wrong and what to do.
     """
+    # most bots trade on an exchange and don't pay for it
+    from botrunner.feeds.files.reader import read_candle_file, wanted_by
+
     base, quote = currencies(config.symbol)
     return read_candle_file(path, wanted_by(config, base=base, quote=quote))
 

@@ -17,7 +17,6 @@ from typing import Protocol
 
 from botrunner.brokers.manager import Broker
 from botrunner.feeds.candles import Candle, is_sound
-from botrunner.feeds.files.reader import Wanted, read_candle_file
 from botrunner.feeds.turn import ALONE, Turn
 from fleet.clock import Clock
 from fleet.foreign import clean_text
@@ -323,4 +322,6 @@ def read_candles(path: Path, *, interval_ms: int | None = None) -> list[Candle]:
     Raises:
         CandleFileInvalid: see `feeds.files.reader`.
     """
+    from botrunner.feeds.files.reader import Wanted, read_candle_file
+
     return read_candle_file(path, Wanted(interval_ms)).candles

@@ -8,7 +8,6 @@ by pyarrow, where it is installed.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import zipfile
@@ -91,6 +90,8 @@ def _bounded(file: Any) -> bytes:
 
 def _unpacked(raw: bytes) -> tuple[bytes, str]:
     if raw.startswith(b"\x1f\x8b"):
+        import gzip  # few bots need it
+
         with gzip.open(io.BytesIO(raw)) as file:
             return _bounded(file), "gzip of "
     if raw.startswith(b"PK\x03\x04"):

@@ -16,6 +16,7 @@ HEAVY = (
     "sqlalchemy",
     "prometheus_client",
     "apprise",
+    "botrunner.feeds.files",
 )
 
 
