@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botrunner.brokers.address import SharedAddress
 from botrunner.brokers.breaker import GuardedBroker
@@ -27,12 +27,18 @@ from botrunner.witness import Witness
 from fleet.clock import Clock
 from fleet.config import BotConfig, ConfigInvalid, parse_config, with_hot_fields
 from fleet.errors import ConfigUnusable
-from fleet.foreign import Unreadable
+from fleet.foreign import Unreadable, clean_text
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.lease import Claim, RunId
 
+if TYPE_CHECKING:
+    from botrunner.feeds.files.reader import CandleFile
+
 log = get_logger("assembly")
+
+EIGHT_DECIMALS = Decimal("1e-8")
+"""Price and quantity step where nothing says another."""
 
 
 class Bot:
@@ -150,9 +156,7 @@ class Bot:
 
     def _market(self, config: BotConfig, broker: Broker, address: SharedAddress) -> tuple[Market, CandleSource]:
         if config.data_source == "file":
-            path = config.document.data.file_path
-            assert path is not None, "fleet.config requires it"
-            return file_market(config.symbol), FileCandles(Path(path))
+            return self._file(config)
         patience = Patience(
             on=ExchangeAway,
             backoff=EXCHANGE,
@@ -183,6 +187,34 @@ class Bot:
         )
         return market, source
 
+    def _file(self, config: BotConfig) -> tuple[Market, CandleSource]:
+        """The candles of the config's file, and the rules that it shows.
+
+        Raises:
+            CandleFileInvalid: it can't be used.
+        """
+        path = config.document.data.file_path
+        assert path is not None, "fleet.config requires it"
+        self._progress.enter(f"reads {clean_text(path, 200, lines=False)}")
+        file = candle_file(Path(path), config)
+        found = file.survey()
+        log.info(
+            "candle_file",
+            path=path,
+            kind=file.kind,
+            candles=found.candles,
+            interval_from=file.interval_from,
+            times=file.times,
+            tick=str(file.tick),
+            gaps=found.gaps,
+            missing=found.missing,
+            jumps=found.jumps,
+        )
+        for note in file.notes:
+            log.warning("candle_file_notice", notice=note)
+        pace_s = config.interval_s if config.document.data.simulate_realtime else 0
+        return rules_of_file(file, config.symbol), FileCandles(file.candles, pace_s=pace_s, clock=self._clock)
+
     def _stream(
         self, config: BotConfig, broker: GuardedBroker
     ) -> Callable[[Callable[[int], None]], CandleStream] | None:
@@ -210,15 +242,38 @@ def _watch(run: RunId, config: BotConfig) -> FeedWatch:
 _QUOTES = ("USDT", "USDC", "BTC", "ETH", "EUR")
 
 
-def file_market(symbol: str) -> Market:
-    """Rules for candles without an exchange: eight decimals, no minimums, short positions simulated."""
-    step = Decimal("1e-8")
+def currencies(symbol: str) -> tuple[str, str]:
+    """Base and quote of a symbol; `QUOTE` where the quote isn't known."""
     quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), "QUOTE")
+    return symbol.removesuffix(quote), quote
+
+
+def candle_file(path: Path, config: BotConfig) -> CandleFile:
+    """The candles of a file as a config wants them.
+
+    Raises:
+        CandleFileInvalid: it can't be used; the message says where it is wrong and what to do.
+    """
+    # most bots trade on an exchange and don't pay for it
+    from botrunner.feeds.files.reader import read_candle_file, wanted_by
+
+    base, quote = currencies(config.symbol)
+    return read_candle_file(path, wanted_by(config, base=base, quote=quote))
+
+
+def rules_of_file(file: CandleFile, symbol: str) -> Market:
+    """Rules for a file's candles: its own decimals, no minimums, short positions simulated."""
+    return file_market(symbol, tick=file.tick, step=file.step)
+
+
+def file_market(symbol: str, *, tick: Decimal = EIGHT_DECIMALS, step: Decimal = EIGHT_DECIMALS) -> Market:
+    """Rules for candles without an exchange: no minimums, short positions simulated."""
+    base, quote = currencies(symbol)
     return Market(
         symbol=symbol,
-        base=symbol.removesuffix(quote),
+        base=base,
         quote=quote,
-        tick=step,
+        tick=tick,
         step=step,
         min_quantity=step,
         min_notional=Decimal(0),

@@ -24,10 +24,11 @@ from fleet.times import to_ms
 if TYPE_CHECKING:
     from botrunner.backtest.market import KnownMarket
     from botrunner.backtest.run import Backtest
-    from botrunner.feeds.candles import Candle
+    from botrunner.feeds.files.reader import CandleFile
+    from botrunner.feeds.files.survey import Survey
 
-_NAMED = re.compile(r"(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<interval>\d+[a-z])")
-"""SYMBOL-INTERVAL of a candle file's name."""
+_NAMED = re.compile(r"(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<interval>\d+[a-zA-Z])(?:[-.].*)?")
+"""SYMBOL-INTERVAL at the beginning of a candle file's name; behind it may be a month, as in Binance's archive."""
 
 
 def moment(text: str) -> datetime:
@@ -66,13 +67,17 @@ class Finished:
     done: Backtest
     market: KnownMarket
     metrics: Mapping[str, Any]
+    file: CandleFile
+    survey: Survey
 
     def as_json(self) -> dict[str, Any]:
         """What `-o json` prints."""
         from botrunner.witness import dump_market
+        from cli.candle_report import data_as_json
 
         return {
             "candles": str(self.path),
+            "data": data_as_json(self.file, self.survey),
             "market": {**dump_market(self.market.rules), "origin": self.market.origin},
             "trades": [_trade(row) for row in self.done.trades],
             "open_trade": _trade(self.done.open_trade) if self.done.open_trade else None,
@@ -89,7 +94,7 @@ def backtest(
         typer.Option("-c", "--config", help="JSON or YAML: a config, or an object with a key `config`; - is stdin."),
     ],
     candles: Annotated[
-        list[Path], typer.Option("--candles", help="CSV of candles, SYMBOL-INTERVAL.csv; repeat it to compare.")
+        list[Path], typer.Option("--candles", help="File of candles (docs/candle-files.md); repeat it to compare.")
     ],
     begin: Annotated[
         datetime | None,
@@ -152,7 +157,7 @@ def exchange_urls() -> Mapping[str, str]:
 def _config(document: Any, path: Path, *, several: bool) -> BotConfig:
     from botrunner.strategy_handler import StrategyHandler
 
-    handler, named = StrategyHandler(), _NAMED.fullmatch(path.stem)
+    handler, named = StrategyHandler(), _NAMED.fullmatch(path.name)
     symbol = named["symbol"].replace("_", "") if named else None
     if several and symbol and isinstance(document, dict):
         data = document.get("data")
@@ -176,25 +181,18 @@ def _config(document: Any, path: Path, *, several: bool) -> BotConfig:
     return config
 
 
-def load_candles(path: Path, *, interval_ms: int, end: datetime | None = None) -> list[Candle]:
-    """The candles of a file, up to a time.
+def load_candles(path: Path, config: BotConfig) -> CandleFile:
+    """The candles of a file as a config wants them.
 
     Raises:
-        PermanentError: unreadable, malformed (names the line), or not of that interval.
+        PermanentError: they can't be used; names the place in the file and what to do.
     """
-    from botrunner.feeds.source import read_candles
+    from botrunner.assembly import candle_file
 
     try:
-        candles = read_candles(path)
+        return candle_file(path, config)
     except ConfigUnusable as error:
-        raise PermanentError(str(error).removeprefix("data.file_path: ")) from error
-    odd = next((candle for candle in candles if candle.open_ms % interval_ms), None)
-    if odd is not None:
-        raise PermanentError(
-            f"{path}: the candle of {odd.open_at:%Y-%m-%dT%H:%M:%S} doesn't open at a multiple of data.interval "
-            f"({interval_ms // 1000} s): the file has candles of another interval"
-        )
-    return candles if end is None else [candle for candle in candles if candle.open_ms < to_ms(end)]
+        raise PermanentError(str(error)) from error
 
 
 def _run(
@@ -210,15 +208,19 @@ def _run(
     from botrunner.backtest.metrics import metrics_of
     from botrunner.backtest.run import backtest as run
 
-    candles = load_candles(path, interval_ms=config.interval_s * 1000, end=end)
+    file = load_candles(path, config)
+    before_ms = None if end is None else to_ms(end)
+    candles = [candle for candle in file.candles if before_ms is None or candle.open_ms < before_ms]
     if not candles:
         raise PermanentError(f"{path} has no candle before --to {end}")
-    market = market_for(config, choice, exchange_urls=exchange_urls())
+    for note in file.notes:
+        say(f"{path}: {note}")
+    market = market_for(config, choice, candles=file, exchange_urls=exchange_urls())
     if market.notice:
         say(market.notice)
     with bar_of_progress(f"{path.stem}", total=len(candles), wanted=progress) as advance:
         done = run(config, candles, market=market.rules, bot_id=bot_id, begin=begin, on_bar=advance)
-    return Finished(path, done, market, metrics_of(done))
+    return Finished(path, done, market, metrics_of(done), file, file.survey(before_ms=before_ms))
 
 
 @contextmanager
@@ -304,5 +306,9 @@ def _print(finished: Sequence[Finished], output: Output, limit: int) -> None:
         print_document(value, output=output)
         return
     from cli.backtest_report import report
+    from cli.candle_report import data_lines
 
-    report([(one.path.stem, one.done, one.metrics, one.market.origin) for one in finished], limit=limit)
+    parts = [
+        (one.path.stem, one.done, one.metrics, one.market.origin, data_lines(one.file, one.survey)) for one in finished
+    ]
+    report(parts, limit=limit)

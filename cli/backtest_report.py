@@ -12,13 +12,17 @@ from cli.output import Output, number, show, write
 if TYPE_CHECKING:
     from botrunner.backtest.run import Backtest
 
-Part = tuple[str, "Backtest", Mapping[str, Any], str]
-"""Name of the candles (unlike any other's), what came of them, metrics, origin of the market's rules."""
+Part = tuple[str, "Backtest", Mapping[str, Any], str, Sequence[tuple[str, str]]]
+"""Name of the candles (unlike any other's), what came of them, metrics, origin of the market's rules, lines about the
+candles."""
 
 
 def report(parts: Sequence[Part], *, limit: int) -> None:
     """Print a summary, one column per file of candles, and for a single one its newest trades."""
-    facts = [dict([*_facts(done, origin), *metric_lines(_headline(metrics))]) for _, done, metrics, origin in parts]
+    facts = [
+        dict([*_facts(done, origin), *data, *metric_lines(_headline(metrics))])
+        for _, done, metrics, origin, data in parts
+    ]
     names = dict.fromkeys(name for found in facts for name in found)
     rows = [
         {"": name, **{part[0]: found.get(name, "-") for part, found in zip(parts, facts, strict=True)}}

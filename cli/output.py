@@ -201,9 +201,10 @@ def age(moment: datetime | None) -> str:
 
 
 def number(value: Decimal | None, *, digits: int = 8, signed: bool = False) -> str:
-    """A number without trailing zeros, rounded to `digits` decimals."""
+    """A number without trailing zeros, rounded to `digits` decimals; a small one to four digits that aren't zero."""
     if value is None:
         return "-"
-    rounded = round(value, digits)
+    small = value.is_finite() and 0 < abs(value) < Decimal(1).scaleb(2 - digits)
+    rounded = round(value, 3 - value.adjusted() if small and digits > 2 else digits)
     text = f"{rounded:+f}" if signed else f"{rounded:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

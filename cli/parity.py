@@ -26,7 +26,7 @@ def parity(
     candles: Annotated[
         str | None,
         typer.Option(
-            help="CSV of the bot's candles, or `exchange`: shows revised ones, and stands in for deleted bars."
+            help="File of the bot's candles, or `exchange`: shows revised ones, and stands in for deleted bars."
         ),
     ] = None,
     begin: Annotated[
@@ -65,7 +65,10 @@ def _candles(choice: str, record: Recorded) -> list[Candle]:
     config = config_of(run, object_of(object_of(run.config).get("risk_management")))
     interval_ms = config.interval_s * 1000
     if choice != EXCHANGE:
-        return load_candles(Path(choice), interval_ms=interval_ms)
+        file = load_candles(Path(choice), config)
+        for note in file.notes:
+            say(f"{choice}: {note}")
+        return file.candles
     from botrunner.brokers.manager import BrokerManager
     from botrunner.feeds.source import ExchangeCandles
     from fleet.clock import SystemClock

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 BYTES_LIMIT: Final = 1 << 20
@@ -49,18 +50,21 @@ class _Refused(ValueError):
     """A limit of ours, in words for people."""
 
 
-def load_json(raw: str | bytes | bytearray | memoryview) -> object:
+def load_json(raw: str | bytes | bytearray | memoryview, *, limit: int = BYTES_LIMIT, exact: bool = False) -> object:
     """The document, or `Unreadable` whatever is wrong with it. Never raises.
 
     Args:
         raw: UTF-8 text, of any size.
+        limit: most bytes that are read.
+        exact: make Decimals of numbers with a point or an exponent, not floats.
     """
     try:
         size = len(raw) if isinstance(raw, str) else memoryview(raw).nbytes
-        if size > BYTES_LIMIT:
-            return Unreadable(f"is {size} bytes long; {BYTES_LIMIT} are the most that is read")
+        if size > limit:
+            return Unreadable(f"is {size} bytes long; {limit} are the most that is read")
         text = raw if isinstance(raw, str) else bytes(raw).decode()
-        document = json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_constant)
+        number = _exact_number if exact else _number
+        document = json.loads(text, parse_int=_integer, parse_float=number, parse_constant=_constant)
         _check_depth(document)
     except _Refused as refused:
         return Unreadable(str(refused))
@@ -135,6 +139,11 @@ def _number(digits: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise _Refused(f"holds a number that is out of range: {digits[:20]}")
     return number
+
+
+def _exact_number(digits: str) -> Decimal:
+    _number(digits)
+    return Decimal(digits)
 
 
 def _check_digits(digits: str) -> None:

@@ -2,8 +2,9 @@
 
 A file is named SYMBOL-INTERVAL.csv (`ETH_BTC-5m.csv`) with the header
 `timestamp,open,high,low,close,volume`; timestamp is the Unix ms of the bar's open. A missing bar is a gap, as on a
-pair that did not trade, and stays one. Everything else that is odd is an error naming file and line: a bad candle
-that slips in here would look like a fault of the bot under test.
+pair that did not trade, and stays one. Everything else that is odd (another order of the columns or unit of time, bars
+of another interval than the name's, prices with a float's noise) is an error naming file and line: a bad candle that
+slips in here would look like a fault of the bot under test.
 
 The rows stay in memory as the file's bytes (about 60 a bar, ten times less than decoded candles).
 """
@@ -14,8 +15,10 @@ import io
 import re
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
+from itertools import pairwise
 from pathlib import Path
 
 from sandbox_exchange.candles import INTERVAL_MS, MINUTE_MS, Candle, make_candle
@@ -24,6 +27,8 @@ from sandbox_exchange.symbols import Pair, UnknownPair, pair_from_name
 
 HEADER = b"timestamp,open,high,low,close,volume"
 _MAX_DECIMALS = 8
+_EARLIEST_MS = 1_000_000_000_000  # 2001-09-09: a smaller number is of seconds
+_FLOAT = Context(prec=15)  # digits that a float holds for sure
 _LARGEST = 10**15  # of prices, volumes and their products, so that sums stay exact in 28 digits
 _FILE_NAME = re.compile(r"(?P<pair>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<interval>[0-9]+[a-zA-Z])\.csv")
 
@@ -123,6 +128,7 @@ def load_file(path: Path) -> CsvSource:
         position += len(raw)
     if not times:
         raise CandleFileError(f"{path}:1: no candles below the header")
+    _check_spacing(path, times, interval_ms=interval_ms)
     tick = Decimal(1).scaleb(-decimals)
     return CsvSource(path=path, pair=pair, interval_ms=interval_ms, tick=tick, times=times, rows=rows, offsets=offsets)
 
@@ -141,23 +147,34 @@ def _parse_name(path: Path) -> tuple[Pair, int]:
 
 
 def _check_header(path: Path, line: bytes) -> None:
-    if line.removeprefix(b"\xef\xbb\xbf") != HEADER:
-        raise CandleFileError(
-            f"{path}:1: the header must be {HEADER.decode()!r}, not {line[:80].decode(errors='replace')!r}"
-        )
+    written = line.removeprefix(b"\xef\xbb\xbf")
+    if written == HEADER:
+        return
+    wrong = f"{path}:1: the header must be {HEADER.decode()!r}, not {written[:80].decode(errors='replace')!r}"
+    if sorted(name.strip() for name in written.split(b",")) == sorted(HEADER.split(b",")):
+        raise CandleFileError(f"{wrong}; the columns are in another order: reorder every row, not the header alone")
+    if written[:1].isdigit():
+        raise CandleFileError(f"{wrong}; write the header above the first row, if its columns are these")
+    raise CandleFileError(wrong)
 
 
 def _check_prices(candle: Candle) -> None:
     prices = (candle.open, candle.high, candle.low, candle.close)
     if candle.high < max(prices) or candle.low > min(prices):
         raise ValueError(f"open and close must lie between low {candle.low} and high {candle.high}")
-    if _decimals(candle) > _MAX_DECIMALS:
-        raise ValueError(f"a price has more than the {_MAX_DECIMALS} decimals an exchange has; round the file")
+    long = next((price for price in prices if _places(price) > _MAX_DECIMALS), None)
+    if long is not None:
+        meant = _FLOAT.create_decimal(long).normalize(_FLOAT)
+        noise = f": {long:f} is {meant:f} with a float's noise" if _places(meant) <= _MAX_DECIMALS else ""
+        raise ValueError(f"a price has more than the {_MAX_DECIMALS} decimals an exchange has; round the file{noise}")
 
 
 def _check_time(open_time: int, *, times: array[int], interval_ms: int) -> None:
     if open_time > LATEST_MS:
-        raise ValueError(f"timestamp {open_time} is after the year 2100; write Unix milliseconds, not microseconds")
+        unit = "microseconds" if open_time <= LATEST_MS * 1000 else "nanoseconds"
+        raise ValueError(f"timestamp {open_time} is after the year 2100; write Unix milliseconds, not {unit}")
+    if open_time < _EARLIEST_MS:
+        raise ValueError(f"timestamp {open_time} is before the year 2001; write Unix milliseconds, not seconds")
     if open_time % interval_ms:
         raise ValueError(f"timestamp {open_time} is not the open of a bar of {interval_ms // MINUTE_MS} min")
     if times and open_time <= times[-1]:
@@ -165,10 +182,25 @@ def _check_time(open_time: int, *, times: array[int], interval_ms: int) -> None:
         raise ValueError(f"timestamp {open_time} {problem} that of the row before; sort and deduplicate")
 
 
+def _check_spacing(path: Path, times: array[int], *, interval_ms: int) -> None:
+    """Bars of 1h open at multiples of 5m too; gaps are fine, but bars that are always further apart aren't gaps."""
+    distances = Counter(after - before for before, after in pairwise(times))
+    usual, count = min(distances.items(), key=lambda item: (-item[1], item[0]), default=(interval_ms, 0))
+    name = next((name for name, length in INTERVAL_MS.items() if length == usual), None)
+    if usual != interval_ms and name is not None and 2 * count >= len(times) - 1:
+        raise CandleFileError(
+            f"{path}:2: {count} of {len(times) - 1} rows are followed by one {name} later: the file has bars of "
+            f"{name}, its name says another interval; rename it"
+        )
+
+
+def _places(price: Decimal) -> int:
+    return max(0, -int(price.normalize().as_tuple().exponent))
+
+
 def _decimals(candle: Candle) -> int:
     """Decimals of the candle's finest price, trailing zeros not counted."""
-    prices = (candle.open, candle.high, candle.low, candle.close)
-    return max(0, *(-int(price.normalize().as_tuple().exponent) for price in prices))
+    return max(_places(price) for price in (candle.open, candle.high, candle.low, candle.close))
 
 
 def _parse_row(line: bytes) -> Candle:

@@ -2,7 +2,7 @@
 
 A paper bot rounds quantities and prices to its exchange's steps, so a backtest must know the same steps to give the
 same trades. `auto` takes what the bot would: a file's rules for candles from a file, else the exchange's; when the
-exchange can't be asked, eight decimals without minimums, and says so.
+exchange can't be asked, a file's as well, and says so.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from botrunner.assembly import file_market
+from botrunner.assembly import EIGHT_DECIMALS, file_market, rules_of_file
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.brokers.manager import BrokerManager
+from botrunner.feeds.files.reader import CandleFile
 from botrunner.risk import Market
 from fleet.config import BotConfig
 from fleet.errors import PermanentError
@@ -40,20 +41,24 @@ class KnownMarket:
     notice: str = ""
 
 
-def market_for(config: BotConfig, choice: str, *, exchange_urls: Mapping[str, str]) -> KnownMarket:
+def market_for(config: BotConfig, choice: str, *, candles: CandleFile, exchange_urls: Mapping[str, str]) -> KnownMarket:
     """The rules of the config's symbol.
 
     Args:
         config: names symbol, broker and data source.
-        choice: `auto`, `exchange`, `none` (eight decimals, no minimums) or the path of a JSON file.
+        choice: `auto`, `exchange`, `none` (eight decimals or the file's, if it has more; no minimums) or the path of a
+            JSON file.
+        candles: whose decimals count where no exchange is asked.
         exchange_urls: exchange id → base URL in place of the public one.
 
     Raises:
         MarketUnknown: the exchange didn't answer, or the file is wrong. UnknownSymbol: the exchange hasn't the market.
     """
-    plain = KnownMarket(file_market(config.symbol), "none: eight decimals, no minimums")
-    if choice == NONE or (choice == AUTO and config.data_source == "file"):
-        return plain
+    if choice == NONE:
+        return _none(candles, config.symbol)
+    of_file = KnownMarket(rules_of_file(candles, config.symbol), f"{candles.path.name}: its own decimals, no minimums")
+    if choice == AUTO and config.data_source == "file":
+        return of_file
     if choice not in (AUTO, EXCHANGE):
         return KnownMarket(read_market(Path(choice), config.symbol), choice)
     broker = BrokerManager(exchange_urls).get(config.broker_type)
@@ -64,10 +69,20 @@ def market_for(config: BotConfig, choice: str, *, exchange_urls: Mapping[str, st
         if choice == EXCHANGE:
             raise MarketUnknown(f"{origin} doesn't tell the rules of {config.symbol}: {error}") from error
         notice = (
-            f"{origin} can't be asked for the rules of {config.symbol}, so quantities and prices are rounded to eight "
-            "decimals; a bot rounds to the exchange's steps. Give them with --market FILE, or --market none"
+            f"{origin} can't be asked for the rules of {config.symbol}, so quantities and prices are rounded to the "
+            f"decimals of {candles.path.name}; a bot rounds to the exchange's steps. Give them with --market FILE, or "
+            "--market none"
         )
-        return replace(plain, notice=notice)
+        return replace(of_file, notice=notice)
+
+
+def _none(candles: CandleFile, symbol: str) -> KnownMarket:
+    """Eight decimals; more where the file has more: a price of 0.0000000123 would lose all but its first digit."""
+    tick, step = min(candles.tick, EIGHT_DECIMALS), min(candles.step, EIGHT_DECIMALS)
+    origin = "none: eight decimals, no minimums"
+    if tick < EIGHT_DECIMALS:
+        origin = f"none: {-tick.adjusted()} decimals of a price, as the file has, no minimums"
+    return KnownMarket(file_market(symbol, tick=tick, step=step), origin)
 
 
 def read_market(path: Path, symbol: str) -> Market:

@@ -8,12 +8,10 @@ clock's date is never looked at.
 
 from __future__ import annotations
 
-import csv
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +19,6 @@ from botrunner.brokers.manager import Broker
 from botrunner.feeds.candles import Candle, is_sound
 from botrunner.feeds.turn import ALONE, Turn
 from fleet.clock import Clock
-from fleet.errors import ConfigUnusable
 from fleet.foreign import clean_text
 from fleet.log import get_logger
 
@@ -274,16 +271,21 @@ class ExchangeCandles:
         return candles
 
 
-class CandleFileInvalid(ConfigUnusable):
-    """The candle file can't be used; the message names file and line."""
-
-
 class FileCandles:
-    """Candles of a CSV file: timestamp (Unix ms of the open), open, high, low, close, volume."""
+    """Candles of a file.
 
-    def __init__(self, path: Path) -> None:
-        self._candles = read_candles(path)
-        self._opens = [candle.open_ms for candle in self._candles]
+    Args:
+        candles: in order, each once.
+        pace_s: seconds between two candles, as an exchange would have them; 0: all at once.
+        clock: measures them.
+    """
+
+    def __init__(self, candles: Sequence[Candle], *, pace_s: float = 0.0, clock: Clock | None = None) -> None:
+        self._candles = candles
+        self._opens = [candle.open_ms for candle in candles]
+        self._pace_s = pace_s
+        self._clock = clock
+        self._next_at: float | None = None
 
     def latest_closed_ms(self) -> int | None:
         """None: a file is traded from its first candle on."""
@@ -291,46 +293,35 @@ class FileCandles:
 
     def history(self, start_ms: int, end_ms: int) -> list[Candle]:
         """Candles with start ≤ open < end."""
-        return self._candles[bisect_left(self._opens, start_ms) : bisect_left(self._opens, end_ms)]
+        return list(self._candles[bisect_left(self._opens, start_ms) : bisect_left(self._opens, end_ms)])
 
     def poll(self, after_ms: int | None) -> list[Candle]:
-        """All candles that follow."""
-        return self._candles if after_ms is None else self._candles[bisect_left(self._opens, after_ms + 1) :]
+        """All candles that follow; with a pace the next one, when its time has come."""
+        first = 0 if after_ms is None else bisect_left(self._opens, after_ms + 1)
+        if self._clock is None or not self._pace_s:
+            return list(self._candles[first:])
+        now = self._clock.monotonic()
+        if self._next_at is not None and now < self._next_at:
+            return []
+        found = list(self._candles[first : first + 1])
+        if found:
+            # from the last one's time, not from now: what the bot needs to think doesn't add up
+            self._next_at = max(self._next_at or now, now - self._pace_s) + self._pace_s
+        return found
 
     def wait_s(self, after_ms: int | None) -> float:  # noqa: ARG002 - a file doesn't grow
-        """A file doesn't grow."""
-        return POLL_MAX_S
+        """Until the next candle's time; a file doesn't grow."""
+        if self._clock is None or self._next_at is None:
+            return POLL_MAX_S
+        return min(max(self._next_at - self._clock.monotonic(), POLL_MIN_S), POLL_MAX_S)
 
 
-def read_candles(path: Path) -> list[Candle]:
-    """The candles of a CSV file.
+def read_candles(path: Path, *, interval_ms: int | None = None) -> list[Candle]:
+    """The candles of a file; of the interval that they have, if none is given.
 
     Raises:
-        CandleFileInvalid: unreadable, malformed, unsound or out of order; names the line.
+        CandleFileInvalid: see `feeds.files.reader`.
     """
-    candles: list[Candle] = []
-    try:
-        with path.open(newline="") as lines:
-            for number, row in enumerate(csv.reader(lines), start=1):
-                if number == 1 and row and not row[0].strip().lstrip("-").isdigit():
-                    continue
-                candles.append(_row(path, number, row))
-                if len(candles) > 1 and candles[-1].open_ms <= candles[-2].open_ms:
-                    raise CandleFileInvalid(f"{path}:{number}: candles must be in order, each once")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CandleFileInvalid(f"data.file_path: {path} can't be read: {error}") from error
-    if not candles:
-        raise CandleFileInvalid(f"data.file_path: {path} has no candles")
-    return candles
+    from botrunner.feeds.files.reader import Wanted, read_candle_file
 
-
-def _row(path: Path, number: int, row: list[str]) -> Candle:
-    try:
-        candle = Candle(int(row[0]), *(Decimal(cell.strip()) for cell in row[1:6]))
-    except (ValueError, InvalidOperation, TypeError, IndexError):
-        raise CandleFileInvalid(
-            f"{path}:{number}: expected timestamp,open,high,low,close,volume, found {','.join(row)[:80]!r}"
-        ) from None
-    if not is_sound(candle):
-        raise CandleFileInvalid(f"{path}:{number}: low ≤ open, close ≤ high and positive prices are required")
-    return candle
+    return read_candle_file(path, Wanted(interval_ms)).candles

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -175,26 +175,38 @@ class StrategySection(Section):
 Column = Annotated[str, Field(min_length=1, max_length=100)]
 
 
+def _column(what: str) -> Any:
+    return Field(None, description=f"Column of a file with {what}: its name, or without a header its number from 1 on.")
+
+
 class DataSection(Section):
     """`data`: which candles."""
 
-    data_source: Word = Field("binance", description="binance, or file for a CSV of candles.")
+    data_source: Word = Field("binance", description="binance, or file for candles of file_path.")
     symbol: Symbol | None = Field(None, description="Other place for the top level's symbol.")
     interval: Interval
     lookback_bars: Annotated[Whole, Field(ge=50, le=1000)] = Field(
         500, description="Closed bars for the warm-up; indicators are recomputed from so many bars."
     )
     stream: bool = Field(True, description="Let the exchange's stream wake the bot; false: by polling alone.")
-    poll_interval: Seconds | None = Field(None, description="Seconds between requests for new candles.")
-    retry_interval: Seconds | None = Field(None, description="Seconds before a failed request is repeated.")
-    file_path: Line | None = Field(None, description="CSV of candles, for data_source file.")
-    datetime_col: Column | None = None
-    open_col: Column | None = None
-    high_col: Column | None = None
-    low_col: Column | None = None
-    close_col: Column | None = None
-    volume_col: Column | None = None
-    simulate_realtime: bool = Field(False, description="For files: wait between bars as in real time.")
+    poll_interval: Seconds | None = Field(
+        None, description="Of an earlier version; has no effect: a bot asks when a candle has closed."
+    )
+    retry_interval: Seconds | None = Field(
+        None, description="Of an earlier version; has no effect: repeats wait longer each time."
+    )
+    file_path: Line | None = Field(
+        None, description="For data_source file: CSV or JSON of candles (docs/candle-files.md)."
+    )
+    datetime_col: Column | None = _column("the time of a candle's open")
+    open_col: Column | None = _column("open")
+    high_col: Column | None = _column("high")
+    low_col: Column | None = _column("low")
+    close_col: Column | None = _column("close")
+    volume_col: Column | None = _column("volume in base currency")
+    simulate_realtime: bool = Field(
+        False, description="For data_source file: a bot gets one candle per interval. A backtest doesn't wait."
+    )
 
 
 class TradingSection(Section):
@@ -299,6 +311,8 @@ class ConfigDocument(Section):
 
 NOT_IN_EFFECT: Mapping[str, str] = {
     "broker.paper_trading_config.mode": "has no meaning here",
+    "data.poll_interval": "has no effect: a bot asks when a candle has closed",
+    "data.retry_interval": "has no effect: an unanswered request is repeated after waits that grow",
     "strategy.parameters.entry_logic.indicators": "is ignored: mixins bring their own indicators",
     "strategy.parameters.exit_logic.indicators": "is ignored: mixins bring their own indicators",
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from decimal import Decimal
 from itertools import cycle
 from pathlib import Path
@@ -14,7 +16,9 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from botrunner import assembly
 from botrunner.assembly import file_market
+from botrunner.backtest.market import market_for
 from botrunner.backtest.parity import Comparison, ReplayImpossible, compare, replayed, rows_differ
 from botrunner.backtest.rows import as_stored
 from botrunner.backtest.run import Backtest, backtest
@@ -150,6 +154,79 @@ def test_paper_and_backtest_agree(
     assert done.trades, "a combination that never trades proves nothing"
     assert_equal(recorded(database, 7), done)
     assert replay_of(database, 7).differences == []
+
+
+def in_own_words(candles: list[Candle], path: Path) -> dict[str, Any]:
+    """A gzip of KuCoin's order without a header, Unix s, floats with noise; gives the config's keys for it."""
+    rows = [
+        ",".join(
+            [
+                str(c.open_ms // 1000),
+                *(f"{float(price):.17g}" for price in (c.open, c.close, c.high, c.low)),
+                str(c.volume),
+                "180.2",
+            ]
+        )
+        for c in candles
+    ]
+    path.write_bytes(gzip.compress("\n".join(reversed(rows)).encode()))
+    return {"close_col": "3", "high_col": "4", "low_col": "5"}
+
+
+def test_a_paper_bot_reads_a_file_as_a_backtest_does(
+    database: psycopg.Connection[Any], database_url: str, candles: list[Candle], few_candles: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "ETH_BTC-5m.csv.gz"
+    made = config(path, **deepcopy(REALISTIC))
+    made["data"] |= in_own_words(candles[:FEW], path)
+    new_bot(database, made, 7)
+    assert trade(database, 7, url=database_url)
+    parsed = parse_config(made)
+    file = assembly.candle_file(path, parsed)
+    assert file.candles == candles[:FEW]
+    known = market_for(parsed, "auto", candles=file, exchange_urls={})
+    done = backtest(parsed, file.candles, market=known.rules, bot_id=7)
+    assert len(done.trades) > 10
+    assert_equal(recorded(database, 7), done)
+    # and the same from the plain file
+    assert done.trades == backtested(config(few_candles, **deepcopy(REALISTIC)), candles[:FEW], 7).trades
+
+
+@pytest.mark.parametrize(("interval", "days", "first"), [("1w", 7, 1_515_369_600_000), ("3d", 3, 1_515_628_800_000)])
+def test_weeks_and_three_days_agree(
+    interval: str,
+    days: int,
+    first: int,
+    database: psycopg.Connection[Any],
+    database_url: str,
+    candles: list[Candle],
+    tmp_path: Path,
+) -> None:
+    spread = [replace(c, open_ms=first + number * days * 86_400_000) for number, c in enumerate(candles[:FEW])]
+    path = write_candles(tmp_path / f"ETH_BTC-{interval}.csv", spread)
+    made = config(path, **deepcopy(REALISTIC))
+    made["data"] |= {"interval": interval}
+    new_bot(database, made, 7)
+    rng = random.Random(5)
+    while not trade(database, 7, url=database_url, interrupt_at=rng.randint(50, 900), kill=True):
+        pass
+    parsed = parse_config(made)
+    file = assembly.candle_file(path, parsed)
+    done = backtest(parsed, file.candles, market=assembly.rules_of_file(file, "ETHBTC"), bot_id=7)
+    assert len(done.trades) > 10
+    assert_equal(recorded(database, 7), done)
+    assert replay_of(database, 7).differences == []
+
+
+def test_a_file_in_real_time_gives_a_bot_one_candle_and_then_none(
+    database: psycopg.Connection[Any], database_url: str, few_candles: Path
+) -> None:
+    made = config(few_candles)
+    made["data"] |= {"simulate_realtime": True}
+    new_bot(database, made, 7)
+    for bars in (1, 2):  # a run of these tests ends where the bot waits, and the next one goes on there
+        assert trade(database, 7, url=database_url)
+        assert recorded(database, 7).checkpoint.bars == bars
 
 
 @pytest.mark.parametrize("sections", [REALISTIC, ACCIDENTS], ids=["limits", "accidents"])

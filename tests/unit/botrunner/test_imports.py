@@ -5,7 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("numpy", "pandas", "talib", "scipy", "matplotlib", "onnxruntime", "sqlalchemy", "prometheus_client", "apprise")
+HEAVY = (
+    "numpy",
+    "pandas",
+    "talib",
+    "scipy",
+    "matplotlib",
+    "pyarrow",
+    "onnxruntime",
+    "sqlalchemy",
+    "prometheus_client",
+    "apprise",
+    "botrunner.feeds.files",
+)
 
 
 def test_a_bot_imports_nothing_heavy_even_where_it_is_installed() -> None:

@@ -205,7 +205,7 @@ def test_errors_of_candles_name_file_and_line(given: Path, candles: Path, tmp_pa
     lines = candles.read_text().splitlines()
     lines[7] = "1515562000000,what,is,this"
     broken.write_text("\n".join(lines))
-    assert f"{broken}:8: expected timestamp,open" in failure("--config", given, "--candles", broken)
+    assert f"{broken}:8: 4 columns instead of 6" in failure("--config", given, "--candles", broken)
     assert failure("--config", given, "--candles", tmp_path / "none.csv").startswith(
         f"{tmp_path}/none.csv can't be read"
     )
@@ -214,10 +214,113 @@ def test_errors_of_candles_name_file_and_line(given: Path, candles: Path, tmp_pa
     assert "has candles of 1h, data.interval is 5m" in failure("--config", given, "--candles", wrong)
     odd = tmp_path / "odd.csv"
     odd.write_text(candles.read_text().replace("1515560400000", "1515560340000"))
-    assert "doesn't open at a multiple of data.interval" in failure("--config", given, "--candles", odd)
+    assert "doesn't open at a whole number of data.interval" in failure("--config", given, "--candles", odd)
     other = tmp_path / "LTC_BTC-5m.csv"
     other.write_text(candles.read_text())
     assert "has candles of LTCBTC, but the config's symbol is ETHBTC" in run("-c", given, "--candles", other).stderr
+
+
+def rows_of(candles: Path) -> list[list[str]]:
+    return [line.split(",") for line in candles.read_text().splitlines()]
+
+
+def written(path: Path, rows: list[list[str]]) -> Path:
+    path.write_text("\n".join(",".join(row) for row in rows) + "\n")
+    return path
+
+
+def test_columns_are_taken_by_their_names(given: Path, candles: Path, tmp_path: Path) -> None:
+    order = (0, 4, 2, 3, 1, 5)
+    moved = written(tmp_path / "ETH_BTC-5m.csv", [[row[place] for place in order] for row in rows_of(candles)])
+    assert moved.read_text().startswith("timestamp,close,high,low,open,volume\n")
+    whole = found("--config", given, "--candles", candles)
+    assert found("--config", given, "--candles", moved)["trades"] == whole["trades"]
+    # names of one's own by the config's keys
+    own = written(tmp_path / "own.csv", [["when", "a", "b", "c", "d", "e"], *rows_of(candles)[1:]])
+    keys = dict(
+        zip(
+            ("datetime_col", "open_col", "high_col", "low_col", "close_col", "volume_col"), rows_of(own)[0], strict=True
+        )
+    )
+    given.write_text(json.dumps(document(data=keys)))
+    assert found("--config", given, "--candles", own)["trades"] == whole["trades"]
+    assert "data.datetime_col: there is no column 'when'" in failure("--config", given, "--candles", candles)
+
+
+def test_another_interval_is_refused_whatever_the_name_says(given: Path, candles: Path, tmp_path: Path) -> None:
+    hours = [[str(START + (int(row[0]) - START) * 12), *row[1:]] for row in rows_of(candles)[1:]]
+    path = written(tmp_path / "ETH_BTC-5m.csv", [rows_of(candles)[0], *hours])
+    assert "the file has candles of 1h" in failure("--config", given, "--candles", path)
+
+
+def test_gaps_and_jumps_are_told_with_their_places(given: Path, candles: Path, tmp_path: Path) -> None:
+    rows = rows_of(candles)
+    later = [
+        [str(int(row[0]) + 500 * 300_000), *(str(D(price) * 10) for price in row[1:5]), row[5]] for row in rows[201:]
+    ]
+    path = written(tmp_path / "ETH_BTC-5m.csv", [*rows[:100], *rows[101:201], *later])
+    data = found("--config", given, "--candles", path)["data"]
+    assert (data["missing"], data["gaps"]["count"], data["gaps"]["longest"]["missing"]) == (501, 2, 500)
+    assert [gap["missing"] for gap in data["gaps"]["first"]] == [1, 500]
+    assert data["gaps"]["longest"]["before"] == data["jumps"]["first"][0]["at"] == data["jumps"]["largest"]["at"]
+    assert (data["jumps"]["count"], data["jumps"]["largest"]["missing_before"]) == (1, 500)
+    assert D("9.9") < D(data["jumps"]["largest"]["factor"]) < D("10.1")
+    assert data["interval_from"] == "data.interval (5m); 396 of 398 candles follow one another at that distance"
+    table = " ".join(run("--config", given, "--candles", path).stdout.split())
+    assert "missing candles 501 in 2 gaps, 500 before 2018-01-12 15:15; before 2018-01-10 13:15 (1)," in table
+    assert "price jumps 1, largest ×10 at 2018-01-12 15:15; at 2018-01-12 15:15 (×10)" in table
+    # what --to leaves out isn't told
+    assert found("--config", given, "--candles", path, "--to", "2018-01-10T20:00")["data"]["missing"] == 1
+    assert "price jumps -" in " ".join(run("--config", given, "--candles", candles).stdout.split())
+
+
+def test_small_prices_keep_their_digits(given: Path, candles: Path, tmp_path: Path) -> None:
+    rows = [
+        [row[0], *(f"{D(price) * D('1.2345E-7'):.13f}" for price in row[1:5]), row[5]] for row in rows_of(candles)[1:]
+    ]
+    path = written(tmp_path / "SHIB_BTC-5m.csv", [rows_of(candles)[0], *rows])
+    given.write_text(json.dumps(document(symbol="SHIBBTC")))
+    made, same = found("--config", given, "--candles", path), found("--config", given, "--candles", candles)
+    assert made["market"]["tick"] == made["data"]["tick"] == "0.0000000000001"
+    # the same walk at another scale: the same result, but for roundings
+    assert abs(D(made["final_balance"]) / D(same["final_balance"]) - 1) < D("0.0001")
+    shown = run("--config", given, "--candles", path).stdout
+    assert re.search(r"long +[\d.]+ +0\.00000001\d+ +0\.00000001\d+ ", shown), shown
+
+
+def test_noise_of_floats_costs_nothing(given: Path, candles: Path, tmp_path: Path) -> None:
+    noisy = [
+        [row[0], *(repr(float(price) * (1 + 2.3e-16)) for price in row[1:5]), row[5]] for row in rows_of(candles)[1:]
+    ]
+    path = written(tmp_path / "ETH_BTC-5m.csv", [rows_of(candles)[0], *noisy])
+    assert any(len(row[1]) > 16 for row in noisy)
+    assert (
+        found("--config", given, "--candles", path)["trades"]
+        == found("--config", given, "--candles", candles)["trades"]
+    )
+    assert "had a float's noise" in run("--config", given, "--candles", path).stderr
+
+
+@pytest.mark.parametrize(("interval", "days", "first"), [("1w", 7, 1_515_369_600_000), ("3d", 3, 1_515_628_800_000)])
+def test_weeks_and_three_days_are_traded(
+    interval: str, days: int, first: int, given: Path, candles: Path, tmp_path: Path
+) -> None:
+    spread = [[str(first + number * days * 86_400_000), *row[1:]] for number, row in enumerate(rows_of(candles)[1:301])]
+    path = written(tmp_path / f"ETH_BTC-{interval}.csv", [rows_of(candles)[0], *spread])
+    given.write_text(json.dumps(document(data={"interval": interval})))
+    made = found("--config", given, "--candles", path)
+    assert made["data"]["interval"] == interval
+    assert len(made["trades"]) > 5
+
+
+def test_market_rules_of_candles_from_a_file_are_the_files(given: Path, candles: Path) -> None:
+    given.write_text(json.dumps(document(data={"data_source": "file", "file_path": str(candles)})))
+    made = json.loads(run("--config", given, "--candles", candles, "-o", "json", market="auto").stdout)
+    assert made["market"]["tick"] == "0.000001", "the file's prices have six decimals"
+    assert made["market"]["step"] == "0.00000001"
+    assert "its own decimals" in made["market"]["origin"]
+    plain = found("--config", given, "--candles", candles)
+    assert plain["market"]["tick"] == "0.00000001", "without rules there are eight decimals"
 
 
 def test_too_few_candles_say_which_kind_of_few(candles: Path, tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def test_gaps_stay_gaps(tmp_path: Path) -> None:
         (f"{START + FIVE_MINUTES},1,1,1,1,-1", "above zero and volume not below"),
         (f"{START + FIVE_MINUTES},1,1e12,1,1,1e12", "their product is above"),
         (f"{START + FIVE_MINUTES}000,1,1,1,1,1", "not microseconds"),
+        (f"{START + FIVE_MINUTES}000000,1,1,1,1,1", "not nanoseconds"),
+        (f"{START // 1000 * 300},1,1,1,1,1", "not seconds"),
+        (f"+{START + FIVE_MINUTES},1,1,1,1,1", "not a Unix time in whole ms"),
+        (f"{START + FIVE_MINUTES}.0,1,1,1,1,1", "not a Unix time in whole ms"),
+        (
+            f"{START + FIVE_MINUTES},0.00009298000000000001,1,0.00009,1,1",
+            "0.00009298000000000001 is 0.00009298 with a float's noise",
+        ),
         (f"{START + FIVE_MINUTES},1,2,1.5,1.7,1", "must lie between low 1.5 and high 2"),
         (f"{START + FIVE_MINUTES},1,1.000000001,1,1,1", "more than the 8 decimals"),
         (f"{START + FIVE_MINUTES + 1},1,1,1,1,1", "not the open of a bar of 5 min"),
@@ -95,8 +103,21 @@ def test_a_misnamed_file_is_refused(tmp_path: Path, name: str, problem: str) -> 
 def test_a_wrong_header_and_an_empty_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CandleFileError, match=r":1: the header must be 'timestamp,open"):
         load_file(_file(tmp_path, GOOD, header="time,open,high,low,close,volume"))
+    with pytest.raises(CandleFileError, match=r"columns are in another order: reorder every row"):
+        load_file(_file(tmp_path, GOOD, header="timestamp,close,high,low,open,volume"))
+    with pytest.raises(CandleFileError, match=r"write the header above the first row"):
+        load_file(_file(tmp_path, NEXT, header=GOOD))
     with pytest.raises(CandleFileError, match=r":1: no candles"):
         load_file(_file(tmp_path))
+
+
+def test_bars_of_another_interval_than_the_names_are_refused(tmp_path: Path) -> None:
+    hours = write_csv(tmp_path / "ETH_BTC-5m.csv", bars=30, interval_ms=12 * FIVE_MINUTES)
+    with pytest.raises(CandleFileError, match=r":2: 29 of 29 rows are followed by one 1h later: .* rename it"):
+        load_file(hours)
+    # most bars missing is no other interval as long as the distances say none
+    rows = [f"{START + n * FIVE_MINUTES},1,1,1,1,1" for n in (0, 1, 8, 15, 22)]
+    assert len(load_file(_file(tmp_path, *rows)).times) == 5
 
 
 def test_a_directory_needs_one_file_a_symbol(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from botrunner.feeds.candles import Candle
 from botrunner.feeds.source import (
     POLL_MAX_S,
     POLL_MIN_S,
-    CandleFileInvalid,
     ExchangeCandles,
     ExchangeClock,
     FileCandles,
@@ -136,36 +135,32 @@ def test_waits_are_bounded() -> None:
 HEADER = "timestamp,open,high,low,close,volume\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("", "has no candles"),
-        (HEADER, "has no candles"),
-        (HEADER + "1,1,1,1,1\n", ":2: expected"),
-        (HEADER + "1,1,1,x,1,1\n", ":2: expected"),
-        (HEADER + "60000,1,1,1,1,1\n60000,1,1,1,1,1\n", ":3: candles must be in order"),
-        (HEADER + "60000,1,0.5,1,1,1\n", ":2: low ≤ open"),
-    ],
-)
-def test_bad_files_name_the_line(tmp_path: Path, text: str, complaint: str) -> None:
-    path = tmp_path / "X-1m.csv"
-    path.write_text(text)
-    with pytest.raises(CandleFileInvalid, match=complaint):
-        read_candles(path)
-
-
-def test_a_missing_file_names_its_place_in_the_config(tmp_path: Path) -> None:
-    with pytest.raises(CandleFileInvalid, match=r"data\.file_path"):
-        read_candles(tmp_path / "none.csv")
-
-
 def test_file_candles_are_exact(tmp_path: Path) -> None:
     path = tmp_path / "X-1m.csv"
     path.write_text(HEADER + "60000,0.00141342,0.00141557,0.00141266,0.00141418,1482\n120000,1,2,1,2,0\n")
-    found = FileCandles(path)
+    found = FileCandles(read_candles(path, interval_ms=M))
     assert found.poll(None)[0].open == Decimal("0.00141342")
     assert opens(found.poll(60_000)) == [2]
     assert opens(found.history(60_000, 120_000)) == [1]
+
+
+def test_a_file_in_real_time_gives_one_candle_an_interval() -> None:
+    clock = FakeClock()
+    found = FileCandles([candle(n) for n in range(5)], pace_s=60, clock=clock)
+    assert opens(found.poll(None)) == [0]
+    assert found.poll(0) == []
+    assert found.wait_s(0) == POLL_MAX_S
+    clock.time += 59.9
+    assert found.poll(0) == []
+    assert found.wait_s(0) == POLL_MIN_S
+    clock.time += 10  # the bot was busy; the next one keeps its time
+    assert opens(found.poll(0)) == [1]
+    clock.time += 50.1
+    assert opens(found.poll(1 * M)) == [2]
+    # after a restart it goes on at once, where it was
+    again = FileCandles([candle(n) for n in range(5)], pace_s=60, clock=clock)
+    assert opens(again.poll(2 * M)) == [3]
+    assert again.poll(4 * M) == []
 
 
 def taking_turns(turn: Turn, *, speed: float = 1.0) -> tuple[ExchangeCandles, ScriptedBroker, FakeClock]:

@@ -333,6 +333,13 @@ def test_errors_are_counted_beyond_fifty(minimal: dict[str, Any]) -> None:
 def test_keys_without_effect_are_named(minimal: dict[str, Any]) -> None:
     config = parse_config(put(minimal, "broker.paper_trading_config.mode", "realistic"))
     assert config.notices == ("broker.paper_trading_config.mode has no meaning here",)
+    put(minimal, "data.poll_interval", 5)
+    put(minimal, "data.retry_interval", 5)
+    assert [notice.split(" has ")[0] for notice in parse_config(minimal).notices] == [
+        "broker.paper_trading_config.mode",
+        "data.poll_interval",
+        "data.retry_interval",
+    ]
 
 
 def test_portfolio_risk_needs_a_stop(minimal: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Candles from files as people have them: `reader.read_candle_file` is the one way in."""
