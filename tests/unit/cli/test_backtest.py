@@ -256,7 +256,10 @@ def test_market_rules_of_a_file_are_obeyed(given: Path, candles: Path, tmp_path:
     assert again["trades"] == made["trades"]
     for text, said in (
         ('{"tick": 1, "step": 1, "can_short": "no"}', "can_short must be true or false"),
-        ("{", "can't be read"),
+        ("{", f"{rules}:1:2: ends too early"),
+        ('{"tick": 1, "step": 1, "tick": 2}', f"{rules}:1:24: tick is there twice, first in line 1"),
+        ('{"tick": [0, [1], 0], "step": 1}', "tick must be a number"),
+        ('{"tick": 1e30, "step": 1}', "tick must be a number"),
         ('{"tick": 1}', "an object with tick and step is expected"),
         ('{"tick": 0, "step": 1}', "must be above 0"),
         ('{"tick": "x", "step": 1}', "tick must be a number"),
