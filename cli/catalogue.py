@@ -1,19 +1,21 @@
 """What installed packages offer, found out without trusting any of them: one child process per package.
 
 A package's own code runs when it is imported: it may print, never end, end the process or take it down. Here that costs
-its own entries, after IMPORT_S at most; they are listed with the reason. `python -m cli.catalogue FD NAMES` is the
-child: it imports the packages for the names and writes what it found to the file descriptor, as JSON.
+its own entries, after IMPORT_S at most; they are listed with the reason. `python -m cli.catalogue FD FD NAMES` is the
+child: it imports the packages for the names and writes what it found to the first file descriptor, as JSON; it writes
+to the second one when it has imported what is ours, and the package's time begins.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +30,9 @@ from fleet.plugins import ENTRY_MIXINS, EXIT_MIXINS, STRATEGIES
 
 IMPORT_S: Final = 20.0
 """A package with a large library (torch, onnx) takes some seconds; one that needs longer would delay every bot."""
+
+START_S: Final = 60.0
+"""For Python and our own modules, on a machine that has much else to do."""
 
 AT_A_TIME: Final = 4
 
@@ -95,17 +100,24 @@ def _package(point: EntryPoint) -> str:
     return point.dist.name if point.dist else point.value
 
 
+def _rows(answer: object) -> list[dict[str, Any]]:
+    """Rows of what a child said. Raises TypeError."""
+    if not isinstance(answer, list):
+        raise TypeError
+    return answer
+
+
 def _asked(package: str, offered: Sequence[tuple[str, str]], *, import_s: float) -> Catalogue:
     """What a child says about a package, or why it says nothing."""
-    with tempfile.TemporaryFile() as answer:
-        command = [sys.executable, "-m", "cli.catalogue", str(answer.fileno()), *{name for _, name in offered}]
+    ready, tells_ready = os.pipe()
+    with tempfile.TemporaryFile() as answer, os.fdopen(ready, "rb", buffering=0):
+        fds = (answer.fileno(), tells_ready)
+        command = [sys.executable, "-m", "cli.catalogue", *map(str, fds), *{name for _, name in offered}]
         with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            pass_fds=[answer.fileno()],
-            start_new_session=True,
+            command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=fds, start_new_session=True
         ) as child:
+            os.close(tells_ready)
+            select.select([ready], [], [], START_S)
             try:
                 code = child.wait(import_s)
                 why = f"ended the process that imports it (exit code {code})"
@@ -126,26 +138,26 @@ def _asked(package: str, offered: Sequence[tuple[str, str]], *, import_s: float)
             left_out=[LeftOut(name=name, kind=KINDS[group], why=f"{package}: {why}") for group, name in offered],
         )
     wanted = {(KINDS[group], name) for group, name in offered}
+    try:
+        offers = [Offer(**row) for row in _rows(said["offers"])]
+        bad = [LeftOut(**row) for row in _rows(said["left_out"])]
+    except (LookupError, TypeError):
+        offers = []
+        bad = [
+            LeftOut(name=name, kind=kind, why=f"{package}: meddles with what is said of it") for kind, name in wanted
+        ]
     return Catalogue(
-        offers=[offer for offer in _offers(said) if (offer.kind, offer.name) in wanted],
-        left_out=[one for one in _left_out(said) if (one.kind, one.name) in wanted],
+        offers=[offer for offer in offers if (offer.kind, offer.name) in wanted],
+        left_out=[one for one in bad if (one.kind, one.name) in wanted],
     )
-
-
-def _offers(said: Mapping[str, Any]) -> Iterator[Offer]:
-    for row in said["offers"]:
-        yield Offer(name=row["name"], kind=row["kind"], text=row["text"], parameters=row["parameters"])
-
-
-def _left_out(said: Mapping[str, Any]) -> Iterator[LeftOut]:
-    for row in said["left_out"]:
-        yield LeftOut(name=row["name"], kind=row["kind"], why=row["why"])
 
 
 def main(arguments: Sequence[str]) -> None:
     """The child."""
-    names = frozenset(arguments[1:])
+    names = frozenset(arguments[2:])
     configure_logging(level="ERROR", form="console")
+    os.write(int(arguments[1]), b".")
+    os.close(int(arguments[1]))
     offers = {(offer.kind, offer.name): offer for offer in StrategyHandler(names).catalogue() if offer.name in names}
     bad = [
         LeftOut(name=name, kind=KINDS[group], why=why)
