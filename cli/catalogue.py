@@ -1,29 +1,26 @@
 """What installed packages offer, found out without trusting any of them: one child process per package.
 
 A package's own code runs when it is imported: it may print, never end, end the process or take it down. Here that costs
-its own entries, after IMPORT_S at most; they are listed with the reason. `python -m cli.catalogue FD FD NAMES` is the
-child: it imports the packages for the names and writes what it found to the first file descriptor, as JSON; it writes
-to the second one when it has imported what is ours, and the package's time begins.
+its own entries, after IMPORT_S at most; they are listed with the reason.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import select
 import signal
-import subprocess
-import sys
-import tempfile
+import time
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import EntryPoint, entry_points
+from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from botrunner.strategies.registry import GROUPS, left_out
 from botrunner.strategy_handler import Offer, StrategyHandler
+from cli.output import give_up_stdout
 from fleet.foreign import BYTES_LIMIT, Unreadable, load_json, object_of
 from fleet.log import configure_logging
 from fleet.plugins import ENTRY_MIXINS, EXIT_MIXINS, STRATEGIES
@@ -31,10 +28,10 @@ from fleet.plugins import ENTRY_MIXINS, EXIT_MIXINS, STRATEGIES
 IMPORT_S: Final = 20.0
 """A package with a large library (torch, onnx) takes some seconds; one that needs longer would delay every bot."""
 
-START_S: Final = 60.0
-"""For Python and our own modules, on a machine that has much else to do."""
+JOIN_S: Final = 5.0
+"""For a process that has ended, or was killed."""
 
-AT_A_TIME: Final = 4
+_FORK = multiprocessing.get_context("fork")
 
 KINDS: Final[Mapping[str, str]] = {STRATEGIES: "strategy", ENTRY_MIXINS: "entry", EXIT_MIXINS: "exit"}
 
@@ -59,9 +56,9 @@ class Catalogue:
 
 def catalogue(names: Collection[str] | None = None, *, import_s: float = IMPORT_S) -> Catalogue:
     """Everything built in, and what packages offer under these names; None: under any."""
-    packages = _packages(names)
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        answers = list(pool.map(lambda package: _asked(*package, import_s=import_s), packages.items()))
+    children = [_Child(package, offered) for package, offered in _packages(names).items()]
+    deadline = time.monotonic() + import_s
+    answers = [child.answer(deadline - time.monotonic(), import_s=import_s) for child in children]
     offers = [*StrategyHandler(()).catalogue(), *(offer for answer in answers for offer in answer.offers)]
     bad = [one for answer in answers for one in answer.left_out]
     order = list(KINDS.values())
@@ -100,6 +97,60 @@ def _package(point: EntryPoint) -> str:
     return point.dist.name if point.dist else point.value
 
 
+class _Child:
+    """A copy of this process that imports one package and tells what it offers.
+
+    A copy has our modules already: an import takes as long as the package does, and a list is as quick as without. The
+    command line has one thread, so nothing in the copy waits for a lock that nobody will give back.
+    """
+
+    def __init__(self, package: str, offered: Sequence[tuple[str, str]]) -> None:
+        self._package = package
+        self._wanted = {(KINDS[group], name) for group, name in offered}
+        self._said, says = _FORK.Pipe(duplex=False)
+        self._process = _FORK.Process(target=_tell, args=(says, frozenset(name for _, name in offered)), daemon=True)
+        self._process.start()
+        says.close()
+
+    def answer(self, wait_s: float, *, import_s: float) -> Catalogue:
+        """What it says within so long, or why it says nothing; it is gone afterwards, and all that it started."""
+        try:
+            if not self._said.poll(max(wait_s, 0)):
+                return self._nothing(f"can't be imported within {import_s:g} s")
+            loaded = load_json(self._said.recv_bytes(BYTES_LIMIT))
+        except (EOFError, OSError):
+            self._process.join(JOIN_S)
+            return self._nothing(f"ended the process that imports it (exit code {self._process.exitcode})")
+        finally:
+            self._end()
+        if isinstance(loaded, Unreadable):
+            return self._nothing(f"gives an answer that {loaded.reason}")
+        return self._read(object_of(loaded))
+
+    def _end(self) -> None:
+        assert self._process.pid is not None
+        for end in (os.killpg, os.kill):
+            with suppress(OSError):
+                end(self._process.pid, signal.SIGKILL)
+        self._process.join(JOIN_S)
+        self._said.close()
+
+    def _read(self, said: Mapping[str, object]) -> Catalogue:
+        try:
+            offers = [Offer(**row) for row in _rows(said["offers"])]
+            bad = [LeftOut(**row) for row in _rows(said["left_out"])]
+        except (LookupError, TypeError):
+            return self._nothing("meddles with what is said of it")
+        return Catalogue(
+            offers=[offer for offer in offers if (offer.kind, offer.name) in self._wanted],
+            left_out=[one for one in bad if (one.kind, one.name) in self._wanted],
+        )
+
+    def _nothing(self, why: str) -> Catalogue:
+        left_out = [LeftOut(name=name, kind=kind, why=f"{self._package}: {why}") for kind, name in self._wanted]
+        return Catalogue(offers=(), left_out=left_out)
+
+
 def _rows(answer: object) -> list[dict[str, Any]]:
     """Rows of what a child said. Raises TypeError."""
     if not isinstance(answer, list):
@@ -107,57 +158,11 @@ def _rows(answer: object) -> list[dict[str, Any]]:
     return answer
 
 
-def _asked(package: str, offered: Sequence[tuple[str, str]], *, import_s: float) -> Catalogue:
-    """What a child says about a package, or why it says nothing."""
-    ready, tells_ready = os.pipe()
-    with tempfile.TemporaryFile() as answer, os.fdopen(ready, "rb", buffering=0):
-        fds = (answer.fileno(), tells_ready)
-        command = [sys.executable, "-m", "cli.catalogue", *map(str, fds), *{name for _, name in offered}]
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=fds, start_new_session=True
-        ) as child:
-            os.close(tells_ready)
-            select.select([ready], [], [], START_S)
-            try:
-                code = child.wait(import_s)
-                why = f"ended the process that imports it (exit code {code})"
-            except subprocess.TimeoutExpired:
-                why = f"can't be imported within {import_s:g} s"
-            finally:
-                with suppress(OSError):
-                    os.killpg(child.pid, signal.SIGKILL)
-        answer.seek(0)
-        raw = answer.read(BYTES_LIMIT + 1)
-    loaded = load_json(raw)
-    if raw and isinstance(loaded, Unreadable):
-        why = f"gives an answer that {loaded.reason}"
-    said = object_of(loaded)
-    if not said:
-        return Catalogue(
-            offers=(),
-            left_out=[LeftOut(name=name, kind=KINDS[group], why=f"{package}: {why}") for group, name in offered],
-        )
-    wanted = {(KINDS[group], name) for group, name in offered}
-    try:
-        offers = [Offer(**row) for row in _rows(said["offers"])]
-        bad = [LeftOut(**row) for row in _rows(said["left_out"])]
-    except (LookupError, TypeError):
-        offers = []
-        bad = [
-            LeftOut(name=name, kind=kind, why=f"{package}: meddles with what is said of it") for kind, name in wanted
-        ]
-    return Catalogue(
-        offers=[offer for offer in offers if (offer.kind, offer.name) in wanted],
-        left_out=[one for one in bad if (one.kind, one.name) in wanted],
-    )
-
-
-def main(arguments: Sequence[str]) -> None:
+def _tell(says: Connection, names: frozenset[str]) -> None:
     """The child."""
-    names = frozenset(arguments[2:])
+    os.setsid()
+    give_up_stdout()
     configure_logging(level="ERROR", form="console")
-    os.write(int(arguments[1]), b".")
-    os.close(int(arguments[1]))
     offers = {(offer.kind, offer.name): offer for offer in StrategyHandler(names).catalogue() if offer.name in names}
     bad = [
         LeftOut(name=name, kind=KINDS[group], why=why)
@@ -167,9 +172,4 @@ def main(arguments: Sequence[str]) -> None:
     for one in bad:
         offers.pop((one.kind, one.name), None)  # the built-in one of that name isn't the package's
     made = {"offers": [asdict(offer) for offer in offers.values()], "left_out": [asdict(one) for one in bad]}
-    with os.fdopen(int(arguments[0]), "wb") as answer:
-        answer.write(json.dumps(made).encode())
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    says.send_bytes(json.dumps(made).encode())

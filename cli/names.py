@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fleet.config import ExtraNames
+from fleet.config.extras import Models
 from fleet.plugins import installed
 
 
@@ -23,4 +24,14 @@ def extra_names(document: object) -> ExtraNames:
     wanted = strings_in(document)
     bad = unusable(wanted)
     known = StrategyHandler(wanted - bad.keys()).extra_names()
-    return replace(known, broken={**known.broken, **bad})
+
+    def usable(names: Models) -> Models:
+        return {name: model for name, model in names.items() if name not in bad}
+
+    return replace(
+        known,
+        strategies=usable(known.strategies),
+        entries=usable(known.entries),
+        exits=usable(known.exits),
+        broken={**known.broken, **bad},
+    )

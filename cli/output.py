@@ -127,6 +127,14 @@ def own_stdout() -> Iterator[None]:
             sys.stdout, _Stdout.data = stream, None
 
 
+def give_up_stdout() -> None:
+    """In a copy of this process: whatever it writes goes to stderr, and it keeps nobody waiting for stdout's end."""
+    for descriptor in (_STDOUT, _descriptor(_Stdout.data)):
+        if descriptor is not None:
+            _point_at_stderr(descriptor)
+    sys.stdout = sys.stderr
+
+
 def _descriptor(stream: TextIO | None) -> int | None:
     try:
         return None if stream is None else stream.fileno()

@@ -17,7 +17,7 @@ LARGEST_EXPONENT: Final = 60
 _EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
 
 
-def readable(value: Decimal, *, places: int = 8, signed: bool = False) -> str:
+def readable(value: Decimal | int, *, places: int = 8, signed: bool = False) -> str:
     """An amount without trailing zeros.
 
     Args:
@@ -25,6 +25,7 @@ def readable(value: Decimal, *, places: int = 8, signed: bool = False) -> str:
             for two digits.
         signed: with + in front of gains.
     """
+    value = Decimal(value)
     if not value.is_finite():
         return str(value)
     if value.adjusted() > LARGEST_EXPONENT:
