@@ -139,7 +139,12 @@ class GuardedStrategy:
                 title=f"The strategy failed: {name}",
                 body=f"No decision at the bar of {from_ms(bar_ms):%Y-%m-%d %H:%M:%S} UTC; stops and limits go on. "
                 f"{_message(error)}",
-                facts={"type": name, "where": where, "in_a_row": str(self.budget.in_a_row)},
+                facts={
+                    "type": name,
+                    "where": where,
+                    "error": _message(error),
+                    "in_a_row": str(self.budget.in_a_row),
+                },
                 # once per kind of failure and hour
                 dedupe_key=f"error:{self._bot_id}:{name}:{hour_ms}",
             )

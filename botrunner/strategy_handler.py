@@ -85,8 +85,12 @@ class StrategyHandler:
         return [{"name": entry.name, "kind": entry.kind, "parameters": entry.parameters} for entry in self.catalogue()]
 
     def catalogue(self) -> tuple[Offer, ...]:
-        """Strategies, entry and exit mixins in this order, each kind by name."""
-        kinds = (("strategy", _strategies(None)), ("entry", entry_mixins()), ("exit", exit_mixins()))
+        """Strategies, entry and exit mixins in this order, each kind by name; from packages those of `only`."""
+        kinds = (
+            ("strategy", _strategies(self._only)),
+            ("entry", entry_mixins(self._only)),
+            ("exit", exit_mixins(self._only)),
+        )
         return tuple(
             Offer(name=name, kind=kind, text=inspect.getdoc(cls) or "", parameters=_parameters(cls))
             for kind, classes in kinds

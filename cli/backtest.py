@@ -1,4 +1,7 @@
-"""`botfleet backtest`: a config over recorded candles, by the engine that bots run."""
+"""`botfleet backtest`: a config over recorded candles, by the engine that bots run.
+
+Exit codes: 0 done; 4 done, and the strategy failed at a bar at least (the result says how); 1 no result; 2 usage.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from cli.config import read_config
+from cli.files import read_document
 from cli.output import Output, cell, plain, print_document, say
 from fleet.config import BotConfig, ConfigInvalid, parse_config
 from fleet.errors import ConfigUnusable, PermanentError
 from fleet.times import to_ms
 
 if TYPE_CHECKING:
+    from botrunner.backtest.failures import Failure
     from botrunner.backtest.market import KnownMarket
     from botrunner.backtest.run import Backtest
     from botrunner.feeds.files.reader import CandleFile
     from botrunner.feeds.files.survey import Survey
+
+STRATEGY_FAILED: Final = 4
+"""Exit code: there is a result, and the strategy failed while it was made."""
+
+KNOWN_CHOICES: Final = ("auto", "exchange", "none")
+"""Of `--market`; anything else is a file."""
 
 _NAMED = re.compile(r"(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<interval>\d+[a-zA-Z])(?:[-.].*)?")
 """SYMBOL-INTERVAL at the beginning of a candle file's name; behind it may be a month, as in Binance's archive."""
@@ -60,6 +71,14 @@ def _with_suffix(text: str, *suffixes: str) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What `--market` says, and what the file says that it names."""
+
+    choice: str
+    document: object
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A backtest with its metrics and where its inputs came from."""
 
@@ -82,6 +101,13 @@ class Finished:
             "trades": [_trade(row) for row in self.done.trades],
             "open_trade": _trade(self.done.open_trade) if self.done.open_trade else None,
             "orders": self.done.orders,
+            "entries": {
+                "filled": self.done.entries_filled,
+                "unfilled": self.done.entries_unfilled,
+                "denied": dict(sorted(self.done.denials.items())),
+            },
+            "errors": [failure.as_json() for failure in self.done.failures],
+            "gave_up": self.done.gave_up,
             "metrics": self.metrics,
             "start_balance": self.done.start_balance,
             "final_balance": self.done.final_balance,
@@ -105,7 +131,7 @@ def backtest(
     ] = None,
     bot_id: Annotated[int, typer.Option(min=0, help="Names the orders: a bot's id gives that bot's order ids.")] = 0,
     market: Annotated[
-        str, typer.Option(help="Steps and minimums: auto (as the bot would), exchange, none, or a JSON file.")
+        str, typer.Option(help="Steps and minimums: auto (as the bot would), exchange, none, or a JSON or YAML file.")
     ] = "auto",
     plot: Annotated[Path | None, typer.Option(parser=plot_file, help="Draw to FILE.png or FILE.html.")] = None,
     trades: Annotated[
@@ -132,12 +158,30 @@ def backtest(
         require_matplotlib()
     configure_logging(level="ERROR", form="console")
     document = read_config(config)
+    rules = Rules(market, None if market in KNOWN_CHOICES else read_document(Path(market)))
     finished = [
-        _run(path, _config(document, path, several=len(candles) > 1), market, begin, end, bot_id, progress)
+        _run(path, _config(document, path, several=len(candles) > 1), rules, begin, end, bot_id, progress)
         for path in candles
     ]
     _write(finished[0], plot=plot, trades=trades, orders=orders, equity=equity)
     _print(finished, output, limit)
+    if any(one.done.failures for one in finished):
+        for one in finished:
+            tell_failures(one.path.stem, one.done.failures, bars=len(one.done.equity), gave_up=one.done.gave_up)
+        raise typer.Exit(STRATEGY_FAILED)
+
+
+def tell_failures(name: str, failures: Sequence[Failure], *, bars: int, gave_up: bool) -> None:
+    """Say on stderr that a result isn't what it looks like."""
+    if not failures:
+        return
+    times, first = sum(failure.count for failure in failures), failures[0]
+    say(
+        f"{name}: the strategy failed {times} times in {bars} bars, first at {first.first_at:%Y-%m-%d %H:%M} in "
+        f"{first.where}: {first.type}: {first.message}"
+    )
+    if gave_up:
+        say(f"{name}: a bot would have ended its run there, so the result ends there too: mend the strategy")
 
 
 def exchange_urls() -> Mapping[str, str]:
@@ -155,9 +199,9 @@ def exchange_urls() -> Mapping[str, str]:
 
 
 def _config(document: Any, path: Path, *, several: bool) -> BotConfig:
-    from botrunner.strategy_handler import StrategyHandler
+    from botrunner.strategy_handler import StrategyHandler, strings_in
 
-    handler, named = StrategyHandler(), _NAMED.fullmatch(path.name)
+    handler, named = StrategyHandler(strings_in(document)), _NAMED.fullmatch(path.name)
     symbol = named["symbol"].replace("_", "") if named else None
     if several and symbol and isinstance(document, dict):
         data = document.get("data")
@@ -198,7 +242,7 @@ def load_candles(path: Path, config: BotConfig) -> CandleFile:
 def _run(
     path: Path,
     config: BotConfig,
-    choice: str,
+    rules: Rules,
     begin: datetime | None,
     end: datetime | None,
     bot_id: int,
@@ -215,7 +259,7 @@ def _run(
         raise PermanentError(f"{path} has no candle before --to {end}")
     for note in file.notes:
         say(f"{path}: {note}")
-    market = market_for(config, choice, candles=file, exchange_urls=exchange_urls())
+    market = market_for(config, rules.choice, candles=file, exchange_urls=exchange_urls(), given=rules.document)
     if market.notice:
         say(market.notice)
     with bar_of_progress(f"{path.stem}", total=len(candles), wanted=progress) as advance:

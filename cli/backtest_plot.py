@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.backtest_report import metric_lines
+from cli.backtest_report import counted, counted_failures, metric_lines
 from cli.output import cell, number
 from fleet.errors import PermanentError
 
@@ -128,6 +128,10 @@ def _page(done: Backtest, metrics: Mapping[str, Any], title: str, picture: bytes
     facts = [
         ("start balance", f"{number(done.start_balance)} {done.market.quote}"),
         ("final balance", f"{number(done.final_balance)} {done.market.quote}"),
+        ("entries filled", str(done.entries_filled)),
+        ("entries denied", counted(done.denials)),
+        ("entries unfilled", counted(done.entries_unfilled)),
+        ("strategy errors", counted_failures(done)),
         *metric_lines(metrics),
     ]
     rows = "".join(f"<tr><td>{escape(name)}</td><td class=r>{escape(text)}</td></tr>" for name, text in facts)
@@ -137,10 +141,25 @@ def _page(done: Backtest, metrics: Mapping[str, Any], title: str, picture: bytes
 <h1>{escape(title)}</h1>
 <p>{escape(names)}, {done.equity[0].at:%Y-%m-%d %H:%M} to {done.equity[-1].at:%Y-%m-%d %H:%M} UTC</p>
 <img alt="Price with entries and exits, equity and drawdown" src="data:image/png;base64,{encoded}">
-<h2>Metrics</h2><table>{rows}</table>
+{_failures(done)}<h2>Metrics</h2><table>{rows}</table>
 <h2>Trades</h2>{note}<div class=scroll><table><tr><th>Entry</th><th>Exit</th><th>Direction</th><th class=r>Size</th>
 <th class=r>In</th><th class=r>Out</th><th class=r>Net</th><th class=r>%</th><th>By</th></tr>
 {"".join(_row(trade) for trade in shown)}</table></div></body></html>
+"""
+
+
+def _failures(done: Backtest) -> str:
+    if not done.failures:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(one.where)}</td><td class=r>{one.count}</td><td>{one.first_at:%Y-%m-%d %H:%M}</td>"
+        f"<td>{one.last_at:%Y-%m-%d %H:%M}</td><td>{escape(f'{one.type}: {one.message}')}</td></tr>\n"
+        for one in done.failures
+    )
+    ended = "<p>A bot would have ended its run there, so the result ends there too.</p>" if done.gave_up else ""
+    return f"""<h2 class=loss>The strategy failed</h2>{ended}
+<div class=scroll><table><tr><th>In</th><th class=r>Times</th><th>First</th><th>Last</th><th>Error</th></tr>
+{rows}</table></div>
 """
 
 

@@ -7,9 +7,10 @@ from decimal import Decimal, InvalidOperation
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from cli.output import Output, number, show, write
+from cli.output import Output, cell, number, show, write
 
 if TYPE_CHECKING:
+    from botrunner.backtest.failures import Failure
     from botrunner.backtest.run import Backtest
 
 Part = tuple[str, "Backtest", Mapping[str, Any], str, Sequence[tuple[str, str]]]
@@ -29,6 +30,10 @@ def report(parts: Sequence[Part], *, limit: int) -> None:
         for name in names
     ]
     show(rows, output=Output.TABLE, columns={name: itemgetter(name) for name in ("", *(part[0] for part in parts))})
+    for name, done, *_ in parts:
+        if done.failures:
+            write("\n" if len(parts) == 1 else f"\n{cell(name).plain}\n")
+            show_failures(done.failures)
     if len(parts) == 1 and limit:
         write("\n")
         _trades(parts[0][1], limit)
@@ -85,7 +90,6 @@ def _facts(done: Backtest, origin: str) -> list[tuple[str, str]]:
     config, bars = done.config, done.equity
     first, last = bars[0], bars[-1]
     held = done.open_trade
-    denied = ", ".join(f"{reason} {count}" for reason, count in sorted(done.denials.items()))
     return [
         ("strategy", f"{config.entry.name} / {config.exit.name}"),
         ("bars", f"{len(bars)} of {config.interval}, {done.warmup_bars} before them to warm up"),
@@ -96,8 +100,34 @@ def _facts(done: Backtest, origin: str) -> list[tuple[str, str]]:
         ("final balance", f"{number(done.final_balance)} {done.market.quote}"),
         ("still open", f"{held['direction']} {number(held['size'])} {done.market.base}" if held else "-"),
         ("market change", f"{number((last.close / first.close - 1) * 100, digits=2, signed=True)} %"),
-        ("entries denied", denied or "-"),
+        ("entries filled", str(done.entries_filled)),
+        ("entries denied", counted(done.denials)),
+        ("entries unfilled", counted(done.entries_unfilled)),
+        ("strategy errors", counted_failures(done)),
     ]
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """Reasons with how often each came."""
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())) or "-"
+
+
+def counted_failures(done: Backtest) -> str:
+    """How often the strategy failed, and whether that ended the backtest."""
+    count = sum(failure.count for failure in done.failures)
+    return "-" if not count else f"{count}, and ended there" if done.gave_up else str(count)
+
+
+def show_failures(failures: Sequence[Failure]) -> None:
+    """A table of what went wrong in a strategy."""
+    columns = {
+        "FAILED IN": lambda row: row["where"],
+        "TIMES": lambda row: str(row["count"]),
+        "FIRST": lambda row: f"{row['first_at']:%Y-%m-%d %H:%M}",
+        "LAST": lambda row: f"{row['last_at']:%Y-%m-%d %H:%M}",
+        "ERROR": lambda row: f"{row['type']}: {row['message']}" if row["message"] else row["type"],
+    }
+    show([failure.as_json() for failure in failures], output=Output.TABLE, columns=columns)
 
 
 def _trades(done: Backtest, limit: int) -> None:

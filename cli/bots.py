@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +12,9 @@ import typer
 
 from cli import performance
 from cli.database import database
-from cli.files import read_document
+from cli.files import FileUnreadable, read_document
 from cli.names import extra_names
-from cli.output import Output, Row, age, number, print_document, show, tell
+from cli.output import Output, age, number, print_document, show, tell
 from fleet.config import ConfigInvalid, parse_config
 from fleet.error_trends import trends
 from fleet.errors import PermanentError
@@ -84,8 +84,9 @@ def apply(
 
     Nothing is written when any config is invalid.
     """
-    documents = list(_documents(file))
-    problems = [problem for source, document in documents for problem in _problems(source, document)]
+    documents, problems = _documents(file)
+    problems += [problem for source, document in documents for problem in _problems(source, document)]
+    problems += _twice(documents)
     if problems:
         raise PermanentError("nothing was applied:\n" + "\n".join(f"  {problem}" for problem in problems))
     with database() as connection, connection.transaction():
@@ -119,7 +120,7 @@ def restart(bot: BotArgument) -> None:
         epoch = admin.restart_bot(connection, admin.bot_id_of(connection, bot))
     if epoch is None:
         raise PermanentError(f"bot {bot} has no run that could be asked to end: `botfleet bots runs {bot}`")
-    print(f"bot {bot}: run {epoch} was asked to end, the next one follows")
+    tell(f"bot {bot}: run {epoch} was asked to end, the next one follows")
 
 
 @app.command()
@@ -210,12 +211,33 @@ def _enable(bot: str, *, enabled: bool) -> None:
     tell(f"bot {bot} {word}" if changed else f"bot {bot} was {word} already")
 
 
-def _documents(path: Path) -> Iterator[tuple[str, Row]]:
-    files = sorted(p for p in path.iterdir() if p.suffix in (".json", ".yaml", ".yml")) if path.is_dir() else [path]
+def _documents(path: Path) -> tuple[list[tuple[str, Any]], list[str]]:
+    """The documents of a file or folder by file, and why others can't be read."""
+    try:
+        files = sorted(p for p in path.iterdir() if p.suffix in (".json", ".yaml", ".yml")) if path.is_dir() else [path]
+    except OSError as error:
+        raise PermanentError(f"{path} can't be read: {error.strerror}") from error
     if not files:
         raise PermanentError(f"{path} has no .json or .yaml files")
+    documents, problems = [], []
     for file in files:
-        yield str(file), read_document(file)
+        try:
+            documents.append((str(file), read_document(file)))
+        except FileUnreadable as error:
+            problems.append(str(error))
+    return documents, problems
+
+
+def _twice(documents: Sequence[tuple[str, Any]]) -> Iterator[str]:
+    """Bots that two files want to make, each as it says: one of them would be lost without a word."""
+    seen: dict[str, str] = {}
+    for source, document in documents:
+        name = document.get("name") if isinstance(document, dict) else None
+        if not isinstance(name, str):
+            continue
+        if name in seen:
+            yield f"{source}: the bot {clean_text(name, NAME_LIMIT, lines=False)} is in {seen[name]} too"
+        seen.setdefault(name, source)
 
 
 def _problems(source: str, document: Any) -> Iterator[str]:
@@ -233,6 +255,6 @@ def _problems(source: str, document: Any) -> Iterator[str]:
     if not isinstance(document.get("enabled", False), bool):
         yield f"{source}: enabled must be true or false"
     try:
-        parse_config(document.get("config"), extra_names=extra_names())
+        parse_config(document.get("config"), extra_names=extra_names(document.get("config")))
     except ConfigInvalid as error:
         yield f"{source}: config: {error}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.files import read_document
+from cli.files import FileUnreadable, read_document
 from cli.names import extra_names
 from cli.output import Output, print_document, tell
 from fleet.config import json_schema, validate_config
@@ -20,9 +20,19 @@ def validate(
     file: Annotated[Path, typer.Argument(help="JSON or YAML: a config, or an object with a key `config`; - is stdin.")],
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print.")] = Output.TABLE,
 ) -> None:
-    """Check a config; exit code 1 when it is invalid."""
-    errors = validate_config(read_config(file), extra_names=extra_names())
-    if output in (Output.JSON, Output.YAML):
+    """Check a config; exit code 1 when it is invalid, or no document at all."""
+    for_programs = output in (Output.JSON, Output.YAML)
+    try:
+        document = read_config(file)
+    except FileUnreadable as error:
+        if not for_programs:
+            raise
+        place = {"file": error.file, "line": error.line, "column": error.column}
+        unreadable = {"path": "", "message": error.reason, "hint": "", **place}
+        print_document({"valid": False, "errors": [unreadable]}, output=output)
+        raise typer.Exit(1) from error
+    errors = validate_config(document, extra_names=extra_names(document))
+    if for_programs:
         facts = [{"path": e.path, "message": e.message, "hint": e.hint} for e in errors]
         print_document({"valid": not errors, "errors": facts}, output=output)
     elif errors:
@@ -37,7 +47,7 @@ def read_config(file: Path) -> Any:
     """The config of a JSON or YAML file, alone or under a key `config`; - is stdin.
 
     Raises:
-        PermanentError: it can't be read.
+        FileUnreadable.
     """
     document = read_document(file)
     if isinstance(document, dict) and "config" in document and "strategy" not in document:

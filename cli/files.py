@@ -1,112 +1,114 @@
-"""Reads the JSON and YAML files that people hand to the command line: every failure is one line with the file's name.
+"""Reads the JSON and YAML files that people hand to the command line: the one door for all of them.
 
-YAML can be small and stand for gigabytes (aliases of aliases), nest deeper than Python can follow, or hold numbers that
-Python refuses; such a file is refused before anything is made of it.
+Every failure is one line that begins with file:line:column and says what to do. A file whose name ends in .json is read
+as JSON; any other as JSON if it is that, else as YAML 1.2. No key may stand twice in an object, in either.
 """
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from cli.flaw import Flaw
+from cli.json_text import Twice, parse_json
 from fleet.errors import PermanentError
-from fleet.foreign import BYTES_LIMIT, DEPTH_LIMIT, Unreadable, clean_text, load_json
+from fleet.foreign import BYTES_LIMIT, clean_text
 
-STDIN = "-"
+STDIN: Final = "-"
+REASON_LIMIT: Final = 500
 
-VALUES_LIMIT = 100_000
-"""Values of a YAML document with every alias written out; the largest config that is accepted has 2,000."""
+_WIDE: Final = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
-ERROR_LIMIT = 500
+
+class FileUnreadable(PermanentError):
+    """A file that can't be read.
+
+    Attributes:
+        file: its name, or stdin. reason: why, and what to do. line, column: where, from 1; None where no place fits.
+    """
+
+    def __init__(self, file: Path, flaw: Flaw) -> None:
+        self.file = "stdin" if str(file) == STDIN else clean_text(file, 300, lines=False)
+        self.reason = clean_text(flaw.reason, REASON_LIMIT, lines=False)
+        self.line, self.column = flaw.line, flaw.column
+        place = "".join(f":{part}" for part in (self.line, self.column) if part is not None)
+        super().__init__(f"{self.file}{place}: {self.reason}")
 
 
 def read_document(file: Path) -> Any:
     """What a JSON or YAML file says; `-` is stdin.
 
     Raises:
-        PermanentError: it can't be read; the message names the file and the place in it.
+        FileUnreadable.
     """
-    text = _text(file)
-    document = load_json(text)
-    if not isinstance(document, Unreadable):
-        return document
-    if file.suffix == ".json":
-        raise _unreadable(file, document.reason)
-    return _yaml(file, text)
+    try:
+        return _parsed(_text(_bytes(file)), file.suffix.lower())
+    except Flaw as flaw:
+        raise FileUnreadable(file, flaw) from flaw
 
 
-def _text(file: Path) -> str:
+def _bytes(file: Path) -> bytes:
     try:
         if str(file) == STDIN:
             raw = sys.stdin.buffer.read(BYTES_LIMIT + 1)
         else:
             with file.open("rb") as opened:
                 raw = opened.read(BYTES_LIMIT + 1)
-        if len(raw) > BYTES_LIMIT:
-            raise _unreadable(file, f"it is longer than {BYTES_LIMIT} bytes")
-        return raw.decode()
-    except OSError as error:
-        raise _unreadable(file, error) from error
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise Flaw(f"can't be read: {said}") from error
+    if len(raw) > BYTES_LIMIT:
+        raise Flaw(f"is longer than {BYTES_LIMIT} bytes, which no config is: is it the right file?")
+    return raw
+
+
+def _text(raw: bytes) -> str:
+    """UTF-8, with or without a byte order mark, as editors of Windows write it."""
+    for mark, name in _WIDE.items():
+        if raw.startswith(mark):
+            raise Flaw(f"is {name}: save it as UTF-8 (PowerShell: `| Out-File -Encoding utf8`)")
+    if b"\0" in raw[:4]:
+        raise Flaw("is no text in UTF-8: it holds NUL bytes. Save it as UTF-8", line=1, column=raw.index(b"\0") + 1)
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = raw.decode()
     except UnicodeDecodeError as error:
-        raise _unreadable(file, f"is not UTF-8 at byte {error.start}") from error
+        before = raw[: error.start].decode()
+        column = len(before) - before.rfind("\n")
+        byte = raw[error.start]
+        raise Flaw(
+            f"the byte 0x{byte:02x} isn't UTF-8: save the file as UTF-8", line=before.count("\n") + 1, column=column
+        ) from error
+    if not text.strip():
+        raise Flaw("is empty: a JSON or YAML document is expected")
+    return text
 
 
-def _yaml(file: Path, text: str) -> Any:
-    import yaml
+def _parsed(text: str, suffix: str) -> object:
+    if suffix == ".json":
+        return parse_json(text)
+    try:
+        return parse_json(text)
+    except Twice:
+        raise
+    except Flaw as flaw:
+        as_json = flaw
+    from cli.yaml_text import parse_yaml
 
     try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _check(file, node)
-        return loader.construct_document(node)
-    except RecursionError as error:
-        raise _unreadable(file, f"is nested more than {DEPTH_LIMIT} levels deep") from error
-    except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
-        raise _unreadable(file, error) from error
-
-
-def _check(file: Path, root: Any) -> None:
-    """Refuse what would be too deep or too much once its aliases are written out.
-
-    Each node is looked at once, children first; a node that is reached from within itself has no size.
-    """
-    sizes: dict[int, tuple[int, int]] = {}
-    open_: set[int] = set()
-    stack = [(root, False)]
-    while stack:
-        node, done = stack.pop()
-        children = _children(node)
-        if done:
-            open_.discard(id(node))
-            known = [sizes[id(child)] for child in children]
-            size = 1 + sum(each for each, _ in known)
-            depth = 1 + max((each for _, each in known), default=0)
-            if size > VALUES_LIMIT:
-                raise _unreadable(file, f"stands for more than {VALUES_LIMIT} values{_place(node)}")
-            if depth > DEPTH_LIMIT:
-                raise _unreadable(file, f"is nested more than {DEPTH_LIMIT} levels deep{_place(node)}")
-            sizes[id(node)] = (size, depth)
-        elif id(node) in open_:
-            raise _unreadable(file, f"contains itself{_place(node)}")
-        elif id(node) not in sizes:
-            open_.add(id(node))
-            stack.append((node, True))
-            stack.extend((child, False) for child in children)
-
-
-def _children(node: Any) -> list[Any]:
-    if not isinstance(node.value, list):
-        return []
-    return [part for child in node.value for part in (child if isinstance(child, tuple) else (child,))]
-
-
-def _place(node: Any) -> str:
-    return f" from line {node.start_mark.line + 1} on"
-
-
-def _unreadable(file: Path, why: object) -> PermanentError:
-    name = "stdin" if str(file) == STDIN else clean_text(file, 300, lines=False)
-    return PermanentError(f"{name} can't be read: {clean_text(why, ERROR_LIMIT)}")
+        document = parse_yaml(text)
+    except Flaw:
+        # what begins like JSON and has no name to tell was meant as JSON
+        if suffix not in (".yaml", ".yml") and text.lstrip().startswith(("{", "[")):
+            raise as_json from None
+        raise
+    if document is None:
+        raise Flaw("holds no document: null, or comments alone")
+    return document

@@ -4,25 +4,32 @@ Foreign text (a bot's name, an error, what a strategy said) is never markup, nev
 wider than `CELL_LIMIT` in a table; secrets are masked in what people read. JSON and YAML are exact and ASCII alone.
 A terminal that can't show a character shows a replacement; a reader that goes away (`| head -1`) ends the command
 without a word.
+
+Stdout carries data and nothing else: while a command runs, whatever anybody else writes there (a strategy's `print`, a
+library in C, a child process, a handler of the logging module) comes out on stderr (`own_stdout`). With `-o json` or
+`yaml` the data is one document, whatever happens: `cli.main` prints one that tells of the error where no other came.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fleet.amounts import readable
 from fleet.foreign import Unreadable, clean_text
 from fleet.redaction import redact
 
@@ -41,6 +48,10 @@ LEAST_LAST: Final = 60
 GAP: Final = 2
 """Blanks between two columns."""
 
+_STDOUT: Final = 1
+_STDERR: Final = 2
+_OWNER = os.getpid()
+
 Row = Mapping[str, Any]
 
 
@@ -54,7 +65,11 @@ class Output(StrEnum):
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON knows it: Decimals as strings without exponent, times as ISO 8601."""
+    """The value as JSON knows it: Decimals as strings without exponent, times as ISO 8601, no NaN."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, date):  # a datetime is one too
@@ -65,7 +80,105 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return value
+    return clean_text(value, CELL_LIMIT)
+
+
+# --- stdout --------------------------------------------------------------------------------------------------------
+
+
+class _Stdout:
+    """Where data goes, and whether any went there.
+
+    Attributes:
+        data: in the place of sys.stdout; None: that itself.
+        written: whether a document was written, or its reader has gone away.
+    """
+
+    data: TextIO | None = None
+    written = False
+
+
+def data_stream() -> TextIO:
+    """Where data goes."""
+    return _Stdout.data or sys.stdout
+
+
+@contextmanager
+def own_stdout() -> Iterator[None]:
+    """Keep stdout for data: who else writes there, by whatever means, writes to stderr.
+
+    A process's own stdout stays so for the rest of its life, so that nothing follows the data at its end either.
+    """
+    stream = sys.stdout
+    if _Stdout.data is not None:
+        yield
+    elif id(stream) == id(sys.__stdout__) and _descriptor(stream) == _STDOUT:
+        stream.flush()
+        _Stdout.data = os.fdopen(os.dup(_STDOUT), "w", encoding=stream.encoding, errors="replace")
+        _point_at_stderr(_STDOUT)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+        yield
+    else:  # somebody collects what this process prints
+        _Stdout.data, sys.stdout = stream, sys.stderr
+        try:
+            yield
+        finally:
+            sys.stdout, _Stdout.data = stream, None
+
+
+def give_up_stdout() -> None:
+    """In a copy of this process: whatever it writes goes to stderr, and it keeps nobody waiting for stdout's end."""
+    for descriptor in (_STDOUT, _descriptor(_Stdout.data)):
+        if descriptor is not None:
+            _point_at_stderr(descriptor)
+    sys.stdout = sys.stderr
+
+
+def _descriptor(stream: TextIO | None) -> int | None:
+    try:
+        return None if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _point_at_stderr(descriptor: int) -> None:
+    try:
+        os.dup2(_STDERR, descriptor)
+    except OSError:  # it is closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+def wanted_form(arguments: Sequence[str]) -> Output:
+    """How the words of a command line ask to be answered, whether or not they can be understood otherwise."""
+    found = Output.TABLE
+    words = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    if "--help" in words:
+        return found
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("-o", "--output"):
+            value = following
+        elif word.startswith("--output="):
+            value = word.removeprefix("--output=")
+        elif word.startswith("-o") and not word.startswith("--"):
+            value = word.removeprefix("-o")
+        else:
+            continue
+        found = next((one for one in Output if one == value), Output.TABLE)
+    return found
+
+
+def begin_output() -> None:
+    """Nothing was written yet."""
+    _Stdout.written = False
+
+
+def ensure_document(form: Output, error: Mapping[str, Any]) -> bool:
+    """Print a document that tells of an error, unless the command printed its own; whether it did so."""
+    if form not in (Output.JSON, Output.YAML) or _Stdout.written:
+        return False
+    print_document({"error": error}, output=form)
+    return True
 
 
 def show(
@@ -97,7 +210,7 @@ def show(
         *([cell(columns[header](row)) for header in headers] for row in rows),
     ]
     widths = [max(text.cell_len for text in column) for column in zip(*lines, strict=True)]
-    if sys.stdout.isatty():
+    if data_stream().isatty():
         widths = fitted(widths, shutil.get_terminal_size().columns - GAP * (len(headers) - 1))
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="")
     for header, width in zip(lines[0], widths, strict=True):
@@ -148,9 +261,9 @@ def print_document(document: Any, *, output: Output = Output.JSON) -> None:
     """
     document = plain(document)
     if output is Output.YAML:
-        import yaml
+        from cli.yaml_text import dump_yaml
 
-        write(yaml.safe_dump(document, sort_keys=False))
+        write(dump_yaml(document))
     else:
         write(json.dumps(document, indent=2) + "\n")
 
@@ -161,9 +274,13 @@ def write(text: str) -> None:
     Raises:
         SystemExit: nobody reads any more, which is no failure.
     """
+    if os.getpid() != _OWNER:
+        os._exit(1)  # a copy that foreign code made of this process and that came back: one of the two has the word
+    stream = data_stream()
+    _Stdout.written = True
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        stream.write(text)
+        stream.flush()
     except BrokenPipeError:
         leave_quietly()
 
@@ -174,8 +291,21 @@ def leave_quietly() -> None:
     Raises:
         SystemExit: always.
     """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), data_stream().fileno())
     raise SystemExit(0) from None
+
+
+def open_streams() -> None:
+    """Standard streams that the caller closed lead nowhere; else the next file opened would be taken for them."""
+    for descriptor in (0, _STDOUT, _STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(_STDOUT, "w", errors="replace")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(_STDERR, "w", errors="replace")
 
 
 def forgive_characters() -> None:
@@ -201,10 +331,5 @@ def age(moment: datetime | None) -> str:
 
 
 def number(value: Decimal | None, *, digits: int = 8, signed: bool = False) -> str:
-    """A number without trailing zeros, rounded to `digits` decimals; a small one to four digits that aren't zero."""
-    if value is None:
-        return "-"
-    small = value.is_finite() and 0 < abs(value) < Decimal(1).scaleb(2 - digits)
-    rounded = round(value, 3 - value.adjusted() if small and digits > 2 else digits)
-    text = f"{rounded:+f}" if signed else f"{rounded:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    """A number rounded for people; see `fleet.amounts.readable`."""
+    return "-" if value is None else readable(value, places=digits, signed=signed)

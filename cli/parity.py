@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.backtest import exchange_urls, load_candles, moment
+from cli.backtest import exchange_urls, load_candles, moment, tell_failures
+from cli.backtest_report import show_failures
 from cli.bots import BotArgument, OutputOption
 from cli.database import database
 from cli.output import Output, plain, print_document, say, show, tell
@@ -39,7 +40,8 @@ def parity(
 ) -> None:
     """Replay a bot over the bars it saw and compare orders, fills, trades and money; exit code 1 for any difference.
 
-    Nothing is written. The whole life of the bot is replayed; --from and --to choose what is compared.
+    Nothing is written. The whole life of the bot is replayed; --from and --to choose what is compared. A strategy that
+    fails in the replay as it did in the bot makes no difference; its errors are shown.
     """
     from botrunner.backtest.parity import compare, replayed
     from fleet.log import configure_logging
@@ -100,6 +102,9 @@ def _show(found: Comparison, output: Output) -> None:
             "PROBABLE REASON": lambda row: row["reason"],
         }
         show([_row(difference) for difference in found.differences], output=Output.TABLE, columns=columns)
+    if found.failures:
+        show_failures(found.failures)
+        tell_failures("the replay", found.failures, bars=found.bars, gave_up=False)
     for at, fields in found.revised.items():
         values = ", ".join(f"{name} {plain(seen)} → {plain(now)}" for name, (seen, now) in fields.items())
         say(f"candle of {at:%Y-%m-%d %H:%M} was seen as it no longer is: {values}")
@@ -145,6 +150,7 @@ def _as_json(found: Comparison) -> dict[str, Any]:
             }
             for difference in found.differences
         ],
+        "errors": [failure.as_json() for failure in found.failures],
         "revised_candles": [
             {"at": at, **{name: {"seen": seen, "now": now} for name, (seen, now) in fields.items()}}
             for at, fields in found.revised.items()

@@ -161,12 +161,17 @@ def _money(row: Row, name: str, *, signed: bool = False) -> str:
 
 def _number(row: Row, name: str) -> str:
     value = row["metrics"][name]
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else _two_places(value)
 
 
 def _percent(row: Row, name: str) -> str:
     value = row["metrics"][name]
-    return "-" if value is None else f"{100 * value:.2f}"
+    return "-" if value is None else _two_places(100 * value)
+
+
+def _two_places(value: float) -> str:
+    text = f"{value:.2f}"
+    return number(Decimal(repr(value)), digits=2) if value and not float(text) else text
 
 
 def _duration(seconds: float | None) -> str:

@@ -25,6 +25,17 @@ from fleet.config.strategy_params import FEATURES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 MADE = "<!-- made by `make docs`; change the code it is made from instead -->"
+FILES = """## Files
+
+The command line reads JSON and YAML, in UTF-8: a name that ends in `.json` is JSON; anything else is JSON if it can be,
+else YAML. Errors name file, line and column. A key that stands twice in an object is an error in both, so are `NaN` and
+numbers out of range. JSON has no comments; YAML has, with `#`.
+
+YAML is that of version 1.2 (core schema): `true` and `false` alone are truth values, while `yes`, `no`, `on` and `off`
+are texts; `1e-3` is a number; `1_000`, `1:30` and dates are texts; a number that begins with 0 (`010`) is refused, as
+some read it as octal. Anchors and `<<` work. A file holds one document.
+[Why so](decisions/0017-documents-of-people.md)."""
+
 KINDS = {"strategy": "Strategies", "entry": "Entry mixins", "exit": "Exit mixins"}
 
 
@@ -80,6 +91,7 @@ def configuration_page() -> str:
             "Types are JSON's; a whole number may be written with a point (14.0), a number never as a text. Times are "
             f"seconds unless the name says otherwise. Changes of {hot} reach a running bot, any other starts it anew."
         ),
+        FILES,
         "Some values have two places. Either may be used; two different values are an error:\n\n" + same,
         *_sections("", ConfigDocument),
         "## `strategy.parameters` of CustomStrategy",

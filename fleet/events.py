@@ -13,6 +13,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fleet.amounts import readable
+
 if TYPE_CHECKING:
     from fleet.config import NotificationsSection
 
@@ -140,9 +142,8 @@ def switch_of(kind: EventKind) -> str | None:
 
 
 def number(value: Decimal, *, places: int = 8, signed: bool = False) -> str:
-    """An amount for people: at most so many decimals, no trailing zeros, no exponent."""
-    rounded = f"{value:{'+' if signed else ''}.{places}f}"
-    return rounded.rstrip("0").rstrip(".") if "." in rounded else rounded
+    """An amount for people; see `fleet.amounts.readable`."""
+    return readable(value, places=places, signed=signed)
 
 
 def wanted(kind: EventKind, switches: NotificationsSection) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 from botrunner.accounting import Trade
 from botrunner.backtest.rows import as_stored
+from botrunner.budget import BudgetLimits
 from botrunner.feeds.candles import Candle
 from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
 from botrunner.ledger import Ledger
@@ -28,6 +29,9 @@ from fleet.states import ExitReason
 from fleet.times import from_ms
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import BarRecord, Checkpoint
+
+AS_A_BOT = BudgetLimits()
+"""A bot whose strategy fails more often ends its run."""
 
 Rows = dict[str, dict[str, Any]]
 """Rows of one table by key."""
@@ -236,6 +240,7 @@ def replay(
     ledger: MemoryLedger,
     candles: Sequence[Candle],
     begin_after_ms: int | None = None,
+    budget: BudgetLimits = AS_A_BOT,
 ) -> bool:
     """Run a bot over candles until they are used up; what it did is in the ledger.
 
@@ -247,12 +252,14 @@ def replay(
         ledger: where to go on, and where to write.
         candles: those to trade, after those to warm up with.
         begin_after_ms: for a new bot, see `ListedCandles`.
+        budget: how often the strategy may fail.
 
     Returns:
         Whether the strategy's indicators had candles enough at any bar.
 
     Raises:
         CheckpointDamaged: the ledger's checkpoint can't be gone on from.
+        StrategyFailing: it failed too often; what was done until then is in the ledger.
     """
     clock, stop = StillClock(), _Switch()
     parts = Collaborators(
@@ -265,6 +272,7 @@ def replay(
         stop=stop,
         clock=clock,
         on_live=lambda: None,
+        budget=budget,
     )
     instance = _Instance(bot_id=bot_id, config=config, parts=parts)
     instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
 
 from botrunner.assembly import EIGHT_DECIMALS, file_market, rules_of_file
@@ -20,11 +19,13 @@ from botrunner.feeds.files.reader import CandleFile
 from botrunner.risk import Market
 from fleet.config import BotConfig
 from fleet.errors import PermanentError
-from fleet.foreign import Unreadable, load_json
 
 AUTO, EXCHANGE, NONE = "auto", "exchange", "none"
 
 _NUMBERS = ("tick", "step", "min_quantity", "min_notional", "maker_fee", "taker_fee")
+MOST = Decimal("1e18")
+"""No step, minimum or fee of a market is larger."""
+
 _OTHERS = ("symbol", "base", "quote", "can_short", "origin")
 
 
@@ -41,15 +42,18 @@ class KnownMarket:
     notice: str = ""
 
 
-def market_for(config: BotConfig, choice: str, *, candles: CandleFile, exchange_urls: Mapping[str, str]) -> KnownMarket:
+def market_for(
+    config: BotConfig, choice: str, *, candles: CandleFile, exchange_urls: Mapping[str, str], given: object = None
+) -> KnownMarket:
     """The rules of the config's symbol.
 
     Args:
         config: names symbol, broker and data source.
-        choice: `auto`, `exchange`, `none` (eight decimals or the file's, if it has more; no minimums) or the path of a
-            JSON file.
+        choice: `auto`, `exchange`, `none` (eight decimals or the file's, if it has more; no minimums) or the name of a
+            file.
         candles: whose decimals count where no exchange is asked.
         exchange_urls: exchange id → base URL in place of the public one.
+        given: what that file says.
 
     Raises:
         MarketUnknown: the exchange didn't answer, or the file is wrong. UnknownSymbol: the exchange hasn't the market.
@@ -60,7 +64,7 @@ def market_for(config: BotConfig, choice: str, *, candles: CandleFile, exchange_
     if choice == AUTO and config.data_source == "file":
         return of_file
     if choice not in (AUTO, EXCHANGE):
-        return KnownMarket(read_market(Path(choice), config.symbol), choice)
+        return KnownMarket(market_of(given, config.symbol, file=choice), choice)
     broker = BrokerManager(exchange_urls).get(config.broker_type)
     origin = f"{broker.name} at {exchange_urls[broker.name]}" if broker.name in exchange_urls else broker.name
     try:
@@ -85,31 +89,25 @@ def _none(candles: CandleFile, symbol: str) -> KnownMarket:
     return KnownMarket(file_market(symbol, tick=tick, step=step), origin)
 
 
-def read_market(path: Path, symbol: str) -> Market:
-    """The rules of a JSON file: an object with tick and step, and maybe more of what `-o json` prints as `market`.
+def market_of(document: object, symbol: str, *, file: str) -> Market:
+    """The rules of a document: an object with tick and step, and maybe more of what `-o json` prints as `market`.
 
     Raises:
-        MarketUnknown: unreadable, unknown keys, of another symbol, or with values that make no sense.
+        MarketUnknown: unknown keys, of another symbol, or with values that make no sense; names the file.
     """
-    try:
-        document = load_json(path.read_bytes())
-    except OSError as error:
-        raise MarketUnknown(f"--market {path} can't be read: {error}") from error
-    if isinstance(document, Unreadable):
-        raise MarketUnknown(f"--market {path} can't be read: it {document.reason}")
     if not isinstance(document, dict) or not {"tick", "step"} <= set(document) <= {*_NUMBERS, *_OTHERS}:
         raise MarketUnknown(
-            f"--market {path}: an object with tick and step is expected, {', '.join(_NUMBERS[2:])} and can_short are "
+            f"--market {file}: an object with tick and step is expected, {', '.join(_NUMBERS[2:])} and can_short are "
             'optional: {"tick": "0.000001", "step": "0.0001", "min_notional": "0.0001"}'
         )
     if document.get("symbol", symbol) != symbol:
-        raise MarketUnknown(f"--market {path}: the rules are of {document['symbol']}, the config's symbol is {symbol}")
-    numbers = {key: _number(path, key, document[key]) for key in _NUMBERS if key in document}
+        raise MarketUnknown(f"--market {file}: the rules are of {document['symbol']}, the config's symbol is {symbol}")
+    numbers = {key: _number(file, key, document[key]) for key in _NUMBERS if key in document}
     if not (numbers["tick"] > 0 and numbers["step"] > 0):
-        raise MarketUnknown(f"--market {path}: tick and step must be above 0")
+        raise MarketUnknown(f"--market {file}: tick and step must be above 0")
     can_short = document.get("can_short", True)
     if not isinstance(can_short, bool):
-        raise MarketUnknown(f"--market {path}: can_short must be true or false")
+        raise MarketUnknown(f"--market {file}: can_short must be true or false")
     plain = file_market(symbol)
     return replace(
         plain,
@@ -123,12 +121,13 @@ def read_market(path: Path, symbol: str) -> Market:
     )
 
 
-def _number(path: Path, key: str, value: Any) -> Decimal:
+def _number(file: str, key: str, value: Any) -> Decimal:
     try:
         # a float by its shortest text: what the file said
         number = Decimal(str(value) if isinstance(value, float) else value)
     except (InvalidOperation, TypeError, ValueError):
         number = Decimal("NaN")
-    if isinstance(value, bool) or not number.is_finite() or number < 0:
-        raise MarketUnknown(f"--market {path}: {key} must be a number, not {str(value)[:50]!r}")
+    named = isinstance(value, str | int | float) and not isinstance(value, bool)
+    if not (named and number.is_finite() and 0 <= number < MOST):
+        raise MarketUnknown(f"--market {file}: {key} must be a number, not {str(value)[:50]!r}")
     return number

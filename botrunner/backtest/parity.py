@@ -7,16 +7,19 @@ or replaced, the replay goes on from its own state, as the bot did from its chec
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
+from botrunner.backtest.failures import Failure, FailureBook
 from botrunner.backtest.rows import Row, as_stored
+from botrunner.budget import BudgetLimits
 from botrunner.feeds.candles import Candle
 from botrunner.risk import Denial, Market
-from botrunner.strategy_handler import StrategyHandler
+from botrunner.strategy_handler import StrategyHandler, strings_in
 from botrunner.trading_bot import BarOutcome
 from botrunner.witness import load_candles, load_market
 from fleet import __version__
@@ -74,6 +77,7 @@ class Comparison:
 
     Attributes:
         revised: candles that the bot saw otherwise than the given ones are now: time → columns.
+        failures: what went wrong in the strategy during the replay.
     """
 
     bars: int
@@ -83,6 +87,7 @@ class Comparison:
     trades: int
     differences: Sequence[Difference]
     revised: Mapping[datetime, Mapping[str, tuple[Any, Any]]]
+    failures: Sequence[Failure] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,10 +209,10 @@ def config_of(run: RunRow, limits: Mapping[str, Any]) -> BotConfig:
     Raises:
         ReplayImpossible: it isn't valid here: another version, or a package that isn't installed.
     """
-    handler = StrategyHandler()
     raw = object_read(run.config)
     if isinstance(raw, Unreadable):
         raise ReplayImpossible(f"the config of run {run.epoch} {raw.reason}")
+    handler = StrategyHandler(strings_in(raw))
     hot = {"notifications": raw.get("notifications", {}), "risk_management": dict(limits)}
     try:
         config = parse_config(with_hot_fields(raw, hot), extra_names=handler.extra_names())
@@ -227,6 +232,11 @@ class Replayed:
     worth: Mapping[tuple[str, str, datetime], tuple[Any, Any]]
     epochs: Mapping[tuple[str, str, datetime], int]
     checkpoint: Checkpoint
+    failures: Sequence[Failure] = ()
+
+
+ANY_NUMBER = BudgetLimits(in_a_row=sys.maxsize, in_window=sys.maxsize)
+"""The record says where a run ended because its strategy failed too often; the replay goes on with the next run."""
 
 
 def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
@@ -239,7 +249,7 @@ def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
     Raises:
         ReplayImpossible: bars or warm-up candles are missing, or a config can't be run here.
     """
-    tables, checkpoint = Tables(), None
+    tables, checkpoint, book = Tables(), None, FailureBook()
     worth: dict[tuple[str, str, datetime], tuple[Any, Any]] = {}
     epochs: dict[tuple[str, str, datetime], int] = {}
     known: dict[tuple[str, str], dict[int, Candle]] = {}
@@ -253,6 +263,8 @@ def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
         seen.update({candle.open_ms: candle for candle in bars})
 
         def note(outcome: BarOutcome, key: tuple[str, str] = key, epoch: int = stretch.run.epoch) -> None:
+            if outcome.bar_at is not None:
+                book.note(outcome)
             if outcome.candle is not None:
                 trade = outcome.account.trade
                 position = trade.side.sign * trade.size_open if trade else 0
@@ -269,7 +281,7 @@ def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
             tables=tables,
             on_bar=note,
         )
-        resolved = StrategyHandler().get_strategy_class(config.strategy_type)
+        resolved = StrategyHandler({config.strategy_type}).get_strategy_class(config.strategy_type)
         flattens = stretch.ends_run and stretch.run.exit_reason in CLEAN_ENDS and config.on_stop is OnStop.FLATTEN
         ordered = [seen[open_ms] for open_ms in sorted(seen)]
         replay(
@@ -280,10 +292,11 @@ def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
             ledger=ledger,
             candles=ordered,
             begin_after_ms=max((c.open_ms for c in stretch.warmup), default=None),
+            budget=ANY_NUMBER,
         )
         checkpoint = ledger.checkpoint
     assert checkpoint is not None, "there is at least one stretch"
-    return Replayed(tables=tables, worth=worth, epochs=epochs, checkpoint=checkpoint)
+    return Replayed(tables=tables, worth=worth, epochs=epochs, checkpoint=checkpoint, failures=book.failures)
 
 
 def _complete(record: Recorded, stretch: Stretch, candles: Sequence[Candle]) -> list[Candle]:
@@ -358,6 +371,7 @@ def compare(
         trades=sum(wanted(row["signal_at"]) for row in record.trades),
         differences=list(_explained(record, found, revised)),
         revised=revised,
+        failures=done.failures,
     )
 
 

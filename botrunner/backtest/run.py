@@ -7,21 +7,24 @@ for the next one, and counts at the last close.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
+from botrunner.backtest.failures import Failure, FailureBook
 from botrunner.backtest.rows import Row
+from botrunner.budget import StrategyFailing
 from botrunner.feeds.candles import Candle
+from botrunner.orders.ids import Leg
 from botrunner.risk import Market
 from botrunner.strategy_handler import StrategyHandler
 from botrunner.trading_bot import BarOutcome
 from fleet.config import BotConfig
 from fleet.errors import PermanentError
-from fleet.states import TradeStatus
+from fleet.states import OrderState, TradeStatus
 from fleet.times import to_ms
 
 
@@ -52,6 +55,8 @@ class Backtest:
         equity: of each bar traded, oldest first.
         denials: why entries weren't made → how often.
         warmup_bars: candles before the first traded bar.
+        failures: what went wrong in the strategy.
+        gave_up: whether it failed so often that a bot would have ended its run: the backtest ends at that bar.
     """
 
     config: BotConfig
@@ -60,6 +65,8 @@ class Backtest:
     equity: Sequence[BarEquity]
     denials: Mapping[str, int]
     warmup_bars: int
+    failures: Sequence[Failure] = ()
+    gave_up: bool = False
 
     @property
     def orders(self) -> list[Row]:
@@ -75,6 +82,29 @@ class Backtest:
     def open_trade(self) -> Row | None:
         """What is still held at the end."""
         return next((trade for trade in self.tables.trades.values() if trade["status"] == TradeStatus.OPEN), None)
+
+    @property
+    def entries_filled(self) -> int:
+        """How many orders for an entry were filled, in part at least."""
+        return sum(1 for order in self._entries() if order["filled_quantity"])
+
+    @property
+    def entries_unfilled(self) -> Mapping[str, int]:
+        """What became of the orders for an entry of which nothing was filled → how often.
+
+        `expired_market`: it would have cost more than there was cash. `expired_limit`: the price wasn't reached in
+        trading.limit_ttl_bars, or the same. `rejected`: by the exchange. `canceled`, and the states of orders that are
+        still open, by their names.
+        """
+        lost: Counter[str] = Counter()
+        for order in self._entries():
+            if not order["filled_quantity"]:
+                state = str(order["state"])
+                lost[f"{state}_{order['type']}" if state == OrderState.EXPIRED else state] += 1
+        return dict(sorted(lost.items()))
+
+    def _entries(self) -> Iterator[Row]:
+        return (order for order in self.tables.orders.values() if order["leg"] == Leg.ENTRY)
 
     @property
     def start_balance(self) -> Decimal:
@@ -120,15 +150,21 @@ def backtest(
         exchange=f"{config.trading_mode}-{config.broker_type}",
         on_bar=seen.bar,
     )
-    ready = replay(
-        config=holding(config),
-        bot_id=bot_id,
-        strategy=StrategyHandler().get_strategy_class(config.strategy_type).cls,
-        market=market,
-        ledger=ledger,
-        candles=candles,
-        begin_after_ms=candles[before - 1].open_ms if before else None,
-    )
+    ready, gave_up = True, False
+    try:
+        ready = replay(
+            config=holding(config),
+            bot_id=bot_id,
+            strategy=StrategyHandler({config.strategy_type}).get_strategy_class(config.strategy_type).cls,
+            market=market,
+            ledger=ledger,
+            candles=candles,
+            begin_after_ms=candles[before - 1].open_ms if before else None,
+        )
+    except StrategyFailing:
+        if not seen.equity:
+            raise
+        gave_up = True
     if not ready:
         raise TooFewCandles(_never_ready(config, len(candles)))
     return Backtest(
@@ -138,15 +174,18 @@ def backtest(
         equity=seen.equity,
         denials=dict(seen.denials),
         warmup_bars=before,
+        failures=seen.book.failures,
+        gave_up=gave_up,
     )
 
 
 class _Seen:
-    """What the rows don't tell: equity and denials bar by bar."""
+    """What the rows don't tell: equity, denials and failures of the strategy, bar by bar."""
 
     def __init__(self, interval: timedelta, on_bar: Callable[[], None]) -> None:
         self.equity: list[BarEquity] = []
         self.denials: Counter[str] = Counter()
+        self.book = FailureBook()
         self._interval = interval
         self._on_bar = on_bar
 
@@ -156,6 +195,7 @@ class _Seen:
         self.equity.append(BarEquity(at, outcome.close, outcome.balance, outcome.account.trade is not None))
         if outcome.denial is not None:
             self.denials[str(outcome.denial)] += 1
+        self.book.note(outcome)
         self._on_bar()
 
 

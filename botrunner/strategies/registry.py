@@ -43,14 +43,14 @@ _BUILT_IN: Mapping[str, frozenset[str]] = {
 log = get_logger(__name__)
 
 
-def entry_mixins() -> Mapping[str, type[EntryMixin[Any]]]:
-    """Every entry mixin by name."""
-    return {**ENTRY_MIXINS, **plugins("botfleet.entry_mixins")}
+def entry_mixins(only: Collection[str] | None = None) -> Mapping[str, type[EntryMixin[Any]]]:
+    """Every entry mixin by name; from packages `only` these, by default all."""
+    return {**ENTRY_MIXINS, **plugins(ENTRIES, only)}
 
 
-def exit_mixins() -> Mapping[str, type[ExitMixin[Any]]]:
-    """Every exit mixin by name."""
-    return {**EXIT_MIXINS, **plugins("botfleet.exit_mixins")}
+def exit_mixins(only: Collection[str] | None = None) -> Mapping[str, type[ExitMixin[Any]]]:
+    """Every exit mixin by name; from packages `only` these, by default all."""
+    return {**EXIT_MIXINS, **plugins(EXITS, only)}
 
 
 def entry_mixin(name: str) -> type[EntryMixin[Any]]:
@@ -71,7 +71,12 @@ def plugins(group: str, only: Collection[str] | None = None) -> Mapping[str, typ
 
 def broken(group: str, only: Collection[str] | None = None) -> Mapping[str, str]:
     """What they offer there and nobody can use: name → package and reason; as far as `only` is asked for."""
-    found = {name: _found(group, name) for name in _asked(group, only) if name not in _BUILT_IN[group]}
+    return {name: why for name, why in left_out(group, only).items() if name not in _BUILT_IN[group]}
+
+
+def left_out(group: str, only: Collection[str] | None = None) -> Mapping[str, str]:
+    """The same with those that take a built-in name, which stays the built-in one's."""
+    found = {name: _found(group, name) for name in _asked(group, only)}
     return {name: why for name, why in found.items() if isinstance(why, str)}
 
 

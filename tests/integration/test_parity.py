@@ -22,8 +22,10 @@ from botrunner.backtest.market import market_for
 from botrunner.backtest.parity import Comparison, ReplayImpossible, compare, replayed, rows_differ
 from botrunner.backtest.rows import as_stored
 from botrunner.backtest.run import Backtest, backtest
+from botrunner.budget import StrategyFailing
 from botrunner.feeds.candles import Candle
 from botrunner.feeds.source import read_candles
+from botrunner.strategies.entry import ENTRY_MIXINS
 from botrunner.strategy_handler import StrategyHandler
 from fleet.config import parse_config
 from fleet.trading_service.replays import NothingRecorded, Recorded, recorded
@@ -393,6 +395,47 @@ def test_candles_stand_in_for_deleted_bars_and_show_revised_ones(
     found = replay_of(database, 7, candles=revised)
     assert found.differences == []
     assert list(found.revised) == [candles[99].open_at]
+
+
+def test_a_strategy_that_fails_is_replayed_to_the_end_and_told_of(
+    database: psycopg.Connection[Any],
+    database_url: str,
+    candles: list[Candle],
+    candle_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends a run; before, it ended the replay as well, so that nothing was compared."""
+    mixin = ENTRY_MIXINS["RSIOrBBEntryMixin"]
+    signal = mixin.signal
+
+    def failing(self: Any) -> Any:
+        if round(self.data.close[0] * 1e6) % 8 == 0:
+            raise ValueError("no signal: password=hunter2hunter2")
+        return signal(self)
+
+    monkeypatch.setattr(mixin, "signal", failing)
+    made = config(candle_file)
+    new_bot(database, made, 7)
+    assert trade(database, 7, url=database_url)
+    done = backtested(made, candles, 7)
+    assert not done.gave_up
+    assert_equal(recorded(database, 7), done)
+    found = replay_of(database, 7)
+    assert found.differences == []
+    assert list(found.failures) == list(done.failures)
+    [failure] = done.failures
+    assert failure.count > 20
+    assert (failure.where, failure.type) == ("decide", "ValueError")
+    assert failure.message == "no signal: password=***"
+
+    monkeypatch.setattr(mixin, "signal", lambda self: 1 // 0)
+    new_bot(database, made, 8)
+    with pytest.raises(StrategyFailing):
+        trade(database, 8, url=database_url)
+    found = replay_of(database, 8)
+    assert found.differences == []
+    assert sum(one.count for one in found.failures) == 10
+    assert backtested(made, candles, 8).gave_up
 
 
 def test_a_bot_that_never_traded_says_so(database: psycopg.Connection[Any], candle_file: Path) -> None:

@@ -6,19 +6,24 @@ import csv
 import json
 import random
 import re
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from botrunner.backtest import market as markets
 from botrunner.brokers.errors import ExchangeAway
 from botrunner.feeds.candles import Candle
 from cli import backtest_plot
-from cli.main import app
+from cli.main import app, main
 from fleet.errors import BotfleetError
+from tests.hostile_json import json_texts
 from tests.paper import write_candles
 
 D = Decimal
@@ -359,7 +364,10 @@ def test_market_rules_of_a_file_are_obeyed(given: Path, candles: Path, tmp_path:
     assert again["trades"] == made["trades"]
     for text, said in (
         ('{"tick": 1, "step": 1, "can_short": "no"}', "can_short must be true or false"),
-        ("{", "can't be read"),
+        ("{", f"{rules}:1:2: ends too early"),
+        ('{"tick": 1, "step": 1, "tick": 2}', f"{rules}:1:24: tick is there twice, first in line 1"),
+        ('{"tick": [0, [1], 0], "step": 1}', "tick must be a number"),
+        ('{"tick": 1e30, "step": 1}', "tick must be a number"),
         ('{"tick": 1}', "an object with tick and step is expected"),
         ('{"tick": 0, "step": 1}', "must be above 0"),
         ('{"tick": "x", "step": 1}', "tick must be a number"),
@@ -368,6 +376,66 @@ def test_market_rules_of_a_file_are_obeyed(given: Path, candles: Path, tmp_path:
     ):
         rules.write_text(text)
         assert said in failure("-c", given, "--candles", candles, market=str(rules))
+
+
+def test_a_run_that_never_trades_tells_why(candles: Path, tmp_path: Path) -> None:
+    def entries(**sections: Any) -> Any:
+        path = tmp_path / "bot.json"
+        path.write_text(json.dumps(document(**sections)))
+        made = found("--config", path, "--candles", candles)
+        assert made["trades"] == []
+        assert made["errors"] == []
+        table = run("--config", path, "--candles", candles)
+        for reasons in (made["entries"]["denied"], made["entries"]["unfilled"]):
+            for reason, count in reasons.items():
+                assert f"{reason} {count}" in table.stdout
+        return made["entries"]
+
+    denied = entries(risk_management={"max_daily_trades": 0})
+    assert denied["filled"] == 0
+    assert denied["unfilled"] == {}
+    assert denied["denied"]["max_daily_trades"] > 10
+    far = entries(trading={"order_type": "limit", "limit_offset_pct": 90, "limit_ttl_bars": 2})
+    assert far["unfilled"]["expired_limit"] > 10
+    assert far["denied"] == {}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@hypothesis.given(
+    st.one_of(json_texts, st.text('{}[]:,"ab1e-. \n#&*')).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | st.binary(max_size=40)
+    | st.dictionaries(
+        st.sampled_from(["tick", "step", "can_short", "symbol"]), st.text() | st.floats() | st.none()
+    ).map(lambda rules: json.dumps(rules).encode()),
+    st.sampled_from(["a.json", "a.yaml", "a"]),
+)
+def test_any_bytes_at_any_door_give_one_document(
+    given: Path,
+    candles: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raw: bytes,
+    name: str,
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(raw)
+    for words in (
+        ("config", "validate", file),
+        ("backtest", "-c", file, "--candles", candles, "--market", "none"),
+        ("backtest", "-c", given, "--candles", candles, "--market", file, "--to", "2018-01-10T06:00"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["botfleet", *map(str, words), "-o", "json"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        found = json.loads(said.out)
+        assert end.value.code in (0, 1)
+        assert "Traceback" not in said.err
+        if end.value.code:
+            assert found.get("valid") is False or found["error"]["exit_code"] == 1
+        elif words[0] == "backtest":
+            assert {"errors", "entries", "gave_up"} <= found.keys()
 
 
 def test_without_an_exchange_auto_goes_on_and_says_so(
