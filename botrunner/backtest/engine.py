@@ -9,27 +9,32 @@ from __future__ import annotations
 import gc
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from botrunner.backtest.rows import as_stored
+from botrunner.budget import BudgetLimits, GaveUp
 from botrunner.feeds.candles import Candle
 from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
 from botrunner.ledger import Ledger
 from botrunner.risk import Denial, Market
+from botrunner.strategy_guard import Failures
 from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.trading_bot import BarOutcome, BotState
 from fleet.config import BotConfig
 from fleet.states import ExitReason
-from fleet.times import from_ms
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import BarRecord, Checkpoint
 
 Rows = dict[str, dict[str, Any]]
 """Rows of one table by key."""
+
+
+NEVER_SPENT = BudgetLimits(in_a_row=2**31, in_window=2**31)
+"""Of a replay: failures are counted, as in a bot's checkpoint, and end nothing."""
 
 
 @dataclass(slots=True)
@@ -199,26 +204,26 @@ class _Instance(StrategyInstance):
     asked_at: Callable[[datetime], bool] | None = None
     switch: _Switch
 
-    def on_unready_bar(self, strategy: Any) -> None:
+    def _on_candle(self, *, ready: bool, failure: BaseException | None = None, where: str = "indicators") -> None:
         """As ever."""
-        self._recall(strategy)
-        super().on_unready_bar(strategy)
-
-    def on_bar(self, strategy: Any) -> None:
-        """As ever."""
-        self.ever_ready = True
-        self._recall(strategy)
-        super().on_bar(strategy)
-
-    def _recall(self, strategy: Any) -> None:
+        assert self._candle is not None
+        self.ever_ready = self.ever_ready or ready or failure is not None
         if self.asked_at is not None:
-            self.switch.asked_now = self.asked_at(_opens_at(strategy))
+            self.switch.asked_now = self.asked_at(self._candle.open_at)
+        super()._on_candle(ready=ready, failure=failure, where=where)
 
 
-def _opens_at(strategy: Any) -> datetime:
-    """The bar's open time; Backtrader keeps it as a float of days, exact to some microseconds."""
-    rough: datetime = strategy.data.datetime.datetime(0)
-    return from_ms(round(rough.replace(tzinfo=UTC).timestamp() * 1000))
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a replay has to say besides its rows.
+
+    Attributes:
+        ready: whether the strategy's indicators had candles enough at any bar.
+        failures: what the strategy failed at, by kind.
+    """
+
+    ready: bool
+    failures: tuple[Failures, ...]
 
 
 def replay(
@@ -230,7 +235,8 @@ def replay(
     ledger: MemoryLedger,
     candles: Sequence[Candle],
     begin_after_ms: int | None = None,
-) -> bool:
+    gives_up: bool = False,
+) -> Ran:
     """Run a bot over candles until they are used up; what it did is in the ledger.
 
     Args:
@@ -241,12 +247,13 @@ def replay(
         ledger: where to go on, and where to write.
         candles: those to trade, after those to warm up with.
         begin_after_ms: for a new bot, see `ListedCandles`.
+        gives_up: after the candles the bot gives up, and `trading.on_failure` decides about an open position.
 
-    Returns:
-        Whether the strategy's indicators had candles enough at any bar.
+    However often the strategy fails, it is asked at the next bar again: there is no process to end.
 
     Raises:
         CheckpointDamaged: the ledger's checkpoint can't be gone on from.
+        StrategyUnbuildable, ConfigUnusable: the strategy can't be made.
     """
     clock, stop = StillClock(), _Switch()
     parts = Collaborators(
@@ -259,12 +266,16 @@ def replay(
         stop=stop,
         clock=clock,
         on_live=lambda: None,
+        budget=NEVER_SPENT,
     )
     instance = _Instance(bot_id=bot_id, config=config, parts=parts)
     instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None
     with _little_garbage():
         instance.run()
-    return instance.ever_ready
+    if gives_up:
+        with suppress(GaveUp):
+            instance.give_up("as recorded")
+    return Ran(instance.ever_ready, parts.failures.kinds)
 
 
 def holding(config: BotConfig) -> BotConfig:

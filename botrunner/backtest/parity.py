@@ -190,12 +190,12 @@ def _end(record: Recorded, run: RunRow, config: BotConfig) -> datetime | None:
 
 
 def _closed_only(run: RunRow, before: BotConfig) -> bool:
-    """Whether a run without a bar may have closed a position: it was live, ended well, and was to flatten."""
-    if run.live_at is None or run.exit_reason not in CLEAN_ENDS:
+    """Whether a run without a bar may have closed a position: it gave up, or ended well and was to flatten."""
+    if run.exit_reason != ExitReason.GAVE_UP and (run.live_at is None or run.exit_reason not in CLEAN_ENDS):
         return False
     config = config_of(run, object_of(object_of(run.config).get("risk_management")))
     same = (config.symbol, config.interval) == (before.symbol, before.interval)
-    return same and config.on_stop is OnStop.FLATTEN
+    return same and (run.exit_reason == ExitReason.GAVE_UP or config.on_stop is OnStop.FLATTEN)
 
 
 def config_of(run: RunRow, limits: Mapping[str, Any]) -> BotConfig:
@@ -280,6 +280,7 @@ def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
             ledger=ledger,
             candles=ordered,
             begin_after_ms=max((c.open_ms for c in stretch.warmup), default=None),
+            gives_up=stretch.ends_run and stretch.run.exit_reason == ExitReason.GAVE_UP,
         )
         checkpoint = ledger.checkpoint
     assert checkpoint is not None, "there is at least one stretch"

@@ -17,6 +17,7 @@ from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
 from botrunner.backtest.rows import Row
 from botrunner.feeds.candles import Candle
 from botrunner.risk import Market
+from botrunner.strategy_guard import Failures
 from botrunner.strategy_handler import StrategyHandler
 from botrunner.trading_bot import BarOutcome
 from fleet.config import BotConfig
@@ -52,6 +53,7 @@ class Backtest:
         equity: of each bar traded, oldest first.
         denials: why entries weren't made → how often.
         warmup_bars: candles before the first traded bar.
+        failures: what the strategy failed at, by kind, with counts and the first bar; empty when nothing did.
     """
 
     config: BotConfig
@@ -60,6 +62,7 @@ class Backtest:
     equity: Sequence[BarEquity]
     denials: Mapping[str, int]
     warmup_bars: int
+    failures: Sequence[Failures] = ()
 
     @property
     def orders(self) -> list[Row]:
@@ -108,6 +111,7 @@ def backtest(
 
     Raises:
         TooFewCandles: there is none to trade, or the indicators were never ready.
+        StrategyUnbuildable, ConfigUnusable: the strategy can't be made.
     """
     before = 0 if begin is None else sum(1 for candle in candles if candle.open_ms < to_ms(begin))
     if before == len(candles):
@@ -120,7 +124,7 @@ def backtest(
         exchange=f"{config.trading_mode}-{config.broker_type}",
         on_bar=seen.bar,
     )
-    ready = replay(
+    ran = replay(
         config=holding(config),
         bot_id=bot_id,
         strategy=StrategyHandler().get_strategy_class(config.strategy_type).cls,
@@ -129,7 +133,7 @@ def backtest(
         candles=candles,
         begin_after_ms=candles[before - 1].open_ms if before else None,
     )
-    if not ready:
+    if not ran.ready:
         raise TooFewCandles(_never_ready(config, len(candles)))
     return Backtest(
         config=config,
@@ -138,6 +142,7 @@ def backtest(
         equity=seen.equity,
         denials=dict(seen.denials),
         warmup_bars=before,
+        failures=ran.failures,
     )
 
 
