@@ -12,13 +12,11 @@ a thread that goes on, memory) can't: of that the process dies at worst, and ano
 
 from __future__ import annotations
 
-import io
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, DivisionByZero, InvalidOperation, Overflow, getcontext, setcontext
 from typing import Any, Final, TextIO, cast
 
@@ -32,17 +30,20 @@ DECIMALS: Final = Context(
     flags=[],
     traps=[InvalidOperation, DivisionByZero, Overflow],
 )
-"""How a bot reckons: Python's own defaults, said here, as a package can change those. Copied before each use."""
+"""How a bot reckons: Python's own defaults, said here, as a package can change those."""
 
 SAID_MAX: Final = 10_000
 """Characters that foreign code may print in one turn; the rest is dropped."""
 
 
-class Voice(io.TextIOBase):
+class Voice:
     """Where foreign code prints: the first characters of each turn reach stderr. It can't be closed."""
 
+    encoding = "utf-8"
+    errors = "replace"
+    closed = False
+
     def __init__(self, real: TextIO) -> None:
-        super().__init__()
         self._real = real
         self._room = SAID_MAX
 
@@ -54,12 +55,21 @@ class Voice(io.TextIOBase):
         """It can be printed to."""
         return True
 
+    def isatty(self) -> bool:
+        """It is no terminal."""
+        return False
+
     def write(self, text: str) -> int:
         """Pass on what there is room for; a stream that is gone is nobody's fault."""
         said, self._room = text[: self._room], max(0, self._room - len(text))
         with suppress(OSError, ValueError):
             self._real.write(said)
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """One after the other."""
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         """Flush the stream behind."""
@@ -74,63 +84,60 @@ class Voice(io.TextIOBase):
         """Stay open: the stream behind is the logs' too."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ours:
-    """What is put back."""
+class foreign:  # noqa: N801 - used as a statement
+    """Around code of others; afterwards, and inside `ours`, the process is as it was before."""
 
-    stdout: Any
-    stderr: Any
-    recursion_limit: int
-    filters: list[Any]
-    filters_were: tuple[Any, ...]
-    voice: Voice
+    __slots__ = ("_decimals", "_filters", "_filters_were", "_recursion_limit", "_stderr", "_stdout", "_token", "_voice")
+
+    def __enter__(self) -> None:
+        self._stdout, self._stderr = sys.stdout, sys.stderr
+        self._recursion_limit = sys.getrecursionlimit()
+        self._filters = cast(list[Any], warnings.filters)
+        self._filters_were = [*self._filters]
+        self._decimals = getcontext()
+        self._voice = Voice(sys.stderr)
+        self._token = _OUTER.set(self)
+        self.hand_over()
+
+    def __exit__(self, *_: object) -> None:
+        self.put_back()
+        # an object that they never had
+        setcontext(self._decimals)
+        _OUTER.reset(self._token)
 
     def put_back(self) -> None:
-        sys.stdout, sys.stderr = self.stdout, self.stderr
-        if sys.getrecursionlimit() != self.recursion_limit:
-            sys.setrecursionlimit(self.recursion_limit)
-        if warnings.filters is not self.filters or tuple(self.filters) != self.filters_were:
-            warnings.filters = self.filters
+        """Undo what can have been changed."""
+        sys.stdout, sys.stderr = self._stdout, self._stderr
+        if sys.getrecursionlimit() != self._recursion_limit:
+            sys.setrecursionlimit(self._recursion_limit)
+        if warnings.filters is not self._filters or self._filters != self._filters_were:
+            warnings.filters = self._filters
             warnings.resetwarnings()  # it also forgets what was decided by the other filters
-            self.filters[:] = self.filters_were
+            self._filters[:] = self._filters_were
 
     def hand_over(self) -> None:
-        self.voice.next_turn()
-        sys.stdout = sys.stderr = self.voice
+        """Their turn: streams that they may do anything to, a decimal context that is a copy."""
+        self._voice.next_turn()
+        sys.stdout = sys.stderr = cast(TextIO, self._voice)
         setcontext(DECIMALS.copy())
 
 
-_OURS: ContextVar[_Ours | None] = ContextVar("ours", default=None)
-
-
-@contextmanager
-def foreign() -> Iterator[None]:
-    """Around code of others; afterwards, and inside `ours`, the process is as it was before."""
-    decimals, filters = getcontext(), cast(list[Any], warnings.filters)
-    ours = _Ours(sys.stdout, sys.stderr, sys.getrecursionlimit(), filters, tuple(filters), Voice(sys.stderr))
-    token = _OURS.set(ours)
-    ours.hand_over()
-    try:
-        yield
-    finally:
-        ours.put_back()
-        # an object that they never had
-        setcontext(decimals)
-        _OURS.reset(token)
-
-
-@contextmanager
-def ours() -> Iterator[None]:
+class ours:  # noqa: N801 - used as a statement
     """Around code of ours that code of others calls."""
-    state = _OURS.get()
-    if state is None:
-        yield
-        return
-    token = _OURS.set(None)
-    state.put_back()
-    setcontext(DECIMALS.copy())
-    try:
-        yield
-    finally:
-        _OURS.reset(token)
-        state.hand_over()
+
+    __slots__ = ("_outer", "_token")
+
+    def __enter__(self) -> None:
+        self._outer = _OUTER.get()
+        if self._outer is not None:
+            self._token = _OUTER.set(None)
+            self._outer.put_back()
+            setcontext(DECIMALS.copy())
+
+    def __exit__(self, *_: object) -> None:
+        if self._outer is not None:
+            _OUTER.reset(self._token)
+            self._outer.hand_over()
+
+
+_OUTER: ContextVar[foreign | None] = ContextVar("outer", default=None)

@@ -155,67 +155,71 @@ def state_of(answer: object) -> dict[str, JsonValue]:
     """
     if not isinstance(answer, dict):
         raise BadAnswer(f"the state must be a dict, not {_of_type(answer)}")
-    copied = _Copier().copy(answer, "state", STATE_DEPTH)
+    copied = _Copier().copy(answer, STATE_DEPTH)
     assert isinstance(copied, dict)
     return copied
 
 
 class _Copier:
-    """Copies one state, bounded in size and depth."""
+    """Copies one state, bounded in size and depth; knows where it is."""
 
     def __init__(self) -> None:
         self._room = STATE_MAX
+        self._path: list[object] = []
 
-    def copy(self, value: object, path: str, depth: int) -> JsonValue:
+    def copy(self, value: object, depth: int) -> JsonValue:
         self._take(4)
         if value is None or value is True or value is False:
             return value
         # the base class's own methods: a subclass may answer anything
         if isinstance(value, str):
-            return self._text(value, path)
+            return self._text(value)
         if isinstance(value, int):
-            return self._integer(int.__pos__(value), path)
+            return self._integer(int.__pos__(value))
         if isinstance(value, float):
-            return self._number(float.__pos__(value), path)
+            return self._number(float.__pos__(value))
         if depth <= 0:
-            raise BadAnswer(f"{_short(path)}: nested too deep; {STATE_DEPTH} levels are the most")
+            raise self._bad(f"nested too deep; {STATE_DEPTH} levels are the most")
         if isinstance(value, dict):
-            return {
-                self._key(key, path): self.copy(item, f"{path}.{_shown(key)}", depth - 1)
-                for key, item in dict.items(value)
-            }
+            return {self._key(key): self._inner(key, item, depth) for key, item in dict.items(value)}
         if isinstance(value, list):
-            return [self.copy(item, f"{path}[]", depth - 1) for item in list.__iter__(value)]
+            return [self._inner(number, item, depth) for number, item in enumerate(list.__iter__(value))]
         if isinstance(value, tuple):
-            return [self.copy(item, f"{path}[]", depth - 1) for item in tuple.__iter__(value)]
-        raise BadAnswer(f"{_short(path)}: must be a dict, list, text, number, bool or None, not {_of_type(value)}")
+            return [self._inner(number, item, depth) for number, item in enumerate(tuple.__iter__(value))]
+        raise self._bad(f"must be a dict, list, text, number, bool or None, not {_of_type(value)}")
 
-    def _key(self, key: object, path: str) -> str:
+    def _inner(self, place: object, value: object, depth: int) -> JsonValue:
+        self._path.append(place)
+        copied = self.copy(value, depth - 1)
+        self._path.pop()
+        return copied
+
+    def _key(self, key: object) -> str:
         if not isinstance(key, str):
-            raise BadAnswer(f"{_short(path)}: keys must be texts, not {_of_type(key)}")
-        return self._text(key, path)
+            raise self._bad(f"keys must be texts, not {_of_type(key)}")
+        return self._text(key)
 
-    def _text(self, value: str, path: str) -> str:
+    def _text(self, value: str) -> str:
         text = str.__str__(value)
-        self._take(len(text))
         if "\0" in text:
-            raise BadAnswer(f"{_short(path)}: holds a NUL, which no database keeps")
+            raise self._bad("holds a NUL, which no database keeps")
         try:
-            # what JSON escapes takes up to six characters
-            self._take(len(text.encode()) - len(text) + 5 * sum(map(text.count, '\\"')))
+            size = len(text) if text.isascii() else len(text.encode())
         except UnicodeEncodeError:
-            raise BadAnswer(f"{_short(path)}: holds half of a surrogate pair, which no database keeps") from None
+            raise self._bad("holds half of a surrogate pair, which no database keeps") from None
+        # what JSON escapes takes up to six characters
+        self._take(size if text.isalnum() else size + 5 * (text.count("\\") + text.count('"')))
         return text
 
-    def _integer(self, value: int, path: str) -> int:
+    def _integer(self, value: int) -> int:
         if value.bit_length() > 1023 or abs(value) > LARGEST:
-            raise BadAnswer(f"{_short(path)}: a whole number of more than {DIGITS_LIMIT} digits or beyond any float")
+            raise self._bad(f"a whole number of more than {DIGITS_LIMIT} digits or beyond any float")
         self._take(len(str(value)))
         return value
 
-    def _number(self, value: float, path: str) -> float:
+    def _number(self, value: float) -> float:
         if not isfinite(value):
-            raise BadAnswer(f"{_short(path)}: must be a finite number, not {value}")
+            raise self._bad(f"must be a finite number, not {value}")
         text = repr(value)
         self._take(FLOAT_CHARS if "e" in text else len(text))
         return value
@@ -224,6 +228,10 @@ class _Copier:
         self._room -= characters
         if self._room < 0:
             raise BadAnswer(f"the state is too large: more than {STATE_MAX} characters of JSON")
+
+    def _bad(self, why: str) -> BadAnswer:
+        path = "state" + "".join(f".{_shown(key)}" if isinstance(key, str) else f"[{key}]" for key in self._path)
+        return BadAnswer(f"{clean_text(path, 120, keep='tail', lines=False)}: {why}")
 
 
 def _of_type(value: object) -> str:
@@ -235,10 +243,6 @@ def _of_type(value: object) -> str:
 
 def _shown(value: object) -> str:
     return clean_text(str.__str__(value), 40, lines=False) if isinstance(value, str) else clean_text(repr(value), 40)
-
-
-def _short(path: str) -> str:
-    return clean_text(path, 120, keep="tail", lines=False)
 
 
 # --- the boundary --------------------------------------------------------------------------------------------------
