@@ -17,6 +17,7 @@ from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
 from botrunner.feeds.stream import CandleStream
 from botrunner.fence import Fence, Progress, StopSwitch
+from botrunner.isolation import foreign
 from botrunner.ledger import Ledger
 from botrunner.retry import EXCHANGE, Patience, exchange_away
 from botrunner.risk import Market
@@ -39,6 +40,9 @@ log = get_logger("assembly")
 
 EIGHT_DECIMALS = Decimal("1e-8")
 """Price and quantity step where nothing says another."""
+
+CLOSE_OUT = "the bot failed too often and isn't started to trade again"
+"""Why a run only closes what is open."""
 
 
 class Bot:
@@ -69,13 +73,16 @@ class Bot:
         progress.enter("reads its config")
         self._raw = _readable("config", claimed.config)
         self._bot_id = run.bot_id
-        self._handler = StrategyHandler(only=strings_in(self._raw.get("strategy")))
+        # a run that only closes what is open imports no package: one of them may be what ends the others
+        wanted = () if claimed.closes_out else strings_in(self._raw.get("strategy"))
+        self._handler = StrategyHandler(only=wanted)
         self._progress = progress
         self._stop = stop
         self._clock = clock
-        config = self._parse(None if claimed.limits is None else _readable("limits", claimed.limits))
+        with foreign():  # the parameters' models of packages run in it
+            config = self._parse(None if claimed.limits is None else _readable("limits", claimed.limits))
         resolved = self._handler.get_strategy_class(config.strategy_type)
-        if resolved.fell_back:
+        if resolved.fell_back and not claimed.closes_out:
             log.warning("strategy_unknown", type=config.strategy_type, runs="CustomStrategy")
         for notice in config.notices:
             log.warning("config_notice", notice=notice)
@@ -123,6 +130,7 @@ class Bot:
             stream=self._stream(config, broker) if exchange else None,
             config_version=claimed.config_version,
             budget=settings.budget,
+            close_out=CLOSE_OUT if claimed.closes_out else None,
         )
         self._instance = StrategyInstance(bot_id=run.bot_id, config=config, parts=parts)
 

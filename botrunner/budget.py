@@ -16,7 +16,11 @@ STATE_KEY = "_errors"
 
 
 class StrategyFailing(PermanentError):
-    """The strategy failed too often: the run ends, and after some restarts the bot is disabled."""
+    """The strategy failed too often: the run ends, in case a fresh process helps."""
+
+
+class GaveUp(PermanentError):
+    """The bot has given up for good, and `trading.on_failure` has been obeyed; the message says what became of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,9 @@ class ErrorBudget:
     at: tuple[int, ...] = ()
 
     def failed(self, bar_ms: int, *, interval_ms: int, limits: BudgetLimits) -> ErrorBudget:
-        """Another one."""
+        """Another bar at which something failed; however much does at one bar, it counts once."""
+        if self.at and self.at[-1] == bar_ms:
+            return self
         kept = self._recent(bar_ms, interval_ms, limits)
         return replace(self, in_a_row=self.in_a_row + 1, at=(*kept, bar_ms))
 

@@ -25,6 +25,7 @@ import structlog
 from botrunner import last_words
 from botrunner.brokers.address import SharedAddress, venue_of
 from botrunner.brokers.errors import ExchangeAway
+from botrunner.budget import GaveUp
 from botrunner.copies import end_if_copy
 from botrunner.error_book import ErrorBook
 from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
@@ -199,6 +200,9 @@ class BotProcess:
         self._lease.start()
         try:
             reason = self._trade(claimed, fence)
+        except GaveUp as error:
+            log.error("gave_up", error=str(error))
+            return self._release(EXIT_FAILED, ExitReason.GAVE_UP, str(error))
         except ConfigUnusable as error:
             log.error("config_error", error=str(error))
             return self._release(EXIT_CONFIG, ExitReason.CONFIG_ERROR, str(error))

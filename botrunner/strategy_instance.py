@@ -2,16 +2,23 @@
 
 The engine (a Cerebro) lives for one block of candles (`feeds.candles.anchor_ms`) and is then built anew from the
 checkpointed state, exactly as after a restart: so restarts change nothing, and nothing that Backtrader hoards grows.
+
+The strategy and its indicators are code of others. The engine calls them here and nowhere else, and a bar is worked
+through beside them, not inside them: what fails in the constructor, in an indicator or in a hook costs a decision, and
+the bar's fills, stops and limits come about without it. While flat, a strategy that can't be built ends the run;
+with a position or an order, the bot goes on without it, tries again at each bar, and each time counts as a failure.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, Protocol
+from decimal import Decimal, localcontext
+from typing import Any, NoReturn, Protocol
 
 import backtrader as bt
 from structlog.contextvars import bound_contextvars
@@ -19,24 +26,27 @@ from structlog.contextvars import bound_contextvars
 from botrunner.accounting import Trade
 from botrunner.brokers.errors import CircuitOpen, ExchangeAway
 from botrunner.brokers.paper import Account
-from botrunner.budget import BudgetLimits, failing, load_budget, without_budget
-from botrunner.feeds.backtrader_feed import ClosedCandles, Feed
+from botrunner.budget import STATE_KEY, BudgetLimits, ErrorBudget, GaveUp, failing, load_budget, without_budget
+from botrunner.copies import end_if_copy
+from botrunner.failures import FailureBook
+from botrunner.feeds.backtrader_feed import QCHECK_S, ClosedCandles, Feed
 from botrunner.feeds.candles import Candle, anchor_ms, block_end_ms
 from botrunner.feeds.health import FeedWatch, is_late, overdue_ms
 from botrunner.feeds.pace import PollPace
 from botrunner.feeds.source import CandleSource, LocalTurn
 from botrunner.feeds.stream import CandleStream
 from botrunner.fence import FLATTEN_S, Fence, Progress, StopSwitch
+from botrunner.isolation import DECIMALS, foreign, ours
 from botrunner.memory import return_free_memory
 from botrunner.retry import EXCHANGE, Patience, exchange_away
 from botrunner.risk import Denial, Market
 from botrunner.strategies.base import StrategyHost
-from botrunner.strategy_guard import GuardedStrategy
+from botrunner.strategy_guard import GuardedStrategy, NoStrategy, StateRefused, message_of, type_of
 from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
 from fleet.clock import Clock
-from fleet.config import BotConfig, OnStop
-from fleet.errors import FencedError
-from fleet.events import Event
+from fleet.config import BotConfig, OnFailure, OnStop
+from fleet.errors import ConfigUnusable, FencedError, PermanentError
+from fleet.events import Event, EventKind, Severity, number
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.times import from_ms, to_ms
@@ -47,8 +57,15 @@ RIGHT_CHECK_S = 0.2
 """Between two looks whether a heartbeat gave the right to trade back."""
 
 
+ON_FAILURE = "flatten_on_failure"
+"""Reason of the order that closes a position when its bot gives up."""
+
 REST_S = 0.5
 """Longest rest of a main loop that waits for its first candle."""
+
+
+class StrategyUnbuildable(PermanentError):
+    """The strategy can't be made, and there is no position to watch without it."""
 
 
 class BarLedger(Protocol):
@@ -81,6 +98,8 @@ class Collaborators:
         watch: tells when candles stay away; None where they can't.
         stream: makes a stream that calls back, from its thread, with each candle that closed; None without streams.
         config_version: whose failures of the strategy count together. budget: how many are too many.
+        failures: where they are noted, for whoever runs this.
+        close_out: why this run only closes what is open, without the strategy, and gives up; None: it trades.
     """
 
     strategy: type[Any]
@@ -100,6 +119,8 @@ class Collaborators:
     stream: Callable[[Callable[[int], None]], CandleStream] | None = None
     config_version: int = 0
     budget: BudgetLimits = field(default_factory=BudgetLimits)
+    failures: FailureBook = field(default_factory=FailureBook)
+    close_out: str | None = None
 
 
 class StrategyInstance(StrategyHost):
@@ -137,6 +158,8 @@ class StrategyInstance(StrategyHost):
             failed=exchange_away(parts.progress, parts.exchange),
         )
         self._new_config: BotConfig | None = None
+        self._own_error: BaseException | None = None
+        self._handed_out = False
         self._bot: BaseTradingBot
 
     def replace_config(self, config: BotConfig) -> None:
@@ -152,19 +175,68 @@ class StrategyInstance(StrategyHost):
         Raises:
             FencedError: the run is no longer current.
             CheckpointDamaged, ExchangeRefused: the bot can't go on without a change.
-            StrategyFailing: the strategy failed too often.
+            StrategyFailing: the strategy failed too often. StrategyUnbuildable: it can't be made while flat.
+            GaveUp: it failed again, or this run was to close what is open: `trading.on_failure` has been obeyed.
         """
         try:
-            return self._run()
+            with localcontext(DECIMALS):
+                return self._run()
         finally:
             if self._stream is not None:
                 self._stream.stop()
 
     def _run(self) -> ExitReason:
-        state, self._strategy_state = self._restore()
-        budget = load_budget(self._strategy_state, version=self._parts.config_version)
+        self._parts.progress.enter("reads its checkpoint")
+        resumed = self._parts.ledger.resume()
+        if self._parts.close_out is not None:
+            self._go_on_from(resumed)
+            self.give_up(self._parts.close_out)
+        resumed = self._restore(resumed)
+        budget = self._go_on_from(resumed)
         if budget.spent_for_good(self._parts.budget):
-            raise failing(budget, self._parts.budget)
+            self.give_up(str(failing(budget, self._parts.budget)))
+        if self._config.on_stop is OnStop.WAIT_FLAT:
+            self._parts.stop.be_patient_while(lambda: self._bot.in_market)
+        if self._config.on_stop is OnStop.FLATTEN:
+            self._parts.stop.leave_within_s = FLATTEN_S
+        while not self._parts.stop.requested:
+            self._run_block()
+            if self._parts.fence.lost:
+                raise FencedError(f"bot {self._bot_id} lost its run")
+        if self._config.on_stop is OnStop.FLATTEN and (self._strategy is not None or self._live):
+            outcome = self._bot.flatten(self._strategy or self._nobody())
+            if outcome:
+                self._report(outcome, ready=False)
+        return self._parts.stop.reason
+
+    def give_up(self, why: str) -> NoReturn:
+        """End the bot for good: close what is open at the last close, without the strategy, if the config says so.
+
+        Closed and durable before anything is raised; a run that was killed in between finds nothing open any more.
+        The strategy's state ends with the position, as nobody told it: the next version begins anew.
+
+        Raises:
+            GaveUp: always. FencedError: the run is no longer current; nothing happened.
+        """
+        held = self._bot.state.account.trade
+        if self._config.on_failure is OnFailure.FLATTEN and self._bot.in_market:
+            outcome = self._bot.flatten(
+                self._nobody(),
+                reason=ON_FAILURE,
+                event=lambda trade: _closed_out(self._bot_id, self._config.symbol, trade, why),
+            )
+            if outcome is not None:
+                self._report(outcome, ready=False)
+            became = "its position was closed at the last close" if held is not None else "its orders were cancelled"
+            raise GaveUp(f"{why}; {became} (trading.on_failure is flatten)")
+        if held is not None:
+            raise GaveUp(f"{why}; its position stays open and nobody watches it (trading.on_failure is hold)")
+        raise GaveUp(why)
+
+    # --- start -----------------------------------------------------------------------------------------------------
+
+    def _go_on_from(self, resumed: tuple[BotState, dict[str, Any]] | None) -> ErrorBudget:
+        state, self._strategy_state = resumed or (BotState(account=Account(cash=self._config.initial_cash)), {})
         self._after_ms = None if state.last_bar_at is None else to_ms(state.last_bar_at)
         self._bot = BaseTradingBot(
             bot_id=self._bot_id,
@@ -176,25 +248,9 @@ class StrategyInstance(StrategyHost):
             reserve=self._parts.ledger.reserve,
             entry_denied=self._entry_denied,
         )
-        if self._config.on_stop is OnStop.WAIT_FLAT:
-            self._parts.stop.be_patient_while(lambda: self._bot.in_market)
-        if self._config.on_stop is OnStop.FLATTEN:
-            self._parts.stop.leave_within_s = FLATTEN_S
-        while not self._parts.stop.requested:
-            self._run_block()
-            if self._parts.fence.lost:
-                raise FencedError(f"bot {self._bot_id} lost its run")
-        if self._config.on_stop is OnStop.FLATTEN and self._strategy is not None:
-            outcome = self._bot.flatten(self._strategy)
-            if outcome:
-                self._report(outcome, ready=False)
-        return self._parts.stop.reason
+        return load_budget(self._strategy_state, version=self._parts.config_version)
 
-    # --- start -----------------------------------------------------------------------------------------------------
-
-    def _restore(self) -> tuple[BotState, dict[str, Any]]:
-        self._parts.progress.enter("reads its checkpoint")
-        resumed = self._parts.ledger.resume()
+    def _restore(self, resumed: tuple[BotState, dict[str, Any]] | None) -> tuple[BotState, dict[str, Any]]:
         if resumed is not None and resumed[0].last_bar_at is not None:
             state, kept = resumed
             log.info("resumed", last_bar_at=state.last_bar_at, bars=state.bars, in_position=bool(state.account.trade))
@@ -227,12 +283,21 @@ class StrategyInstance(StrategyHost):
                 compression=self._config.interval_s // 60 or self._config.interval_s,
             )
         )
-        cerebro.addstrategy(self._parts.strategy, bot=self, parameters=self._config.strategy_parameters)
-        cerebro.run()
-        if self._strategy is not None:
-            self._strategy_state = self._strategy.export_state()
+        cerebro.addstrategy(self._build)
+        self._strategy, self._handed_out, failure = None, False, None
+        try:
+            with foreign():
+                cerebro.run()
+        except BaseException as error:
+            if error is self._own_error:
+                raise
+            failure = error
+        finally:
+            end_if_copy()
         del cerebro
         return_free_memory()
+        if failure is not None:
+            self._broke(failure)
 
     def _first_ms(self) -> int | None:
         """Open time of the next bar to trade, as far as it is known."""
@@ -292,34 +357,128 @@ class StrategyInstance(StrategyHost):
         """When the bot closed a position last."""
         return self._bot.last_exit_at
 
-    def attach(self, strategy: Any) -> None:
-        """The engine made its strategy: give it back what it knew."""
-        self._strategy = GuardedStrategy(
+    def _build(self, *datas: Any) -> Any:
+        """Make the strategy; called by the engine where it would call the class, and its exceptions are the class's.
+
+        What the engine calls on it afterwards is ours: so the bar doesn't depend on what the strategy overrides.
+        """
+        # its own copy: what it changes there must not be what the next one gets, nor what a trade's row says
+        parameters = deepcopy(self._config.strategy_parameters)
+        strategy = self._parts.strategy(*datas, bot=self, parameters=parameters)
+        strategy._start = lambda: self._start(strategy)
+        strategy._next = lambda: self._step(strategy)
+        return strategy
+
+    def _start(self, strategy: Any) -> None:
+        type(strategy)._start(strategy)
+        guarded = self._guarded(strategy, self._strategy_state)
+        guarded.restore()
+        self._strategy = guarded
+
+    def _step(self, strategy: Any) -> None:
+        """The engine has a new candle: move the lines, then work through the bar, whatever the lines did."""
+        failure = None
+        try:
+            type(strategy)._next(strategy)
+        except BaseException as error:
+            failure = error
+            catch_up(strategy)
+        finally:
+            end_if_copy()
+        with self._ours():
+            self._on_candle(ready=failure is None and strategy._minperstatus <= 0, failure=failure)
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """Around what the engine calls of ours: its errors pass, those of the strategy don't."""
+        end_if_copy()
+        with ours():
+            try:
+                yield
+            except BaseException as error:
+                self._own_error = error
+                raise
+
+    def _nobody(self) -> GuardedStrategy:
+        """Where the strategy's state ends with its position, as there is nobody to be told of the exit."""
+        return self._guarded(NoStrategy({}), self._count_alone())
+
+    def _count_alone(self) -> dict[str, Any]:
+        """The checkpointed state without the strategy's own."""
+        return {key: kept for key, kept in self._strategy_state.items() if key == STATE_KEY}
+
+    def _guarded(self, strategy: Any, state: Mapping[str, Any]) -> GuardedStrategy:
+        return GuardedStrategy(
             strategy,
             bot_id=self._bot_id,
-            budget=load_budget(self._strategy_state, version=self._parts.config_version),
+            state=state,
+            budget=load_budget(state, version=self._parts.config_version),
             limits=self._parts.budget,
             interval_ms=self._interval_ms,
-            bar_ms=lambda: self._candle.open_ms if self._candle else 0,
+            bar_ms=lambda: self._candle.open_ms if self._candle else self._after_ms or 0,
             report=lambda event: self._events.append(event),
+            book=self._parts.failures,
         )
-        strategy.import_state(without_budget(self._strategy_state))
 
-    def on_unready_bar(self, _: Any) -> None:
-        """A candle is handed over while indicators lack candles: no decision, but fills and protection as ever."""
-        self._on_candle(ready=False)
-
-    def on_bar(self, _: Any) -> None:
-        """The engine's lines stand at the candle that was handed over last."""
-        self._on_candle(ready=True)
-
-    def _on_candle(self, *, ready: bool) -> None:
-        candle = self._candle
+    def _on_candle(self, *, ready: bool, failure: BaseException | None = None, where: str = "indicators") -> None:
+        candle, strategy = self._candle, self._strategy
         assert candle is not None
+        assert strategy is not None, "the engine starts its strategy before the first bar"
         if self._after_ms is not None and candle.open_ms <= self._after_ms:
             return
         with bound_contextvars(signal_at=candle.open_at):
+            if failure is not None:
+                strategy.failed(where, failure)
             self._work_through(candle, ready=ready)
+
+    # --- without a strategy ----------------------------------------------------------------------------------------
+
+    def _broke(self, failure: BaseException) -> None:
+        """The engine ended by an error of the strategy's: go on without it for a bar, if there is a reason to."""
+        if self._is_unworked():
+            self._work_without(failure, "engine")
+        elif self._handed_out:
+            # all its bars are done: a hook failed, and the next engine goes on behind them
+            name, words = type_of(failure), message_of(failure)
+            log.warning("strategy_error", where="engine", type=name, error=words)
+            self._parts.failures.note("engine", name, words, bar_ms=self._after_ms or 0)
+        elif isinstance(failure, StateRefused):
+            # to begin anew costs a decision; not to would cost all of them
+            why = failure.__cause__ or failure
+            log.warning("strategy_state_reset", bot_id=self._bot_id, reason=message_of(why))
+            self._strategy_state = self._count_alone()
+            self._next_without(why, "import_state")
+        elif self._bot.in_market:
+            self._next_without(failure, "build")
+        elif isinstance(failure, ConfigUnusable):
+            raise failure
+        else:
+            raise StrategyUnbuildable(_why_unbuildable(failure)) from failure
+
+    def _is_unworked(self) -> bool:
+        """Whether a new candle was handed out and the engine broke before it was worked through."""
+        candle = self._candle
+        return self._handed_out and candle is not None and (self._after_ms is None or candle.open_ms > self._after_ms)
+
+    def _next_without(self, failure: BaseException, where: str) -> None:
+        """Wait for the next candle of this block and work through it without a strategy."""
+        self._go_live()
+        while True:
+            self._parts.stop.settle()
+            if self._parts.stop.requested or self._parts.fence.lost:
+                return
+            found = self._next_new(QCHECK_S)
+            if found is Feed.END:
+                return
+            if isinstance(found, Candle):
+                self._take(found)
+                self._work_without(failure, where)
+                return
+
+    def _work_without(self, failure: BaseException, where: str) -> None:
+        kept = self._strategy_state
+        self._strategy = self._guarded(NoStrategy(without_budget(kept)), kept)
+        self._on_candle(ready=False, failure=failure, where=where)
 
     def _work_through(self, candle: Candle, *, ready: bool) -> None:
         strategy = self._strategy
@@ -329,13 +488,25 @@ class StrategyInstance(StrategyHost):
             self._new_config = None
         outcome = self._bot.on_bar(strategy, candle, ready=ready)
         self._after_ms = candle.open_ms
+        self._strategy_state = outcome.strategy_state
         self._parts.progress.made()
         self._report(outcome, ready=ready)
-        strategy.check()
+        budget, limits = strategy.budget, self._parts.budget
+        if strategy.failed_now and budget.spent(limits):
+            error = failing(budget, limits, last=strategy.last_error)
+            if budget.spent_for_good(limits):
+                self.give_up(str(error))
+            raise error
 
     def _next_candle(self, may_block_s: float) -> Candle | Feed:
+        with self._ours():
+            return self._next_of_block(may_block_s)
+
+    def _next_of_block(self, may_block_s: float) -> Candle | Feed:
         self._parts.stop.settle()
         if self._parts.stop.requested or self._parts.fence.lost:
+            return Feed.END
+        if self._strategy is not None and self._strategy.stale:
             return Feed.END
         self._candle = next(self._warmup, None)
         if self._candle is not None:
@@ -344,9 +515,12 @@ class StrategyInstance(StrategyHost):
         self._go_live()
         found = self._next_new(may_block_s)
         if isinstance(found, Candle):
-            self._candle = found
-            self._recent.append(found)
+            self._take(found)
         return found
+
+    def _take(self, candle: Candle) -> None:
+        self._candle, self._handed_out = candle, True
+        self._recent.append(candle)
 
     def _next_new(self, may_block_s: float) -> Candle | Feed:
         self._parts.progress.made()
@@ -472,3 +646,36 @@ class StrategyInstance(StrategyHost):
             trades_today=counters.trades_today,
             pnl_today=str(counters.pnl_today),
         )
+
+
+def catch_up(node: Any) -> None:
+    """Move on every line below that an exception kept from its bar; what fails has no value there (NaN).
+
+    Each line must have its place for every candle: one that is a bar behind would be read against the wrong ones.
+    """
+    for indicator in node._lineiterators[bt.LineIterator.IndType]:
+        if len(indicator) < len(indicator._clock):
+            with suppress(BaseException):
+                indicator._next()
+        if hasattr(indicator, "_lineiterators"):
+            catch_up(indicator)
+
+
+def _why_unbuildable(failure: BaseException) -> str:
+    words = f"the strategy can't be built: {type_of(failure)}: {message_of(failure)}"
+    if isinstance(failure, Exception):
+        return words
+    return f"{words}: it or a package tried to end the bot; a constructor that fails must raise an Exception"
+
+
+def _closed_out(bot_id: int, symbol: str, trade: Trade, why: str) -> Event:
+    price = "-" if trade.exit_price is None else number(trade.exit_price)
+    return Event(
+        kind=EventKind.BOT_DISABLED,
+        title=f"Gave up and closed {number(trade.size)} {symbol} @ {price}",
+        body=f"{why}. Its {trade.direction} position was closed at the last close, as trading.on_failure says; net "
+        f"{number(trade.net_pnl, signed=True)}.",
+        facts={"entry_order_id": trade.entry_order_id, "net_pnl": str(trade.net_pnl), "price": price},
+        dedupe_key=f"gave_up:{bot_id}:{trade.entry_order_id}",
+        severity=Severity.CRITICAL,
+    )

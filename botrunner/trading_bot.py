@@ -62,6 +62,10 @@ LEG_KINDS: Mapping[Leg, ExitKind] = MappingProxyType(
 """What an order of a leg closes a position as; of an exit that the strategy asked for, its signal says it."""
 
 
+ON_STOP = "flatten_on_stop"
+"""Reason of the order that closes a position when its bot is stopped."""
+
+
 class DecidesOnBars(Protocol):
     """The part of a strategy that a bot talks to (`botrunner.strategies.base.BaseStrategy`)."""
 
@@ -236,10 +240,21 @@ class BaseTradingBot:
             )
         )
 
-    def flatten(self, strategy: DecidesOnBars) -> BarOutcome | None:
+    def flatten(
+        self,
+        strategy: DecidesOnBars,
+        *,
+        reason: str = ON_STOP,
+        event: Callable[[Trade], Event] | None = None,
+    ) -> BarOutcome | None:
         """Close the open position at the last close, between bars, and cancel all orders; None when there is neither.
 
         Never refused, late or filled in part, whatever is simulated: the bot ends here and couldn't try again.
+
+        Args:
+            strategy: is told of the exit.
+            reason: for the trade's record.
+            event: what a person is told of the closed trade, in the same transaction.
 
         Raises:
             FencedError: the run is no longer current; nothing happened.
@@ -252,7 +267,7 @@ class BaseTradingBot:
         for leg in tuple(desk.book):
             desk.close(leg)
         if desk.trade is not None:
-            self._close_at_once(desk, Leg.FLATTEN, reason="flatten_on_stop", quote=close, at=desk.closes_at)
+            self._close_at_once(desk, Leg.FLATTEN, reason=reason, quote=close, at=desk.closes_at)
         return self._conclude(
             BarOutcome(
                 follows=state.last_bar_at,
@@ -264,6 +279,7 @@ class BaseTradingBot:
                 orders=tuple(desk.orders.values()),
                 fills=tuple(desk.fills),
                 trades=tuple(desk.trades.values()),
+                events=() if event is None else tuple(event(trade) for trade in desk.trades.values()),
             )
         )
 

@@ -26,9 +26,9 @@ from fleet.errors import ConfigUnusable, PermanentError
 from fleet.times import to_ms
 
 if TYPE_CHECKING:
-    from botrunner.backtest.failures import Failure
     from botrunner.backtest.market import KnownMarket
     from botrunner.backtest.run import Backtest
+    from botrunner.failures import Failure
     from botrunner.feeds.files.reader import CandleFile
     from botrunner.feeds.files.survey import Survey
 

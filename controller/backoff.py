@@ -76,14 +76,28 @@ def recent_failures(config_version: int, ends: Sequence[RunEnd], *, until: datet
 
 
 def gave_up(config_version: int, ends: Sequence[RunEnd], *, policy: Policy) -> bool:
-    """Whether this version failed so often that it must not be started again.
+    """Whether this version failed so often, or said so itself, that it must not be started to trade again.
 
-    The window ends at the newest end, not now: the answer doesn't change by waiting.
+    A bot that was being closed out stays given up, however the closing run ended. The window ends at the newest end,
+    not now: the answer doesn't change by waiting.
     """
-    if not ends or ends[0].config_version != config_version or ends[0].reason not in COUNTED_FAILURES:
+    if not ends or ends[0].config_version != config_version:
+        return False
+    if ends[0].reason is ExitReason.GAVE_UP or ends[0].closes_out:
+        return True
+    if ends[0].reason not in COUNTED_FAILURES:
         return False
     failures = recent_failures(config_version, ends, until=ends[0].ended_at, policy=policy)
     return len(failures) >= policy.give_up_failures
+
+
+def may_close_out(ends: Sequence[RunEnd], *, policy: Policy) -> bool:
+    """Whether another run may try to close what a given up bot holds: its own verdict is the last word, and so many
+    failures of such runs in a row are."""
+    tried = list(takewhile(lambda end: end.closes_out, ends))
+    if ends and ends[0].reason is ExitReason.GAVE_UP:
+        return False
+    return sum(end.reason in COUNTED_FAILURES for end in tried) < policy.close_out_tries
 
 
 def quick_streak(ends: Sequence[RunEnd], *, policy: Policy) -> int:

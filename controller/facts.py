@@ -77,6 +77,7 @@ class BotFacts:
     Attributes:
         wanted: enabled and not archived.
         invalid: what is wrong with the config of this version; None when it is valid.
+        must_close: it has an open position, and its config wants that closed when the bot is given up.
     """
 
     bot_id: int
@@ -86,6 +87,7 @@ class BotFacts:
     status: BotStatus
     error_message: str | None
     error_count: int
+    must_close: bool = False
 
 
 class StopReason(StrEnum):
@@ -157,7 +159,11 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """A run that is over; the planner gets the newest ones, newest first."""
+    """A run that is over; the planner gets the newest ones, newest first.
+
+    Attributes:
+        closes_out: it was to close what the bot holds, and nothing else.
+    """
 
     epoch: int
     config_version: int
@@ -168,6 +174,7 @@ class RunEnd:
     live_at: datetime | None = None
     exit_code: int | None = None
     message: str | None = None
+    closes_out: bool = False
 
     @property
     def lived(self) -> timedelta:
@@ -210,6 +217,7 @@ class Policy:
         quick_told: after so many of them in a row the bot's owner is told.
         healthy_s: a run that lived so long resets the backoff.
         give_up_failures: so many counted failures of one config version within give_up_window_s disable the bot.
+        close_out_tries: so many runs that were to close a given up bot's position may fail before it is left open.
         mass_minimum: from so many running bots on, a mass death makes the observer suspect.
     """
 
@@ -231,4 +239,5 @@ class Policy:
     healthy_s: float = 600
     give_up_failures: int = 6
     give_up_window_s: float = 1800
+    close_out_tries: int = 3
     mass_minimum: int = 20

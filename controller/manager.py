@@ -44,6 +44,7 @@ from fleet.config import (
     NO_EXTRAS,
     ConfigInvalid,
     ExtraNames,
+    OnFailure,
     OnStop,
     hot_fields,
     only_hot_fields_differ,
@@ -111,6 +112,7 @@ class KnownConfig:
     invalid: str | None
     mode: str = "paper"
     waits_until_flat: bool = False
+    flattens_on_failure: bool = False
 
 
 _NOT_ASKED = KnownConfig(None)
@@ -340,7 +342,11 @@ class StrategyManager:
     async def _start(self, case: _Case, action: StartRun) -> bool:
         name = pod_name(case.bot_id, case.row.name, action.epoch)
         started = await self._store.start_run(
-            case.bot_id, action.epoch, config_version=action.config_version, pod_name=name
+            case.bot_id,
+            action.epoch,
+            config_version=action.config_version,
+            pod_name=name,
+            closes_out=action.closes_out,
         )
         if started:
             self._metrics.runs_started.inc()
@@ -449,6 +455,7 @@ class StrategyManager:
             status=record.status,
             error_message=record.error_message,
             error_count=record.error_count,
+            must_close=record.holding and known.flattens_on_failure,
         )
 
     async def _run_facts(self, record: BotRecord, run: RunRecord, bot: BotFacts) -> RunFacts:
@@ -514,7 +521,12 @@ def examine(raw: object, extra_names: ExtraNames = NO_EXTRAS) -> KnownConfig:
         config = parse_config(raw, extra_names=extra_names)
     except ConfigInvalid as error:
         return KnownConfig(invalid=str(error))
-    return KnownConfig(None, config.trading_mode, config.on_stop is OnStop.WAIT_FLAT)
+    return KnownConfig(
+        None,
+        config.trading_mode,
+        waits_until_flat=config.on_stop is OnStop.WAIT_FLAT,
+        flattens_on_failure=config.on_failure is OnFailure.FLATTEN,
+    )
 
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -575,6 +587,7 @@ def _ends(record: BotRecord) -> tuple[RunEnd, ...]:
             live_at=run.live_at,
             exit_code=run.exit_code,
             message=run.error_message,
+            closes_out=run.closes_out,
         )
         for run in record.runs
         if run.ended_at is not None and run.exit_reason is not None

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from controller.admission import Place
-from controller.backoff import failure_streak, gave_up, quick_streak, recent_failures, restart_at
+from controller.backoff import failure_streak, gave_up, may_close_out, quick_streak, recent_failures, restart_at
 from controller.classify import FENCED_EXIT_CODE, Condition, Verdict, classify, own_pod
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
 from controller.reasons import disruption_words, end_words, waiting_words
@@ -40,10 +40,15 @@ LOOK_AGAIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class StartRun:
-    """Commit the run of this epoch with a snapshot of this config version."""
+    """Commit the run of this epoch with a snapshot of this config version.
+
+    Attributes:
+        closes_out: it is to close what the bot holds, without the strategy, and to end.
+    """
 
     epoch: int
     config_version: int
+    closes_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,10 +255,14 @@ def _without_run(
     elif last is not None and last.reason is ExitReason.CONFIG_ERROR:
         refusal = last.message or "the bot refused its config without saying why"
         yield from _status(bot, BotStatus.ERROR, refusal, failures)
-    elif gave_up(bot.config_version, ends, policy=policy):
+    elif (over := gave_up(bot.config_version, ends, policy=policy)) and not (
+        bot.must_close and may_close_out(ends, policy=policy)
+    ):
         yield from _give_up(bot, ends, policy)
     else:
-        start = restart_at(bot.bot_id, bot.config_version, ends, policy=policy)
+        # the first attempt to close what a given up bot holds doesn't wait: nobody watches the position meanwhile
+        at_once = over and not ends[0].closes_out
+        start = None if at_once else restart_at(bot.bot_id, bot.config_version, ends, policy=policy)
         if start is not None and now < start:
             shown = tuple(_status(bot, BotStatus.STARTING, _why_waiting(ends, start, policy), failures))
             if shown and quick_streak(ends, policy=policy) == policy.quick_told:
@@ -264,7 +273,7 @@ def _without_run(
             yield from _status(bot, BotStatus.STARTING, place.words, failures)
             yield Wait(now + timedelta(seconds=place.look_again_s))
         else:
-            yield StartRun(run.epoch + 1 if run else 1, bot.config_version)
+            yield StartRun(run.epoch + 1 if run else 1, bot.config_version, closes_out=over)
 
 
 def _with_run(
@@ -459,10 +468,8 @@ def _ended_too_often(bot: BotFacts, last: RunEnd, policy: Policy) -> Notify:
 
 def _give_up(bot: BotFacts, ends: Sequence[RunEnd], policy: Policy) -> Iterator[Action]:
     failures = recent_failures(bot.config_version, ends, until=ends[0].ended_at, policy=policy)
-    body = (
-        f"failed {len(failures)} times within {policy.give_up_window_s / 60:g} minutes, last: "
-        f"{_why_ended(ends[0])}. Change its config, or switch it off and on, to try again"
-    )
+    count = f"failed {len(failures)} times within {policy.give_up_window_s / 60:g} minutes, last: " if failures else ""
+    body = f"{count}{_why_ended(ends[0])}. Change its config, or switch it off and on, to try again"
     if bot.status is not BotStatus.DISABLED:
         yield Notify(
             EventKind.BOT_DISABLED,

@@ -23,6 +23,10 @@ EXITS: Mapping[ExitReason, Reason] = {
         "no heartbeat for T_dead; its right to trade was taken away",
         "check the pod's node and the network between it and the database",
     ),
+    ExitReason.GAVE_UP: Reason(
+        "the bot gave up for good; its position was dealt with as `trading.on_failure` says",
+        "do what the message says, then switch the bot off and on",
+    ),
     ExitReason.FENCED_HUNG: Reason(
         "heartbeats without progress, and it did not stop when asked", "look for an endless loop in the strategy"
     ),

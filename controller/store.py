@@ -33,7 +33,7 @@ class Store(Protocol):
     async def load_run_config(self, bot_id: int, epoch: int) -> object:
         """A run's config snapshot."""
 
-    async def start_run(self, bot_id: int, epoch: int, *, config_version: int, pod_name: str) -> bool:
+    async def start_run(self, bot_id: int, epoch: int, *, config_version: int, pod_name: str, closes_out: bool) -> bool:
         """Commit the next run; False: something changed, read again."""
 
     async def record_pod(self, bot_id: int, epoch: int, uid: str) -> bool:
@@ -167,7 +167,7 @@ class PostgresStore:
         async with self.connection() as connection:
             return await runs.load_run_config(connection, bot_id, epoch)
 
-    async def start_run(self, bot_id: int, epoch: int, *, config_version: int, pod_name: str) -> bool:
+    async def start_run(self, bot_id: int, epoch: int, *, config_version: int, pod_name: str, closes_out: bool) -> bool:
         """See Store."""
         async with self.connection() as connection:
             return await runs.start_run(
@@ -179,6 +179,7 @@ class PostgresStore:
                 runtime=self._runtime,
                 pod_name=pod_name,
                 settings_hash=self.settings_hash,
+                closes_out=closes_out,
                 lease=self._lease(),
             )
 

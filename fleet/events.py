@@ -55,6 +55,8 @@ class EventKind(StrEnum):
     BOT_RECOVERED = "bot_recovered"
     BOT_DISABLED = "bot_disabled"
     """Given up after too many failures."""
+    POSITION_UNWATCHED = "position_unwatched"
+    """A position is open, and its bot can't run."""
     FEED_STALE = "feed_stale"
     EXCHANGE_AWAY = "exchange_away"
     SERVICE_STARTED = "service_started"
@@ -103,6 +105,7 @@ SEVERITIES: Mapping[EventKind, Severity] = MappingProxyType(
         EventKind.HEALTH: Severity.WARNING,
         EventKind.SERVICE_STOPPED: Severity.WARNING,
         EventKind.BOT_DISABLED: Severity.CRITICAL,
+        EventKind.POSITION_UNWATCHED: Severity.CRITICAL,
         EventKind.OBSERVER_SUSPICIOUS: Severity.CRITICAL,
     }
 )

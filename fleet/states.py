@@ -40,6 +40,8 @@ class ExitReason(StrEnum):
     """The process ended with an error or was killed."""
     CONFIG_ERROR = "config_error"
     """The bot refused its config; another start would end the same way."""
+    GAVE_UP = "gave_up"
+    """The bot's own verdict: another start would fail as well. `trading.on_failure` has been obeyed."""
     FENCED_SILENT = "fenced_silent"
     """No heartbeat for T_dead; its right to trade was taken away."""
     FENCED_HUNG = "fenced_hung"

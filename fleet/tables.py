@@ -152,6 +152,7 @@ trading_runs = Table(
     Column("phase", Text),
     _moment("waited_at"),
     Column("waits_for", Text),
+    Column("closes_out", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("bot_id", "epoch"),
     CheckConstraint("epoch >= 1", name="epoch"),
     CheckConstraint(f"epoch <= {LARGEST_ID} OR ended_at IS NOT NULL", name="epoch_limit"),

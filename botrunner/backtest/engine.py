@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,7 +17,8 @@ from typing import Any
 
 from botrunner.accounting import Trade
 from botrunner.backtest.rows import as_stored
-from botrunner.budget import BudgetLimits
+from botrunner.budget import BudgetLimits, GaveUp, StrategyFailing
+from botrunner.failures import Failure, FailureBook
 from botrunner.feeds.candles import Candle
 from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
 from botrunner.ledger import Ledger
@@ -26,15 +27,19 @@ from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.trading_bot import BarOutcome, BotState
 from fleet.config import BotConfig
 from fleet.states import ExitReason
-from fleet.times import from_ms
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import BarRecord, Checkpoint
 
-AS_A_BOT = BudgetLimits()
-"""A bot whose strategy fails more often ends its run."""
-
 Rows = dict[str, dict[str, Any]]
 """Rows of one table by key."""
+
+
+NEVER_SPENT = BudgetLimits(in_a_row=2**31, in_window=2**31)
+"""Of a record: failures are counted, as in a bot's checkpoint, and end nothing."""
+
+_BOT = BudgetLimits()
+UNTIL_IT_GIVES_UP = replace(_BOT, in_a_row=_BOT.in_a_row + 1, in_window=_BOT.in_window + 1)
+"""Of a bot over all its runs: a spent budget ends a run, and the fresh process's first failure ends the bot."""
 
 
 @dataclass(slots=True)
@@ -209,26 +214,28 @@ class _Instance(StrategyInstance):
     asked_at: Callable[[datetime], bool] | None = None
     switch: _Switch
 
-    def on_unready_bar(self, strategy: Any) -> None:
+    def _on_candle(self, *, ready: bool, failure: BaseException | None = None, where: str = "indicators") -> None:
         """As ever."""
-        self._recall(strategy)
-        super().on_unready_bar(strategy)
-
-    def on_bar(self, strategy: Any) -> None:
-        """As ever."""
-        self.ever_ready = True
-        self._recall(strategy)
-        super().on_bar(strategy)
-
-    def _recall(self, strategy: Any) -> None:
+        assert self._candle is not None
+        self.ever_ready = self.ever_ready or ready or failure is not None
         if self.asked_at is not None:
-            self.switch.asked_now = self.asked_at(_opens_at(strategy))
+            self.switch.asked_now = self.asked_at(self._candle.open_at)
+        super()._on_candle(ready=ready, failure=failure, where=where)
 
 
-def _opens_at(strategy: Any) -> datetime:
-    """The bar's open time; Backtrader keeps it as a float of days, exact to some microseconds."""
-    rough: datetime = strategy.data.datetime.datetime(0)
-    return from_ms(round(rough.replace(tzinfo=UTC).timestamp() * 1000))
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a replay has to say besides its rows.
+
+    Attributes:
+        ready: whether the strategy's indicators had candles enough at any bar.
+        failures: what the strategy failed at, by kind.
+        gave_up: whether the bot failed too often; what was open was left to `trading.on_failure`.
+    """
+
+    ready: bool
+    failures: tuple[Failure, ...]
+    gave_up: bool
 
 
 def replay(
@@ -240,8 +247,10 @@ def replay(
     ledger: MemoryLedger,
     candles: Sequence[Candle],
     begin_after_ms: int | None = None,
-    budget: BudgetLimits = AS_A_BOT,
-) -> bool:
+    budget: BudgetLimits | None = None,
+    failures: FailureBook | None = None,
+    gives_up: bool = False,
+) -> Ran:
     """Run a bot over candles until they are used up; what it did is in the ledger.
 
     Args:
@@ -252,16 +261,16 @@ def replay(
         ledger: where to go on, and where to write.
         candles: those to trade, after those to warm up with.
         begin_after_ms: for a new bot, see `ListedCandles`.
-        budget: how often the strategy may fail.
-
-    Returns:
-        Whether the strategy's indicators had candles enough at any bar.
+        budget: how often the strategy may fail before the bot gives up there; None: without end, a record says where.
+        failures: takes up what the strategy failed at.
+        gives_up: after the candles the bot gives up, and `trading.on_failure` decides about an open position.
 
     Raises:
         CheckpointDamaged: the ledger's checkpoint can't be gone on from.
-        StrategyFailing: it failed too often; what was done until then is in the ledger.
+        StrategyUnbuildable, ConfigUnusable: the strategy can't be made.
     """
     clock, stop = StillClock(), _Switch()
+    book = FailureBook() if failures is None else failures
     parts = Collaborators(
         strategy=strategy,
         source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),
@@ -272,13 +281,21 @@ def replay(
         stop=stop,
         clock=clock,
         on_live=lambda: None,
-        budget=budget,
+        budget=budget or NEVER_SPENT,
+        failures=book,
     )
     instance = _Instance(bot_id=bot_id, config=config, parts=parts)
     instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None
+    failed = "as recorded" if gives_up else None
     with _little_garbage():
-        instance.run()
-    return instance.ever_ready
+        try:
+            instance.run()
+        except StrategyFailing as error:
+            failed = str(error)
+    if failed is not None:
+        with suppress(GaveUp):
+            instance.give_up(failed)
+    return Ran(ready=instance.ever_ready, failures=book.failures, gave_up=failed is not None)
 
 
 def holding(config: BotConfig) -> BotConfig:

@@ -7,16 +7,14 @@ or replaced, the replay goes on from its own state, as the bot did from its chec
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
-from botrunner.backtest.failures import Failure, FailureBook
 from botrunner.backtest.rows import Row, as_stored
-from botrunner.budget import BudgetLimits
+from botrunner.failures import Failure, FailureBook
 from botrunner.feeds.candles import Candle
 from botrunner.risk import Denial, Market
 from botrunner.strategy_handler import StrategyHandler, strings_in
@@ -195,12 +193,12 @@ def _end(record: Recorded, run: RunRow, config: BotConfig) -> datetime | None:
 
 
 def _closed_only(run: RunRow, before: BotConfig) -> bool:
-    """Whether a run without a bar may have closed a position: it was live, ended well, and was to flatten."""
-    if run.live_at is None or run.exit_reason not in CLEAN_ENDS:
+    """Whether a run without a bar may have closed a position: it gave up, or ended well and was to flatten."""
+    if run.exit_reason != ExitReason.GAVE_UP and (run.live_at is None or run.exit_reason not in CLEAN_ENDS):
         return False
     config = config_of(run, object_of(object_of(run.config).get("risk_management")))
     same = (config.symbol, config.interval) == (before.symbol, before.interval)
-    return same and config.on_stop is OnStop.FLATTEN
+    return same and (run.exit_reason == ExitReason.GAVE_UP or config.on_stop is OnStop.FLATTEN)
 
 
 def config_of(run: RunRow, limits: Mapping[str, Any]) -> BotConfig:
@@ -235,10 +233,6 @@ class Replayed:
     failures: Sequence[Failure] = ()
 
 
-ANY_NUMBER = BudgetLimits(in_a_row=sys.maxsize, in_window=sys.maxsize)
-"""The record says where a run ended because its strategy failed too often; the replay goes on with the next run."""
-
-
 def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
     """Run the bot again over its bars.
 
@@ -263,8 +257,6 @@ def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
         seen.update({candle.open_ms: candle for candle in bars})
 
         def note(outcome: BarOutcome, key: tuple[str, str] = key, epoch: int = stretch.run.epoch) -> None:
-            if outcome.bar_at is not None:
-                book.note(outcome)
             if outcome.candle is not None:
                 trade = outcome.account.trade
                 position = trade.side.sign * trade.size_open if trade else 0
@@ -292,7 +284,8 @@ def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
             ledger=ledger,
             candles=ordered,
             begin_after_ms=max((c.open_ms for c in stretch.warmup), default=None),
-            budget=ANY_NUMBER,
+            failures=book,
+            gives_up=stretch.ends_run and stretch.run.exit_reason == ExitReason.GAVE_UP,
         )
         checkpoint = ledger.checkpoint
     assert checkpoint is not None, "there is at least one stretch"

@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
-from botrunner.backtest.failures import Failure, FailureBook
+from botrunner.backtest.engine import UNTIL_IT_GIVES_UP, MemoryLedger, Tables, holding, replay
 from botrunner.backtest.rows import Row
-from botrunner.budget import StrategyFailing
+from botrunner.failures import Failure
 from botrunner.feeds.candles import Candle
 from botrunner.orders.ids import Leg
 from botrunner.risk import Market
@@ -55,8 +54,8 @@ class Backtest:
         equity: of each bar traded, oldest first.
         denials: why entries weren't made → how often.
         warmup_bars: candles before the first traded bar.
-        failures: what went wrong in the strategy.
-        gave_up: whether it failed so often that a bot would have ended its run: the backtest ends at that bar.
+        failures: what the strategy failed at, by kind; empty when nothing did.
+        gave_up: whether it failed so often that a bot would have given up: the backtest ends at that bar.
     """
 
     config: BotConfig
@@ -138,6 +137,7 @@ def backtest(
 
     Raises:
         TooFewCandles: there is none to trade, or the indicators were never ready.
+        StrategyUnbuildable, ConfigUnusable: the strategy can't be made.
     """
     before = 0 if begin is None else sum(1 for candle in candles if candle.open_ms < to_ms(begin))
     if before == len(candles):
@@ -150,22 +150,17 @@ def backtest(
         exchange=f"{config.trading_mode}-{config.broker_type}",
         on_bar=seen.bar,
     )
-    ready, gave_up = True, False
-    try:
-        ready = replay(
-            config=holding(config),
-            bot_id=bot_id,
-            strategy=StrategyHandler({config.strategy_type}).get_strategy_class(config.strategy_type).cls,
-            market=market,
-            ledger=ledger,
-            candles=candles,
-            begin_after_ms=candles[before - 1].open_ms if before else None,
-        )
-    except StrategyFailing:
-        if not seen.equity:
-            raise
-        gave_up = True
-    if not ready:
+    ran = replay(
+        config=holding(config),
+        bot_id=bot_id,
+        strategy=StrategyHandler({config.strategy_type}).get_strategy_class(config.strategy_type).cls,
+        market=market,
+        ledger=ledger,
+        candles=candles,
+        begin_after_ms=candles[before - 1].open_ms if before else None,
+        budget=UNTIL_IT_GIVES_UP,
+    )
+    if not ran.ready:
         raise TooFewCandles(_never_ready(config, len(candles)))
     return Backtest(
         config=config,
@@ -174,8 +169,8 @@ def backtest(
         equity=seen.equity,
         denials=dict(seen.denials),
         warmup_bars=before,
-        failures=seen.book.failures,
-        gave_up=gave_up,
+        failures=ran.failures,
+        gave_up=ran.gave_up,
     )
 
 
@@ -185,7 +180,6 @@ class _Seen:
     def __init__(self, interval: timedelta, on_bar: Callable[[], None]) -> None:
         self.equity: list[BarEquity] = []
         self.denials: Counter[str] = Counter()
-        self.book = FailureBook()
         self._interval = interval
         self._on_bar = on_bar
 
@@ -195,7 +189,6 @@ class _Seen:
         self.equity.append(BarEquity(at, outcome.close, outcome.balance, outcome.account.trade is not None))
         if outcome.denial is not None:
             self.denials[str(outcome.denial)] += 1
-        self.book.note(outcome)
         self._on_bar()
 
 

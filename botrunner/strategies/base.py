@@ -4,6 +4,10 @@ A strategy judges one closed bar at a time and answers with a signal; orders, fi
 bot's work. The engine is rebuilt again and again: fresh indicators, warmed up over bars on which `decide`
 isn't called, then `import_state`. So a strategy's answers may depend on its lines and on what it exports, and
 on nothing else; then a restart changes no decision.
+
+The bot takes no answer as it is (`botrunner.strategy_guard`): what isn't a sound signal or a state that JSON holds is
+a failure, as an exception is, and costs the decision at that bar. What a strategy changes of the process (decimal
+context, streams, warnings) is put back after each call.
 """
 
 from __future__ import annotations
@@ -44,7 +48,8 @@ class Signal:
 
     kind: SignalKind
     reason: str
-    """A stable word for the trade's record: `rsi_bb_volume`, `atr_stop`, `take_profit`; for people alone."""
+    """A stable word for the trade's record: `rsi_bb_volume`, `atr_stop`, `take_profit`; for people alone, at
+    most 100 characters."""
     direction: Direction = Direction.LONG
     exit_kind: ExitKind = ExitKind.SIGNAL
     """What the exit is to limits and messages; of no meaning for an entry."""
@@ -130,8 +135,14 @@ class BaseStrategy(bt.Strategy):
         """The position was closed, by a signal or by a protection outside the strategy."""
 
     def export_state(self) -> State:
-        """Everything that isn't an indicator line, as JSON."""
+        """Everything that isn't an indicator line, as JSON: dicts with texts as keys, lists, texts, finite numbers.
+
+        One that can't be kept costs the state of this bar: the strategy is built anew from the last good one.
+        """
         return {}
 
     def import_state(self, state: Mapping[str, JsonValue]) -> None:
-        """Go on from an earlier `export_state`; called before the first bar. Empty: nothing was exported."""
+        """Go on from an earlier `export_state`; called before the first bar. Empty: nothing was exported.
+
+        What it can't read it should drop: when this raises, everything is dropped and the strategy begins anew.
+        """

@@ -29,14 +29,18 @@ class CustomStrategy(BaseStrategy):
         return self._entry.signal() if position is None else self._exit.signal(position)
 
     def on_entered(self, position: OpenPosition) -> None:
-        """Both mixins are told."""
-        self._entry.on_entered(position)
-        self._exit.on_entered(position)
+        """Both mixins are told, also when one of them fails."""
+        try:
+            self._entry.on_entered(position)
+        finally:
+            self._exit.on_entered(position)
 
     def on_exited(self) -> None:
-        """Both mixins are told."""
-        self._entry.on_exited()
-        self._exit.on_exited()
+        """Both mixins are told, also when one of them fails."""
+        try:
+            self._entry.on_exited()
+        finally:
+            self._exit.on_exited()
 
     def export_state(self) -> State:
         """The mixins' states, each with the name of its mixin."""

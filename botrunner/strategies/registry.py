@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from botrunner.isolation import foreign
 from botrunner.strategies.base import BaseStrategy
 from botrunner.strategies.entry import ENTRY_MIXINS
 from botrunner.strategies.exit import EXIT_MIXINS
@@ -108,8 +109,9 @@ def _found(group: str, name: str) -> type[Any] | str:
     """The class, or the package and the reason why nobody can use it."""
     points = _offers(group)[name]
     try:
-        return _loaded(points, group)
-    except (Exception, SystemExit) as error:  # a package's own code runs here and may do anything
+        with foreign():
+            return _loaded(points, group)
+    except BaseException as error:  # a package's own code runs here and may do anything
         reason = f"{type(error).__name__}: {safe_text(error, 300, lines=False)}"
         log.warning("plugin_left_out", group=group, name=name, offered_by=_origin(points), error=reason)
         return f"{_origin(points)}: {reason}"

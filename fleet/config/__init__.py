@@ -7,7 +7,7 @@ and its path. No I/O and no Backtrader: the controller validates with exactly th
 from __future__ import annotations
 
 from fleet.config.bot import BotConfig, CustomParameters, LogicSpec, RiskLimits, StopLossGuard, StrategyParameters
-from fleet.config.document import FillPrice, NotificationsSection, OnStop, OrderKind, SlippageModel
+from fleet.config.document import FillPrice, NotificationsSection, OnFailure, OnStop, OrderKind, SlippageModel
 from fleet.config.errors import ConfigError, ConfigInvalid
 from fleet.config.extras import NO_EXTRAS, ExtraNames
 from fleet.config.hot import HOT_FIELDS, hot_fields, only_hot_fields_differ, with_hot_fields
@@ -25,6 +25,7 @@ __all__ = [
     "FillPrice",
     "LogicSpec",
     "NotificationsSection",
+    "OnFailure",
     "OnStop",
     "OrderKind",
     "RiskLimits",

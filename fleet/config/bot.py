@@ -15,6 +15,7 @@ from fleet.config.document import (
     ConfigDocument,
     FillPrice,
     NotificationsSection,
+    OnFailure,
     OnStop,
     OrderKind,
     SlippageModel,
@@ -208,6 +209,11 @@ class BotConfig:
     def on_stop(self) -> OnStop:
         """What a stop does with an open position."""
         return OnStop(self.document.trading.on_stop)
+
+    @property
+    def on_failure(self) -> OnFailure:
+        """What becomes of an open position when the bot gives up; with real money nothing is sold unasked."""
+        return OnFailure(self.document.trading.on_failure) if self.trading_mode == "paper" else OnFailure.HOLD
 
     @property
     def notifications(self) -> NotificationsSection:

@@ -82,6 +82,15 @@ class OnStop(StrEnum):
     """The bot goes on until its strategy has closed it, without new entries."""
 
 
+class OnFailure(StrEnum):
+    """What happens to an open position when the bot gives up: it failed too often and isn't started again."""
+
+    HOLD = "hold"
+    """It stays open, and nobody watches it."""
+    FLATTEN = "flatten"
+    """It is closed at the last close."""
+
+
 class PaperSection(Section):
     """`broker.paper_trading_config`: how real the paper broker is."""
 
@@ -231,6 +240,11 @@ class TradingSection(Section):
     max_exposure: Fraction | None = Field(None, description="Other place for risk_management.max_exposure.")
     on_stop: Literal["hold", "flatten", "wait_flat"] = Field(
         "hold", description="What a stop does with an open position."
+    )
+    on_failure: Literal["hold", "flatten"] = Field(
+        "flatten",
+        description="What becomes of an open position when the bot gives up after too many failures; "
+        "with real money it is always held.",
     )
 
 

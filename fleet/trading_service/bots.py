@@ -57,6 +57,7 @@ class RunRecord:
     exit_reason: ExitReason | None
     error_message: str | None
     waits_for: str | None = None
+    closes_out: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,7 @@ _RUN_COLUMNS = (
     "epoch", "config_version", "pod_name", "pod_uid", "node", "created_at", "claimed_by", "claimed_at", "live_at",
     "heartbeat_at", "progress_at", "phase", "waited_at", "stop_requested_at", "stop_reason", "fenced_at",
     "ended_at", "exit_code", "exit_reason", "error_message", "waits_for",
+    "closes_out",
 )  # fmt: skip
 
 _LOAD = f"""

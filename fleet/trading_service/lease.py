@@ -37,13 +37,18 @@ class RunId:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a bot learns when it becomes its run's only process."""
+    """What a bot learns when it becomes its run's only process.
+
+    Attributes:
+        closes_out: the run only closes what the bot holds, by `trading.on_failure`.
+    """
 
     user_id: int
     name: str
     config: Mapping[str, Any] | Unreadable
     config_version: int
     limits: Mapping[str, Any] | Unreadable | None
+    closes_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ _CLAIM = """
     WHERE r.bot_id = %(bot_id)s AND r.epoch = %(epoch)s AND b.id = r.bot_id
       AND (r.claimed_by IS NULL OR r.claimed_by = %(token)s)
       AND r.ended_at IS NULL AND r.stop_requested_at IS NULL
-    RETURNING b.user_id, b.name, r.config, r.config_version, r.limits
+    RETURNING b.user_id, b.name, r.config, r.config_version, r.limits, r.closes_out
 """
 
 HEARTBEAT = """

@@ -90,14 +90,24 @@ ADOPTED = f"""{_INSERT}
 """Limits or notifications that a running bot took over."""
 
 REJECTED = f"""{_INSERT}
-    SELECT shown.id, shown.user_id, NULL, '{EventKind.CONFIG_REJECTED}', 'warning', 'The config is rejected',
-        left(shown.error_message, 1500), jsonb_build_object('config_version', shown.config_version),
+    SELECT shown.id, shown.user_id, NULL,
+        CASE WHEN unwatched THEN '{EventKind.POSITION_UNWATCHED}' ELSE '{EventKind.CONFIG_REJECTED}' END,
+        CASE WHEN unwatched THEN 'critical' ELSE 'warning' END,
+        CASE WHEN unwatched THEN 'The config is rejected and a position is open: nobody watches it'
+             ELSE 'The config is rejected' END,
+        left(shown.error_message, 1500) || CASE WHEN unwatched
+            THEN '. A POSITION IS OPEN and no stop of it is watched until a valid config runs' ELSE '' END,
+        jsonb_build_object('config_version', shown.config_version),
         -- the row may have got a newer version since this one was judged: that one's verdict has another text
         format('config_rejected:%%s:%%s:%%s', shown.id, shown.config_version, md5(shown.error_message))
-    FROM shown WHERE shown.status = '{BotStatus.ERROR}' AND shown.error_message IS NOT NULL
+    FROM shown CROSS JOIN LATERAL (SELECT
+        EXISTS (SELECT FROM trading_positions p WHERE p.bot_id = shown.id AND p.status = 'open')
+        AND NOT EXISTS (SELECT FROM trading_runs r WHERE r.bot_id = shown.id AND r.ended_at IS NULL) AS unwatched) x
+    WHERE shown.status = '{BotStatus.ERROR}' AND shown.error_message IS NOT NULL
     ON CONFLICT (dedupe_key) DO NOTHING
 """
-"""The status `error` is shown: its config can't be run. Reads `shown`, the bot's row."""
+"""The status `error` is shown: its config can't be run. Reads `shown`, the bot's row. An open position is held then, as
+the config that would say what to do can't be read; where no run goes on with the last valid one, nobody watches it."""
 
 SERVICE_STARTED = f"""{_INSERT}
     SELECT NULL, NULL, NULL, '{EventKind.SERVICE_STARTED}', 'info',

@@ -46,8 +46,10 @@ _LEASED = """(%(shard)s::int IS NULL OR EXISTS (
     SELECT FROM controller_shards WHERE shard = %(shard)s AND epoch = %(lease_epoch)s))"""
 
 _START = f"""
-    INSERT INTO trading_runs (bot_id, epoch, config, config_version, controller, runtime, pod_name, settings_hash)
-    SELECT b.id, %(epoch)s, b.config, b.config_version, %(controller)s, %(runtime)s, %(pod_name)s, %(settings_hash)s
+    INSERT INTO trading_runs (bot_id, epoch, config, config_version, controller, runtime, pod_name, settings_hash,
+        closes_out)
+    SELECT b.id, %(epoch)s, b.config, b.config_version, %(controller)s, %(runtime)s, %(pod_name)s, %(settings_hash)s,
+        %(closes_out)s
     FROM trading_bots b
     WHERE b.id = %(bot_id)s AND b.enabled AND b.archived_at IS NULL AND b.config_version = %(config_version)s
       AND NOT EXISTS (
@@ -178,6 +180,7 @@ async def start_run(
     runtime: str,
     pod_name: str,
     settings_hash: str | None = None,
+    closes_out: bool = False,
     lease: ShardLease | None = None,
 ) -> bool:
     """Insert the next run with a snapshot of the row's config.
@@ -190,6 +193,7 @@ async def start_run(
         runtime: `kubernetes` or `process`.
         pod_name: of its pod.
         settings_hash: of the settings that its pod gets besides the config.
+        closes_out: the run is to close what the bot holds and to end, without its strategy.
         lease: under which the controller acts.
 
     Returns:
@@ -204,6 +208,7 @@ async def start_run(
         runtime=runtime,
         pod_name=pod_name,
         settings_hash=settings_hash,
+        closes_out=closes_out,
     )
     return await _changed(connection, _START, values)
 

@@ -750,7 +750,7 @@ class SimStore:
         bot = self._world.bots[bot_id]
         return await self._call(lambda: next((run.config for run in bot.runs if run.record.epoch == epoch), None))
 
-    async def start_run(self, bot_id: int, epoch: int, *, config_version: int, pod_name: str) -> bool:
+    async def start_run(self, bot_id: int, epoch: int, *, config_version: int, pod_name: str, closes_out: bool) -> bool:
         lease, world = self._controller.lease, self._world
 
         def apply() -> bool:
@@ -763,7 +763,7 @@ class SimStore:
                 epoch=epoch, config_version=config_version, pod_name=pod_name, pod_uid=None, node=None,
                 created_at=world.clock, claimed_by=None, claimed_at=None, live_at=None, heartbeat_at=None,
                 progress_at=None, phase=None, waited_at=None, stop_requested_at=None, stop_reason=None, fenced_at=None, ended_at=None,
-                exit_code=None, exit_reason=None, error_message=None,
+                exit_code=None, exit_reason=None, error_message=None, closes_out=closes_out,
             )  # fmt: skip
             bot.runs.append(Run(record, bot.config))
             world.note(f"bot {bot_id} e{epoch} started with v{config_version} by {self._controller.name}")

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from botrunner.brokers.errors import ExchangeAway
-from botrunner.budget import STATE_KEY, BudgetLimits, StrategyFailing
+from botrunner.budget import STATE_KEY, BudgetLimits, GaveUp, StrategyFailing
 from botrunner.feeds.candles import Candle
 from botrunner.feeds.health import FeedWatch
 from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
@@ -115,7 +115,9 @@ def test_a_failed_decision_costs_that_decision_and_is_told_once_an_hour() -> Non
     assert len(told) == len(hours)
 
 
-@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), RecursionError()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), RecursionError(), FencedError("x")], ids=repr
+)
 def test_a_strategy_can_not_end_its_bot(error: BaseException) -> None:
     candles = walk(120)
     ledger = EventLedger(Store())
@@ -173,7 +175,7 @@ def test_killed_anywhere_a_failing_strategy_ends_as_if_never_killed(seed: int) -
     assert killed.trades == whole.store.trades
 
 
-def test_a_spent_budget_ends_the_run_after_its_bar_and_every_later_start_the_quicker() -> None:
+def test_a_spent_budget_ends_the_run_after_its_bar_and_the_next_failure_the_bot() -> None:
     candles, made = walk(300), config()
     strategy = failing_at(c.open_ms for c in candles[100:])
     limits = BudgetLimits(in_a_row=4, in_window=50, window_bars=100)
@@ -183,13 +185,15 @@ def test_a_spent_budget_ends_the_run_after_its_bar_and_every_later_start_the_qui
     assert len(store.states) == 104
     # a fresh process gets one bar, further ones none
     for bars in (105, 105, 105):
-        with pytest.raises(StrategyFailing):
+        with pytest.raises(GaveUp):
             run(MemoryLedger(store), candles, made, strategy, budget=limits)
-        assert len(store.states) == bars
+        assert len({at for at, _ in store.states}) == bars
+    (closed,) = [trade for trade in store.trades.values() if trade.exit_reason == "flatten_on_failure"]
+    assert closed.exit_price == candles[104].close
     # switched off and on: another version, a fresh budget
     with pytest.raises(StrategyFailing):
         run(MemoryLedger(store), candles, made, strategy, budget=limits, config_version=2)
-    assert len(store.states) == 109
+    assert len({at for at, _ in store.states}) == 109
 
 
 def test_outages_inside_a_strategy_never_count() -> None:
@@ -199,8 +203,6 @@ def test_outages_inside_a_strategy_never_count() -> None:
         strategy = failing_at((c.open_ms for c in candles), error)
         assert run(MemoryLedger(store), candles, config(), strategy) is ExitReason.STOPPED
         assert not any(STATE_KEY in state for _, state in store.states)
-    with pytest.raises(FencedError):
-        run(MemoryLedger(Store()), candles, config(), failing_at([candles[100].open_ms], FencedError("x")))
 
 
 def test_a_failure_after_a_fill_does_not_undo_it() -> None:

@@ -80,6 +80,8 @@ def test_a_config_is_examined() -> None:
     known = examine(good)
     assert (known.invalid, known.mode, known.waits_until_flat) == (None, "paper", False)
     assert examine({**good, "trading": {"on_stop": "wait_flat"}}).waits_until_flat
+    assert examine(good).flattens_on_failure
+    assert not examine({**good, "trading": {"on_failure": "hold"}}).flattens_on_failure
     assert "data.interval" in (examine({**good, "data": {"interval": "7h"}}).invalid or "")
     assert examine(None).invalid
 

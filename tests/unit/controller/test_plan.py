@@ -574,6 +574,65 @@ def test_giving_up_is_told_once_and_stays() -> None:
     assert touched.plan().actions == (StartRun(10, 4),)
 
 
+def given_up(*closing: ExitReason, **changes: object) -> World:
+    """A bot that failed six times, and then as often as given while it was being closed out; the newest first."""
+    closes = [
+        end(reason, epoch=20 - n, seconds_ago=400 + n, exit_code=1, closes_out=True) for n, reason in enumerate(closing)
+    ]
+    failures = [end(ExitReason.FAILED, epoch=9 - n, seconds_ago=500 + 30 * n, exit_code=1) for n in range(6)]
+    newest = [*closes, *failures]
+    return World(bot(status=STARTING, **changes), run(epoch=newest[0].epoch, ended=True), (), tuple(newest))
+
+
+def test_a_bot_given_up_with_a_position_that_must_be_closed_gets_a_run_for_that_at_once() -> None:
+    world = given_up(must_close=True)
+    assert world.plan().actions == (StartRun(10, 3, closes_out=True),)
+    at_the_moment = replace(world, now=world.ends[0].ended_at)
+    assert at_the_moment.plan().actions == (StartRun(10, 3, closes_out=True),)
+    assert kinds(given_up().plan()) == ["Notify", "SetStatus"], "nothing is open, or it is to be held"
+
+
+CLOSING_ENDS: list[tuple[str, tuple[ExitReason, ...], bool, bool]] = [
+    ("it said that it is done", (ExitReason.GAVE_UP,), False, False),
+    ("it said so and still holds: nothing more can be done", (ExitReason.GAVE_UP,), True, False),
+    ("it was killed before it was done", (ExitReason.FAILED,), True, True),
+    ("it was killed after it was done", (ExitReason.FAILED,), False, False),
+    ("its node went away", (ExitReason.RELEASED,), True, True),
+    ("its pod could not be made", (ExitReason.NOT_CLAIMED,), True, True),
+    ("it failed twice", (ExitReason.FAILED,) * 2, True, True),
+    ("it failed too often", (ExitReason.FAILED,) * 3, True, False),
+    ("it failed too often, with others in between", (ExitReason.FAILED, ExitReason.RELEASED) * 3, True, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "holding", "again"), [case[1:] for case in CLOSING_ENDS], ids=[case[0] for case in CLOSING_ENDS]
+)
+def test_what_follows_a_run_that_was_to_close_a_position(
+    reasons: tuple[ExitReason, ...], holding: bool, again: bool
+) -> None:
+    actions = given_up(*reasons, must_close=holding).plan().actions
+    if again:
+        assert actions == (StartRun(21, 3, closes_out=True),)
+    else:
+        assert [type(action) for action in actions] == [Notify, SetStatus]
+        assert isinstance(actions[1], SetStatus)
+        assert actions[1].status is BotStatus.DISABLED
+
+
+def test_a_bot_that_gave_up_itself_is_not_started_again_until_its_row_changes() -> None:
+    ends = (end(ExitReason.GAVE_UP, epoch=9, exit_code=1, message="it failed; its position was closed"),)
+    world = World(bot(status=STARTING), run(epoch=9, ended=True), (), ends)
+    notice, status = world.plan().actions
+    assert isinstance(notice, Notify)
+    assert isinstance(status, SetStatus)
+    assert (status.status, status.error_count) == (BotStatus.DISABLED, 0)
+    assert "its position was closed" in notice.body
+    assert "failed 0 times" not in notice.body
+    touched = replace(world, bot=bot(config_version=4, must_close=True))
+    assert touched.plan().actions == (StartRun(10, 4),)
+
+
 # -- every combination -------------------------------------------------------------------------------------
 
 BOTS = [
@@ -795,6 +854,7 @@ def worlds(draw: st.DrawFn) -> World:
             status=st.sampled_from(BotStatus),
             error_message=st.none() | st.just("text"),
             error_count=st.integers(0, 3),
+            must_close=st.booleans(),
         )
     )
     newest = draw(st.none() | runs())
@@ -808,6 +868,7 @@ def worlds(draw: st.DrawFn) -> World:
             seconds_ago=1 + 50 * index + draw(st.integers(0, 40)),
             lived_s=draw(st.sampled_from([0, 5, 59, 61, 700])),
             config_version=draw(st.integers(2, 4)),
+            closes_out=draw(st.booleans()),
         )
         for index in range(count if newest is not None else 0)
     )

@@ -233,6 +233,7 @@ REFUSED = [
     ("broker.paper_trading_config.seed", -1, None, "must be at least 0, not -1", ""),
     ("broker.paper_trading_config.seed", 0.5, None, "must be a whole number", ""),
     ("trading.on_stop", "sell", None, "must be 'hold', 'flatten' or 'wait_flat'", ""),
+    ("trading.on_failure", "wait_flat", None, "must be 'hold' or 'flatten'", ""),
     ("risk_management.stop_loss_pct", 100, None, "must be less than 100", ""),
     ("risk_management.trailing_stop", True, "risk_management.trailing_stop_pct", "is required", ""),
     ("name", "a\0b", None, "contains a NUL character", ""),
