@@ -22,7 +22,7 @@ from botrunner.ledger import Ledger
 from botrunner.risk import Denial, Market
 from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.trading_bot import BarOutcome, BotState
-from fleet.config import BotConfig
+from fleet.config import BotConfig, RunningConfig
 from fleet.states import ExitReason
 from fleet.times import from_ms
 from fleet.trading_service.lease import RunId
@@ -122,7 +122,7 @@ class MemoryLedger(Ledger):
         super().__init__(
             url="",
             run=RunId(bot_id, 0, "memory"),
-            config=config,
+            config=RunningConfig(config),
             exchange=exchange,
             owner=0,
             clock=StillClock(),
@@ -260,7 +260,7 @@ def replay(
         clock=clock,
         on_live=lambda: None,
     )
-    instance = _Instance(bot_id=bot_id, config=config, parts=parts)
+    instance = _Instance(bot_id=bot_id, config=RunningConfig(config), parts=parts)
     instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None
     with _little_garbage():
         instance.run()
