@@ -93,6 +93,7 @@ def _facts(done: Backtest, origin: str) -> list[tuple[str, str]]:
         ("still open", f"{held['direction']} {number(held['size'])} {done.market.base}" if held else "-"),
         ("market change", f"{number((last.close / first.close - 1) * 100, digits=2, signed=True)} %"),
         ("entries denied", denied or "-"),
+        ("entries lost", ", ".join(f"{state} {count}" for state, count in sorted(done.lost_entries.items())) or "-"),
     ]
 
 

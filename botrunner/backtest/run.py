@@ -16,12 +16,13 @@ from typing import Any
 from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
 from botrunner.backtest.rows import Row
 from botrunner.feeds.candles import Candle
+from botrunner.orders.ids import Leg
 from botrunner.risk import Market
 from botrunner.strategy_handler import StrategyHandler
 from botrunner.trading_bot import BarOutcome
 from fleet.config import BotConfig
 from fleet.errors import PermanentError
-from fleet.states import TradeStatus
+from fleet.states import OrderState, TradeStatus
 from fleet.times import to_ms
 
 
@@ -70,6 +71,13 @@ class Backtest:
     def trades(self) -> list[Row]:
         """Closed trades, oldest first."""
         return [trade for trade in self.tables.trades.values() if trade["status"] == TradeStatus.CLOSED]
+
+    @property
+    def lost_entries(self) -> Mapping[str, int]:
+        """Entries of which nothing was filled, by the state that they ended in: expired or rejected."""
+        ended = (OrderState.EXPIRED, OrderState.REJECTED)
+        entries = [order for order in self.orders if order["leg"] == Leg.ENTRY and not order["filled_quantity"]]
+        return Counter(str(order["state"]) for order in entries if order["state"] in ended)
 
     @property
     def open_trade(self) -> Row | None:
