@@ -507,7 +507,8 @@ class BaseTradingBot:
         if isinstance(quantity, Denial):
             return quantity
         if self._rules.fee_in_base and side is Side.BUY:
-            held = quantity - base_fee(quantity=quantity, maker=False, rules=self._rules)
+            costs_more_as_maker = self._rules.maker_fee > self._rules.taker_fee
+            held = quantity - base_fee(quantity=quantity, maker=costs_more_as_maker, rules=self._rules)
             if not sellable(held, price=price, market=self._market):
                 return Denial.BELOW_MIN_QUANTITY
         return self._reserve(quantity * price, desk.closes_at) or quantity

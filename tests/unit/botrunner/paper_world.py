@@ -38,8 +38,8 @@ def config(paper: Mapping[str, Any] | None = None, **sections: Any) -> BotConfig
     """1,000 in cash, all of it in one position, no fees and no slippage unless asked for."""
     broker = {
         "cash": 1000,
-        **sections.pop("broker", {}),
         "paper_trading_config": {"commission_rate": 0, **(paper or {})},
+        **sections.pop("broker", {}),
     }
     logic = {"entry_logic": {"name": "RSIOrBBEntryMixin"}, "exit_logic": {"name": "TimeBasedExitMixin"}}
     return parse_config(
