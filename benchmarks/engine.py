@@ -24,7 +24,7 @@ from botrunner.risk import Market
 from botrunner.strategies.base import OpenPosition, Signal, SignalKind
 from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
 from fleet.clock import SystemClock
-from fleet.config import parse_config
+from fleet.config import RunningConfig, parse_config
 from fleet.trading_service.lease import RunId
 
 MARKET = Market(
@@ -117,13 +117,13 @@ def run(candles: list[Candle], sections: Mapping[str, Any], every: int, hold: in
     ledger = Ledger(
         url="",
         run=RunId(1, 1, "t"),
-        config=config,
+        config=RunningConfig(config),
         exchange="x",
         owner=1,
-        quote_currency="BTC",
         clock=SystemClock(),
         waiting=lambda: None,
     )
+    ledger.denominate("BTC")
     counted = [0, 0]
     largest: Account | None = None
 

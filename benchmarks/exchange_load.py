@@ -42,7 +42,7 @@ from botrunner.retry import EXCHANGE, Patience
 from botrunner.strategy_handler import StrategyHandler
 from botrunner.strategy_instance import Collaborators, StrategyInstance
 from fleet.clock import SystemClock
-from fleet.config import BotConfig, parse_config
+from fleet.config import BotConfig, RunningConfig, parse_config
 from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.states import ExitReason
@@ -164,7 +164,7 @@ class Bot(threading.Thread):
                 spec, interval_s=self.config.interval_s, on_closed=closed, clock=self.clock
             ),
         )
-        StrategyInstance(bot_id=self.run_id.bot_id, config=self.config, parts=parts).run()
+        StrategyInstance(bot_id=self.run_id.bot_id, config=RunningConfig(self.config), parts=parts).run()
 
     def _rules(self, broker: GuardedBroker) -> Any:
         if self.database is None:

@@ -26,7 +26,7 @@ from botrunner.strategy_handler import StrategyHandler, strings_in
 from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.witness import Witness
 from fleet.clock import Clock
-from fleet.config import BotConfig, ConfigInvalid, parse_config, with_hot_fields
+from fleet.config import BotConfig, ConfigInvalid, RunningConfig, parse_config, with_hot_fields
 from fleet.errors import ConfigUnusable
 from fleet.foreign import Unreadable, clean_text
 from fleet.log import get_logger
@@ -89,10 +89,11 @@ class Bot:
         progress.enter("loads its broker")
         found = BrokerManager(settings.exchange_urls).get(config.broker_type)
         witness = Witness()
+        self._running = RunningConfig(config)
         self._ledger = Ledger(
             url=settings.database_url,
             run=run,
-            config=config,
+            config=self._running,
             exchange=f"{config.trading_mode}-{found.name}",
             owner=claimed.user_id,
             clock=clock,
@@ -132,7 +133,7 @@ class Bot:
             budget=settings.budget,
             close_out=CLOSE_OUT if claimed.closes_out else None,
         )
-        self._instance = StrategyInstance(bot_id=run.bot_id, config=config, parts=parts)
+        self._instance = StrategyInstance(bot_id=run.bot_id, config=self._running, parts=parts)
 
     def trade(self) -> ExitReason:
         """Trade until asked to stop (see `StrategyInstance.run`)."""
@@ -146,14 +147,15 @@ class Bot:
         self._ledger.abandon()
 
     def take_limits(self, limits: Mapping[str, Any]) -> None:
-        """Take over changed limits and notification switches; called from the heartbeat's thread."""
+        """Take over changed limits, from the next bar on, and notification switches, from the next event on; called
+        from the heartbeat's thread."""
         try:
             config = self._parse(limits)
         except ConfigUnusable as error:
             log.error("limits_invalid", error=str(error))
             return
         log.info("limits_changed")
-        self._instance.replace_config(config)
+        self._running.replace(config)
 
     def _parse(self, limits: Mapping[str, Any] | None) -> BotConfig:
         raw = with_hot_fields(self._raw, limits) if limits is not None else dict(self._raw)

@@ -28,7 +28,7 @@ from botrunner.risk import Denial
 from botrunner.trading_bot import BarOutcome, BotState
 from botrunner.witness import Witness
 from fleet.clock import Clock
-from fleet.config import BotConfig, LogicSpec
+from fleet.config import BotConfig, LogicSpec, RunningConfig
 from fleet.config.values import INTERVAL_SECONDS
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError, TransientError
 from fleet.events import Event, wanted
@@ -82,7 +82,7 @@ class Ledger:
     Args:
         url: of the database.
         run: the claimed run.
-        config: for the names in trades.
+        config: for the names in trades, and for what a person wants to be told as things are now.
         exchange: of fills, e.g. `paper-binance`.
         owner: users.id of the bot's owner.
         clock: for waiting between attempts.
@@ -95,7 +95,7 @@ class Ledger:
         *,
         url: str,
         run: RunId,
-        config: BotConfig,
+        config: RunningConfig,
         exchange: str,
         owner: int,
         clock: Clock,
@@ -104,7 +104,8 @@ class Ledger:
     ) -> None:
         self._url = url
         self._run = run
-        self._config = config
+        self._running = config
+        self._config = config.now
         self._exchange = exchange
         self._owner = owner
         self._quote_currency = ""
@@ -457,7 +458,7 @@ class Ledger:
             "body": event.body,
             "facts": dict(event.facts),
             "dedupe_key": event.dedupe_key,
-            "state": "pending" if wanted(event.kind, self._config.notifications) else "suppressed",
+            "state": "pending" if wanted(event.kind, self._running.now.notifications) else "suppressed",
         }
 
     # --- certainty -------------------------------------------------------------------------------------------------

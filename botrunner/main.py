@@ -159,6 +159,7 @@ class BotProcess:
         self._stop = StopSwitch()
         self._progress = Progress(clock)
         self._bot: Bot | None = None
+        self._limits: Mapping[str, Any] | None = None
         self._lease: Lease | None = None
         self._stop_signals = stop_signals
         self._end_process = end_process
@@ -290,6 +291,9 @@ class BotProcess:
             on_live=self._went_live,
             share=self._share,
         )
+        if self._limits is not None:
+            # they came while the bot was being put together, and no heartbeat brings them again
+            self._bot.take_limits(self._limits)
         return self._bot.trade()
 
     def _share(self, exchange: str) -> SharedAddress:
@@ -325,6 +329,7 @@ class BotProcess:
         log.info("live", since_exec_s=_since_exec_s(), resident_mb=_resident_mb())
 
     def _take_limits(self, limits: Mapping[str, Any]) -> None:
+        self._limits = limits
         if self._bot is not None:
             self._bot.take_limits(limits)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -62,6 +62,9 @@ _DAILY = (Denial.MAX_DAILY_TRADES, Denial.MAX_DAILY_LOSS)
 
 SPOT_FEE = Decimal("0.001")
 """0.1 %, Binance's for makers and takers without a discount: the default where a broker names none."""
+
+FEE_STEP = Decimal("1e-8")
+"""Fees are kept to eight decimals, as Binance's balances are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,15 +276,33 @@ def entry_denial(
     return Denial.COOLDOWN if cooling else None
 
 
+def fee_in_quote(price: Decimal, quantity: Decimal, rate: Decimal) -> Decimal:
+    """Fee of an execution, rounded as the exchange rounds it."""
+    return (price * quantity * rate).quantize(FEE_STEP, ROUND_HALF_EVEN)
+
+
+def payable(quantity: Decimal, *, cash: Decimal, price: Decimal, fee_rate: Decimal, market: Market) -> Decimal:
+    """A quantity, or what is less, for which the cash pays at a price together with the rounded fee; on the step.
+
+    The fee is rounded by less than a FEE_STEP, so what costs so much less before rounding is always paid for.
+    """
+    if price * quantity + fee_in_quote(price, quantity, fee_rate) <= cash:
+        return quantity
+    return min(quantity, market.round_quantity(max(cash - FEE_STEP, Decimal(0)) / (1 + fee_rate) / price))
+
+
 def entry_quantity(
     *,
     market: Market,
     limits: RiskLimits,
+    side: Side,
     price: Decimal,
+    stop_fill: Decimal | None,
     equity: Decimal,
     cash: Decimal,
     fraction: Decimal,
     fee_rate: Decimal,
+    fee_from_cash: bool,
 ) -> Decimal | Denial:
     """How much to enter with, in base currency.
 
@@ -289,21 +310,27 @@ def entry_quantity(
         market: rounding and minimums.
         limits: caps of the position's value: max_position_size, max_exposure (a fraction of the equity), and
             max_portfolio_risk_pct (what may be lost at the stop loss, in percent of the equity).
+        side: of the entry.
         price: expected fill price, slippage included.
+        stop_fill: expected fill price of its stop loss, slippage included; None without one.
         equity: of the account, quote. cash: free quote currency, which must also pay the fee.
         fraction: of equity to put in, 0 to 1.
-        fee_rate: of the value, e.g. 0.001.
+        fee_rate: the most that is taken of a fill's value, e.g. 0.001.
+        fee_from_cash: whether the entry itself spends the cash, and its fee too: a purchase with fees in quote.
     """
     budget = min(equity * fraction, cash / (1 + fee_rate))
     if limits.max_position_size is not None:
         budget = min(budget, limits.max_position_size)
     if limits.max_exposure is not None:
         budget = min(budget, equity * limits.max_exposure)
-    if limits.max_portfolio_risk_pct is not None and limits.stop_loss_pct is not None:
-        # what a position of this value loses at its stop, both fees included
-        loss_rate = limits.stop_loss_pct / 100 + fee_rate * (2 - limits.stop_loss_pct / 100)
-        budget = min(budget, equity * limits.max_portfolio_risk_pct / 100 / loss_rate)
+    if limits.max_portfolio_risk_pct is not None and stop_fill is not None:
+        # what each unit loses at its stop, both fees included
+        loss = side.sign * (price - stop_fill) + fee_rate * (price + stop_fill)
+        if loss > 0:  # no price is below a tick, so that from there nothing is lost
+            budget = min(budget, equity * limits.max_portfolio_risk_pct / 100 / loss * price)
     quantity = market.round_quantity(max(budget, Decimal(0)) / price)
+    if fee_from_cash:
+        quantity = payable(quantity, cash=cash, price=price, fee_rate=fee_rate, market=market)
     if quantity <= 0 or quantity < market.min_quantity:
         return Denial.BELOW_MIN_QUANTITY
     # what can be bought must also be sellable after the worst loss that the stop allows
@@ -333,14 +360,23 @@ def protection(
         entry_price: average. best_price: highest high (long) or lowest low (short) since the entry, of closed bars.
     """
     sign = side.sign
-    stops = [
-        base * (1 - sign * pct / 100)
-        for base, pct in ((entry_price, limits.stop_loss_pct), (best_price, limits.trailing_stop_pct))
-        if pct is not None
-    ]
-    stop = (max(stops) if sign > 0 else min(stops)) if stops else None
+    fixed = stop_loss(limits, market=market, side=side, entry_price=entry_price)
+    trailing = _beyond(best_price, limits.trailing_stop_pct, against=side, market=market)
+    stops = [stop for stop in (fixed, trailing) if stop is not None]
     target = entry_price * (1 + sign * limits.take_profit_pct / 100) if limits.take_profit_pct is not None else None
     return Protection(
-        stop=market.round_price(stop, up=sign < 0) if stop is not None else None,
+        stop=(max(stops) if sign > 0 else min(stops)) if stops else None,
         target=market.round_price(target, up=sign > 0) if target is not None else None,
     )
+
+
+def stop_loss(limits: RiskLimits, *, market: Market, side: Side, entry_price: Decimal) -> Decimal | None:
+    """The stop of `stop_loss_pct` of a position entered at a price, on the tick; None without one."""
+    return _beyond(entry_price, limits.stop_loss_pct, against=side, market=market)
+
+
+def _beyond(price: Decimal, percent: Decimal | None, *, against: Side, market: Market) -> Decimal | None:
+    """So many percent against a position from a price, rounded away from it."""
+    if percent is None:
+        return None
+    return market.round_price(price * (1 - against.sign * percent / 100), up=against.sign < 0)

@@ -44,7 +44,7 @@ from botrunner.strategies.base import StrategyHost
 from botrunner.strategy_guard import GuardedStrategy, NoStrategy, StateRefused, message_of, type_of
 from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
 from fleet.clock import Clock
-from fleet.config import BotConfig, OnFailure, OnStop
+from fleet.config import OnFailure, OnStop, RunningConfig
 from fleet.errors import ConfigUnusable, FencedError, PermanentError
 from fleet.events import Event, EventKind, Severity, number
 from fleet.log import get_logger
@@ -128,18 +128,19 @@ class StrategyInstance(StrategyHost):
 
     Args:
         bot_id: of the row.
-        config: of the run's snapshot.
+        config: of the run; its limits are asked for at each bar.
         parts: collaborators.
     """
 
-    def __init__(self, *, bot_id: int, config: BotConfig, parts: Collaborators) -> None:
+    def __init__(self, *, bot_id: int, config: RunningConfig, parts: Collaborators) -> None:
         self._bot_id = bot_id
-        self._config = config
+        self._running = config
+        self._config = config.now
         self._parts = parts
-        self._interval_ms = config.interval_s * 1000
+        self._interval_ms = self._config.interval_s * 1000
         self._pending: deque[Candle] = deque()
         self._warmup: Iterator[Candle] = iter(())
-        self._recent: deque[Candle] = deque(maxlen=2 * config.lookback_bars)
+        self._recent: deque[Candle] = deque(maxlen=2 * self._config.lookback_bars)
         self._candle: Candle | None = None
         self._strategy: GuardedStrategy | None = None
         self._strategy_state: Mapping[str, Any] = {}
@@ -157,14 +158,9 @@ class StrategyInstance(StrategyHost):
             alive=parts.progress.made,
             failed=exchange_away(parts.progress, parts.exchange),
         )
-        self._new_config: BotConfig | None = None
         self._own_error: BaseException | None = None
         self._handed_out = False
         self._bot: BaseTradingBot
-
-    def replace_config(self, config: BotConfig) -> None:
-        """Take over changed limits at the next bar; may be called from another thread."""
-        self._new_config = config
 
     def run(self) -> ExitReason:
         """Trade until a stop is asked for.
@@ -483,9 +479,7 @@ class StrategyInstance(StrategyHost):
     def _work_through(self, candle: Candle, *, ready: bool) -> None:
         strategy = self._strategy
         assert strategy is not None, "the engine attaches its strategy before the first bar"
-        if self._new_config is not None:
-            self._bot.replace_config(self._new_config)
-            self._new_config = None
+        self._bot.replace_config(self._running.now)
         outcome = self._bot.on_bar(strategy, candle, ready=ready)
         self._after_ms = candle.open_ms
         self._strategy_state = outcome.strategy_state

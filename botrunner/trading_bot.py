@@ -35,9 +35,10 @@ from botrunner.brokers.matching import (
 )
 from botrunner.brokers.paper import Account
 from botrunner.feeds.candles import Candle
+from botrunner.lost_entries import Loss, event_of
 from botrunner.orders.ids import Leg, client_order_id
 from botrunner.orders.machine import Fill, Order, OrderType, Side
-from botrunner.risk import Denial, Market, counters_at, entry_denial, entry_quantity, in_force, protection
+from botrunner.risk import Denial, Market, counters_at, entry_denial, entry_quantity, in_force, protection, stop_loss
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from fleet.config import BotConfig, FillPrice, OrderKind, RiskLimits, SlippageModel
 from fleet.events import Event, EventKind, Severity
@@ -215,6 +216,8 @@ class BaseTradingBot:
         _age(desk)
         signal = strategy.decide(position_of(desk)) if ready else None
         denial = self._follow(desk, signal) if signal else None
+        if denial is not None:
+            desk.lose_entry(denial)
         if desk.busy:
             self._at_close(desk)
             self._guard(desk, now=candle.close)
@@ -326,7 +329,7 @@ class BaseTradingBot:
             if order.arrives_at is None or order.arrives_at < desk.closes_at:
                 _arrive(desk, order, quote=desk.candle.open, at=desk.opens_at)
         elif order.type is OrderType.MARKET:
-            desk.execute_market(order, desk.candle.open, at=_later(order.arrives_at, desk.opens_at))
+            desk.execute_market(order, desk.candle.open, at=desk.opens_at)
 
     def _repeat_exit(self, desk: Desk) -> None:
         refused = desk.book.get(Leg.EXIT)
@@ -403,6 +406,8 @@ class BaseTradingBot:
         entry, leave = desk.open_order(Leg.ENTRY), desk.open_order(Leg.EXIT)
         if entry is not None and entry.expires_at is not None and entry.expires_at <= desk.closes_at:
             desk.close(Leg.ENTRY, OrderState.EXPIRED)
+            if not entry.fill_count:
+                desk.lose_entry(Loss.NOT_FILLED)
         elif entry is not None and self._stopping:
             desk.close(Leg.ENTRY)
         if leave is not None and leave.expires_at is not None and leave.expires_at <= desk.closes_at:
@@ -550,38 +555,46 @@ class BaseTradingBot:
         )
         if denial:
             return denial
-        price = limit
-        if price is None:
-            price = self._expected_price(desk, side)
-        quantity = self._quantity(desk, price)
+        most = self._most(desk, side, desk.candle.close if limit is None else limit)
+        price = self._slipped(desk, desk.candle.close, side, most) if limit is None else limit
+        quantity = self._quantity(desk, side, price, slipping=most)
         if isinstance(quantity, Denial):
             return quantity
         if self._rules.fee_in_base and side is Side.BUY:
-            held = quantity - base_fee(quantity=quantity, maker=False, rules=self._rules)
+            costs_more_as_maker = self._rules.maker_fee > self._rules.taker_fee
+            held = quantity - base_fee(quantity=quantity, maker=costs_more_as_maker, rules=self._rules)
             if not sellable(held, price=price, market=self._market):
                 return Denial.BELOW_MIN_QUANTITY
         return self._reserve(quantity * price, desk.closes_at, desk.closed_trades) or quantity
 
-    def _expected_price(self, desk: Desk, side: Side) -> Decimal:
-        """What a market order would pay now; where it depends on the quantity, what the most that could be bought
-        would pay."""
-        close, quantity = desk.candle.close, Decimal(0)
-        if self._rules.slippage_model is SlippageModel.VOLUME_SHARE:
-            most = self._quantity(desk, close)
-            quantity = quantity if isinstance(most, Denial) else most
+    def _most(self, desk: Desk, side: Side, price: Decimal) -> Decimal:
+        """Where slippage depends on the quantity, the most that could be entered with; 0 where it doesn't."""
+        if self._rules.slippage_model is not SlippageModel.VOLUME_SHARE:
+            return Decimal(0)
+        most = self._quantity(desk, side, price, slipping=Decimal(0))
+        return Decimal(0) if isinstance(most, Denial) else most
+
+    def _slipped(self, desk: Desk, quote: Decimal, side: Side, quantity: Decimal) -> Decimal:
+        """What a market order would fill at in a candle like this one."""
         return market_price(
-            close, side=side, quantity=quantity, volume=desk.candle.volume, rules=self._rules, market=self._market
+            quote, side=side, quantity=quantity, volume=desk.candle.volume, rules=self._rules, market=self._market
         )
 
-    def _quantity(self, desk: Desk, price: Decimal) -> Decimal | Denial:
+    def _quantity(self, desk: Desk, side: Side, price: Decimal, *, slipping: Decimal) -> Decimal | Denial:
+        """How much to enter with at a price. `slipping`: the quantity by which the stop's slippage is expected."""
+        limits = self._config.risk
+        stop = stop_loss(limits, market=self._market, side=side, entry_price=price)
         return entry_quantity(
             market=self._market,
-            limits=self._config.risk,
+            limits=limits,
+            side=side,
             price=price,
+            stop_fill=None if stop is None else self._slipped(desk, stop, _other(side), slipping),
             equity=desk.equity(desk.candle.close),
             cash=desk.cash,
             fraction=self._config.position_fraction,
             fee_rate=self._rules.highest_fee,
+            fee_from_cash=side is Side.BUY and not self._rules.fee_in_base,
         )
 
     def _in_force(self, desk: Desk) -> tuple[Denial, ...]:
@@ -636,15 +649,16 @@ class BaseTradingBot:
         return replace(order, type=OrderType.LIMIT, price=price, expires_at=expires_at)
 
     def _events(self, desk: Desk) -> tuple[Event, ...]:
+        lost = [event_of(lost, bot_id=self._bot_id, symbol=self._config.symbol) for lost in desk.told]
         if not desk.orders:
-            return ()
+            return tuple(lost)
         refused = [_rejection_event(order, self._config.symbol) for order in desk.rejections]
         taken = [
             _liquidation_event(order, self._config.symbol)
             for order in desk.orders.values()
             if order.leg is Leg.LIQUIDATION
         ]
-        return (*refused, *taken)
+        return (*refused, *taken, *lost)
 
     def _conclude(self, outcome: BarOutcome) -> BarOutcome:
         self._commit(outcome)
@@ -660,11 +674,7 @@ def _arrive(desk: Desk, order: Order, *, quote: Decimal, at: datetime) -> None:
     """An order reaches the exchange: it executes at the quote, or rests in the book."""
     order = desk.start(order)
     if order.type is OrderType.MARKET or marketable(order, quote):
-        desk.execute_market(order, quote, at=_later(order.arrives_at, at))
-
-
-def _later(one: datetime | None, other: datetime) -> datetime:
-    return other if one is None else max(one, other)
+        desk.execute_market(order, quote, at=at)
 
 
 def _other(side: Side) -> Side:

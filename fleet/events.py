@@ -38,6 +38,8 @@ class EventKind(StrEnum):
     """The target closed the position."""
     ORDER_FILLED = "order_filled"
     ORDER_REJECTED = "order_rejected"
+    ENTRIES_LOST = "entries_lost"
+    """Several entries in a row expired or were refused for the same reason."""
     RISK_BREACH = "risk_breach"
     """A limit of risk_management, or of the tenant, is reached: no new positions."""
     MILESTONE = "milestone"
@@ -97,6 +99,7 @@ SEVERITIES: Mapping[EventKind, Severity] = MappingProxyType(
     {
         EventKind.STOP_LOSS: Severity.WARNING,
         EventKind.ORDER_REJECTED: Severity.WARNING,
+        EventKind.ENTRIES_LOST: Severity.WARNING,
         EventKind.RISK_BREACH: Severity.WARNING,
         EventKind.BOT_ERROR: Severity.WARNING,
         EventKind.FEED_STALE: Severity.WARNING,
@@ -119,6 +122,7 @@ _SWITCHES: Mapping[EventKind, str] = MappingProxyType(
         EventKind.TAKE_PROFIT: "position_closed",
         EventKind.ORDER_FILLED: "order_executions",
         EventKind.ORDER_REJECTED: "error_notifications",
+        EventKind.ENTRIES_LOST: "error_notifications",
         EventKind.BOT_ERROR: "error_notifications",
         EventKind.BOT_RECOVERED: "error_notifications",
         EventKind.CONFIG_REJECTED: "error_notifications",

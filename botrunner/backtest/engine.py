@@ -25,7 +25,7 @@ from botrunner.ledger import Ledger
 from botrunner.risk import Denial, Market
 from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.trading_bot import BarOutcome, BotState
-from fleet.config import BotConfig
+from fleet.config import BotConfig, RunningConfig
 from fleet.states import ExitReason
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import BarRecord, Checkpoint
@@ -132,7 +132,7 @@ class MemoryLedger(Ledger):
         super().__init__(
             url="",
             run=RunId(bot_id, 0, "memory"),
-            config=config,
+            config=RunningConfig(config),
             exchange=exchange,
             owner=0,
             clock=StillClock(),
@@ -284,7 +284,7 @@ def replay(
         budget=budget or NEVER_SPENT,
         failures=book,
     )
-    instance = _Instance(bot_id=bot_id, config=config, parts=parts)
+    instance = _Instance(bot_id=bot_id, config=RunningConfig(config), parts=parts)
     instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None
     failed = "as recorded" if gives_up else None
     with _little_garbage():

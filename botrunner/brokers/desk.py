@@ -1,7 +1,8 @@
 """The desk: a paper account while one bar is worked on. It executes; what to do is `trading_bot`'s decision.
 
 Guarantees: at most one open order per leg; an order gets one chance per bar; a fill never exceeds its order, the
-position it closes or, for a purchase, the cash; whatever happened is recorded once, as rows to write.
+position it closes or, for a purchase, the cash; no fill is stamped before its order
+arrived or before an earlier fill of its trade; whatever happened is recorded once, as rows to write.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from botrunner.brokers.matching import (
 )
 from botrunner.brokers.paper import Account
 from botrunner.feeds.candles import Candle
+from botrunner.lost_entries import Loss, LostEntries, after_loss
 from botrunner.orders.ids import Leg
 from botrunner.orders.machine import Fill, Order, OrderType, Side, filled, moved
-from botrunner.risk import Market, counted_entry, counted_exit
+from botrunner.risk import Denial, Market, counted_entry, counted_exit, payable
 from fleet.exit_kinds import ExitKind
 from fleet.states import OrderState
 
@@ -50,10 +52,11 @@ class Desk:
         entered, exited: told when a position was opened or closed.
 
     Attributes:
-        cash, trade, best_price, bars_held, counters, total_pnl: as in the account.
+        cash, trade, best_price, bars_held, counters, total_pnl, lost: as in the account.
         book: open orders by leg, and rejected ones that will be repeated.
         orders, fills, trades: what changed, to be written.
         rejections: orders refused at this bar. tried: legs that were sent at this bar.
+        told: lost entries that a person hears of.
         sent: protective orders of this trade so far.
         entered_within: the entry filled somewhere within the bar, not at its open.
     """
@@ -80,12 +83,14 @@ class Desk:
         self.counters = account.counters
         self.total_pnl = account.total_pnl
         self.dust = account.dust
+        self.lost = account.lost
         self.book: dict[Leg, Order] = {order.leg: order for order in account.orders} if account.orders else {}
         self.sent: dict[Leg, int] = {Leg.STOP_LOSS: account.stops_sent, Leg.TAKE_PROFIT: account.targets_sent}
         self.orders: dict[str, Order] = {}
         self.fills: list[Fill] = []
         self.trades: dict[str, Trade] = {}
         self.rejections: list[Order] = []
+        self.told: list[LostEntries] = []
         self.tried: set[Leg] = set()
         self.entered_within = False
         self._rules = rules
@@ -93,6 +98,9 @@ class Desk:
         self._entered = entered
         self._exited = exited
         self._had_chance: set[str] = set()
+        self._filled_at = account.filled_at
+        if account.filled_at is None and account.trade is not None:  # of a checkpoint that didn't keep it yet
+            self._filled_at = account.trade.exit_at or account.trade.entry_at
 
     # --- what there is ---------------------------------------------------------------------------------------------
 
@@ -130,6 +138,8 @@ class Desk:
             counters=self.counters,
             total_pnl=self.total_pnl,
             dust=self.dust,
+            filled_at=self._filled_at,
+            lost=self.lost,
         )
 
     # --- orders ----------------------------------------------------------------------------------------------------
@@ -145,6 +155,8 @@ class Desk:
         if order.leg not in SURE and rejected(order, self._rules):
             order = replace(moved(order, OrderState.REJECTED), rejection=REFUSED)
             self.rejections.append(order)
+            if order.leg is Leg.ENTRY:
+                self.lose_entry(Loss.REJECTED)
             return self.note(order)
         late = latency(order, self._rules) if order.leg not in SURE and not instant else None
         order = order if instant else replace(order, arrives_at=at + late if late else at)
@@ -169,6 +181,12 @@ class Desk:
             self.book.pop(leg, None)
         else:
             self.note(moved(order, state))
+
+    def lose_entry(self, reason: Loss | Denial) -> None:
+        """Count an entry that came to nothing: of what it wanted, nothing was filled."""
+        before, self.lost = self.lost, after_loss(self.lost, reason, at=self.opens_at)
+        if self.lost is not None and self.lost is not before and self.lost.is_news:
+            self.told.append(self.lost)
 
     def note(self, order: Order) -> Order:
         """Record what an order is now."""
@@ -213,9 +231,14 @@ class Desk:
     def fill(self, order: Order, *, price: Decimal, quantity: Decimal, at: datetime, maker: bool) -> None:
         """One execution: order, cash, position, counters.
 
+        Args:
+            order: of which it is. price, quantity, maker: of the execution.
+            at: when its price was there; the stamp is later where the order arrived later, or another fill was.
+
         Raises:
             IllegalTransition: the order can't fill any more. BookError: it doesn't fit the position.
         """
+        at = self._stamp(at, order)
         if order.leg is not Leg.ENTRY and order.side is Side.BUY:
             price = self._payable(price)
         in_base = self._rules.fee_in_base and order.side is Side.BUY and order.leg is Leg.ENTRY
@@ -228,7 +251,10 @@ class Desk:
             if cost > self.cash:
                 # an exchange would refuse for lack of funds
                 self.note(moved(order, OrderState.EXPIRED))
+                if not order.fill_count:
+                    self.lose_entry(Loss.UNAFFORDABLE)
                 return
+            order = self._affordable(order, price=price, quantity=quantity, cash=self.cash - cost)
         fill = Fill(
             client_order_id=order.client_order_id,
             exchange_trade_id=f"{order.client_order_id}-{order.fill_count + 1}",
@@ -251,9 +277,10 @@ class Desk:
         )
         self.cash += cash_flow(fill, fee_quote=Decimal(0) if in_base else paid_quote)
         self.fills.append(fill)
+        self._filled_at = at
         order = self.note(filled(order, fill))
         if before is None:
-            self.best_price, self.bars_held = price, 0
+            self.best_price, self.bars_held, self.lost = price, 0, None
             self.counters = counted_entry(self.counters, at=at)
             self._entered(self)
         elif order.leg is not Leg.ENTRY:
@@ -266,7 +293,7 @@ class Desk:
 
     def end_trade(self, *, reason: str, kind: ExitKind, at: datetime) -> None:
         """The position is closed: what is left is too little to sell and written off, all open orders are cancelled."""
-        trade = self.trade
+        trade, at = self.trade, self._stamp(at)
         assert trade is not None
         if trade.is_open:
             trade = written_off(trade, reason=reason, kind=kind, at=at)
@@ -276,13 +303,31 @@ class Desk:
         self.counters = counted_exit(
             self.counters, net_pnl=trade.net_pnl, kind=trade.exit_kind or kind, at=trade.exit_at or at
         )
-        self.trade, self.best_price, self.bars_held = None, None, 0
+        self.trade, self.best_price, self.bars_held, self._filled_at = None, None, 0, None
         for leg in tuple(self.book):
             self.close(leg)
         # a position opened at this very bar has protective orders of its own
         self.sent = {Leg.STOP_LOSS: 0, Leg.TAKE_PROFIT: 0}
         self.tried.clear()
         self._exited(self)
+
+    def _stamp(self, at: datetime, order: Order | None = None) -> datetime:
+        """When something happened that can't be before the trade's newest fill, nor before its order arrived."""
+        moments = (at, self._filled_at, order.arrives_at if order else None)
+        return max(moment for moment in moments if moment is not None)
+
+    def _affordable(self, order: Order, *, price: Decimal, quantity: Decimal, cash: Decimal) -> Order:
+        """A purchase of which a part fills, asking for no more than the cash after it pays for.
+
+        Each part's fee is rounded, so that parts may cost a little more than the whole that was sized.
+        """
+        rest = order.leaves_quantity - quantity
+        if rest <= 0:
+            return order
+        most = price if order.price is None else order.price
+        rate = Decimal(0) if self._rules.fee_in_base else self._rules.highest_fee
+        rest = payable(rest, cash=cash, price=most, fee_rate=rate, market=self._market)
+        return self.amend(order, price=order.price, remaining=quantity + rest)
 
     def _fitted(self, order: Order) -> Order:
         """A closing order, asking for no more than is held."""

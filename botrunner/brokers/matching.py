@@ -16,12 +16,9 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from botrunner.brokers.draws import What, between, draw, happens, part_of
 from botrunner.feeds.candles import Candle
 from botrunner.orders.machine import Order, OrderType, Side
-from botrunner.risk import Market
+from botrunner.risk import FEE_STEP, Market, fee_in_quote
 from fleet.config.bot import BotConfig
 from fleet.config.document import FillPrice, SlippageModel
-
-FEE_STEP = Decimal("1e-8")
-"""Fees are kept to eight decimals, as Binance's balances are."""
 
 MAINTENANCE_MARGIN = Decimal("0.05")
 """A short position is liquidated when the equity falls to this fraction of the position's value."""
@@ -184,7 +181,7 @@ def fillable(order: Order, candle: Candle, *, rules: PaperRules, market: Market)
 def fee(*, price: Decimal, quantity: Decimal, maker: bool, rules: PaperRules) -> Decimal:
     """Fee of an execution in quote currency."""
     rate = rules.maker_fee if maker else rules.taker_fee
-    return (price * quantity * rate).quantize(FEE_STEP, ROUND_HALF_EVEN)
+    return fee_in_quote(price, quantity, rate)
 
 
 def base_fee(*, quantity: Decimal, maker: bool, rules: PaperRules) -> Decimal:

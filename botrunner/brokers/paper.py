@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from botrunner.accounting import Trade
+from botrunner.lost_entries import LostEntries, dump_lost, load_lost
 from botrunner.orders.ids import Leg
 from botrunner.orders.machine import Order, OrderType, Side
 from botrunner.risk import Counters, dump_counters, load_counters
@@ -57,6 +58,8 @@ class Account:
         stops_sent, targets_sent: protective orders of this trade so far; the next one's attempt.
         counters: of the risk limits. total_pnl: realised by closed trades, net of fees.
         dust: held but too little to be sold, base currency; worth nothing here.
+        filled_at: stamp of the open trade's newest fill; no later one is stamped before it.
+        lost: entries in a row that came to nothing; None since a position was opened.
     """
 
     cash: Decimal
@@ -69,6 +72,8 @@ class Account:
     counters: Counters = field(default_factory=Counters)
     total_pnl: Decimal = Decimal(0)
     dust: Decimal = Decimal(0)
+    filled_at: datetime | None = None
+    lost: LostEntries | None = None
 
     def equity(self, price: Decimal) -> Decimal:
         """Cash plus the position at a price, quote currency."""
@@ -102,6 +107,10 @@ def dump(account: Account) -> dict[str, Any]:
         state["best_price"] = _text(account.best_price)
         state["bars_held"] = account.bars_held
         state["sent"] = [account.stops_sent, account.targets_sent]
+        if account.filled_at is not None:
+            state["filled_at"] = account.filled_at.isoformat()
+    if account.lost is not None:
+        state["lost"] = dump_lost(account.lost)
     return state
 
 
@@ -138,6 +147,8 @@ def load(
         counters=load_counters(state["counters"], last_close_at=last_close_at, interval=interval),
         total_pnl=Decimal(state["total_pnl"]),
         dust=Decimal(state.get("dust", 0)),
+        filled_at=_moment(state.get("filled_at")),
+        lost=load_lost(state["lost"]) if state.get("lost") else None,
     )
 
 

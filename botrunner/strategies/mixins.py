@@ -2,7 +2,8 @@
 
 They are composed, not inherited: made inside the strategy's constructor, where they create their indicators
 from `self.data`. The rules of `base` hold for them too: answers depend on lines and exported state alone.
-Rules are evaluated on closed bars, in floats, as the indicators are.
+Rules are evaluated on closed bars. Indicators are floats; a price is compared with a ratio of a price in decimals
+(`botrunner.strategies.exact`).
 """
 
 from __future__ import annotations

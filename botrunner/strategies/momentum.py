@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from math import isnan
 from typing import Any
 
+from botrunner.strategies.exact import exact
 from botrunner.strategies.indicators import MACD, EaseOfMovement, Mean, MeanVolume, WilderATR, WilderRSI
 from botrunner.strategies.levels import SupportResistance
 
@@ -42,12 +45,13 @@ class Levels:
         line = self._levels.resistance if side > 0 else self._levels.support
         return float(line[ago])
 
-    def broken(self, side: int, threshold: float) -> bool:
+    def broken(self, side: int, threshold: Decimal) -> bool:
         """Whether close is beyond the previous bar's level by more than the fraction `threshold` of it.
 
         A bar's own levels lie beyond its own close by definition: no close breaks them.
         """
-        return bool(side * self._data.close[0] > side * self.level(side, -1) * (1 + side * threshold))
+        level = self.level(side, -1)
+        return not isnan(level) and side * exact(self._data.close[0]) > side * exact(level) * (1 + side * threshold)
 
 
 class MacdCross:

@@ -10,7 +10,7 @@ from fleet.config.bot import BotConfig, CustomParameters, LogicSpec, RiskLimits,
 from fleet.config.document import FillPrice, NotificationsSection, OnFailure, OnStop, OrderKind, SlippageModel
 from fleet.config.errors import ConfigError, ConfigInvalid
 from fleet.config.extras import NO_EXTRAS, ExtraNames
-from fleet.config.hot import HOT_FIELDS, hot_fields, only_hot_fields_differ, with_hot_fields
+from fleet.config.hot import HOT_FIELDS, RunningConfig, hot_fields, only_hot_fields_differ, with_hot_fields
 from fleet.config.parse import parse_config, validate_config, validate_strategy
 from fleet.config.schema import json_schema
 
@@ -29,6 +29,7 @@ __all__ = [
     "OnStop",
     "OrderKind",
     "RiskLimits",
+    "RunningConfig",
     "SlippageModel",
     "StopLossGuard",
     "StrategyParameters",

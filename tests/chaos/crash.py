@@ -39,7 +39,8 @@ HISTORY = {
 """What must be equal: table → columns. When rows were written, and by which epoch, may differ."""
 
 OF_BARS = (
-    "position_opened, position_closed, stop_loss, take_profit, order_filled, order_rejected, risk_breach, milestone"
+    "position_opened, position_closed, stop_loss, take_profit, order_filled, order_rejected, entries_lost, risk_breach, "
+    "milestone"
 )
 """Notifications that follow from bars; those about starts and stops differ, since there are more of them."""
 

@@ -21,7 +21,7 @@ from botrunner.ledger import Ledger
 from botrunner.orders.ids import Leg
 from botrunner.orders.machine import Order, OrderType, Side
 from botrunner.trading_bot import BotState
-from fleet.config import parse_config
+from fleet.config import RunningConfig, parse_config
 from fleet.errors import FencedError
 from fleet.states import BotStatus, ExitReason, OrderState
 from fleet.trading_service import bots, runs, shards
@@ -225,7 +225,13 @@ def test_a_round_number_of_trades_is_told_in_the_bar_that_reaches_it(outbox: Out
         closed_trade(outbox, bot_id, number, bar_at - timedelta(hours=number + 1), "1")
     config = parse_config({**CONFIG, "symbol": "ETHBTC"})
     ledger = Ledger(
-        url=outbox.url, run=run, config=config, exchange="paper", owner=1, clock=FakeClock(), waiting=lambda: None
+        url=outbox.url,
+        run=run,
+        config=RunningConfig(config),
+        exchange="paper",
+        owner=1,
+        clock=FakeClock(),
+        waiting=lambda: None,
     )
     ledger.denominate("BTC")
     begun = BotState(account=Account(cash=Decimal(10)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from botrunner.strategies.base import Signal
+from botrunner.strategies.exact import exact
 from botrunner.strategies.mixins import EntryMixin, enter
 from botrunner.strategies.momentum import Ease, Levels, RsiReturn, Volatility, Volume
 from fleet.config.entry_params import EOMBreakoutEntryParams
@@ -25,6 +26,7 @@ class EOMBreakoutEntryMixin(EntryMixin[EOMBreakoutEntryParams]):
 
     def __init__(self, strategy: Any, params: EOMBreakoutEntryParams) -> None:
         super().__init__(strategy, params)
+        self._threshold = exact(params.breakout_threshold)
         self._levels = Levels(self.data, lookback=params.resistance_lookback)
         self._ease = Ease(self.data, period=params.eom_period)
         self._volume = Volume(self.data, period=params.volume_sma_period)
@@ -38,7 +40,7 @@ class EOMBreakoutEntryMixin(EntryMixin[EOMBreakoutEntryParams]):
     def signal(self) -> Signal | None:
         """All conditions at this bar."""
         met = (
-            self._levels.broken(1, self.params.breakout_threshold)
+            self._levels.broken(1, self._threshold)
             and self._ease.grows(1)
             and self._volume.above()
             and (self._volatility is None or self._volatility.above(1.0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 from botrunner.strategies.base import Signal
+from botrunner.strategies.exact import exact
 from botrunner.strategies.mixins import EntryMixin, enter
 from botrunner.strategies.momentum import Ease, Levels, MacdCross, Volume
 from fleet.config.entry_params import EOMMAcdBreakoutEntryParams
@@ -26,6 +28,7 @@ class EOMMAcdBreakoutEntryMixin(EntryMixin[EOMMAcdBreakoutEntryParams]):
 
     def __init__(self, strategy: Any, params: EOMMAcdBreakoutEntryParams) -> None:
         super().__init__(strategy, params)
+        self._range = exact(params.resistance_range_low), exact(params.resistance_range_high)
         self._levels = Levels(self.data, lookback=params.resistance_lookback)
         self._macd = MacdCross(self.data, fast=params.macd_fast, slow=params.macd_slow, signal=params.macd_signal)
         self._ease = Ease(self.data, period=params.eom_period)
@@ -42,6 +45,8 @@ class EOMMAcdBreakoutEntryMixin(EntryMixin[EOMMAcdBreakoutEntryParams]):
         return enter("eom_macd_breakout") if met else None
 
     def _is_near_resistance(self) -> bool:
-        resistance, close = self._levels.level(1, -1), self.data.close[0]
-        low, high = self.params.resistance_range_low, self.params.resistance_range_high
-        return bool(resistance * low <= close <= resistance * high)
+        level, (low, high) = self._levels.level(1, -1), self._range
+        if isnan(level):
+            return False
+        resistance = exact(level)
+        return resistance * low <= exact(self.data.close[0]) <= resistance * high

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 from botrunner.strategies.base import Signal
+from botrunner.strategies.exact import exact
 from botrunner.strategies.mixins import EntryMixin, enter
 from botrunner.strategies.momentum import Ease, Levels, RsiReturn, Volatility
 from fleet.config.entry_params import EOMPullbackEntryParams
@@ -25,6 +27,7 @@ class EOMPullbackEntryMixin(EntryMixin[EOMPullbackEntryParams]):
 
     def __init__(self, strategy: Any, params: EOMPullbackEntryParams) -> None:
         super().__init__(strategy, params)
+        self._threshold = exact(params.support_threshold)
         self._levels = Levels(self.data, lookback=params.resistance_lookback)
         self._ease = Ease(self.data, period=params.eom_period)
         self._rsi = RsiReturn(self.data, period=params.rsi_period)
@@ -42,4 +45,5 @@ class EOMPullbackEntryMixin(EntryMixin[EOMPullbackEntryParams]):
         return enter("eom_pullback") if met else None
 
     def _is_at_support(self) -> bool:
-        return bool(self.data.low[0] <= self._levels.level(-1) * (1 + self.params.support_threshold))
+        support = self._levels.level(-1)
+        return not isnan(support) and exact(self.data.low[0]) <= exact(support) * (1 + self._threshold)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from botrunner.strategies.base import OpenPosition, Signal
+from botrunner.strategies.exact import exact
 from botrunner.strategies.indicators import WilderATR
 from botrunner.strategies.mixins import ExitMixin, leave, sign
 from botrunner.strategies.momentum import Ease, Levels, Volume
@@ -27,6 +28,7 @@ class EOMBreakdownExitMixin(ExitMixin[EOMBreakdownExitParams]):
 
     def __init__(self, strategy: Any, params: EOMBreakdownExitParams) -> None:
         super().__init__(strategy, params)
+        self._threshold = exact(params.breakdown_threshold)
         self._levels = Levels(self.data, lookback=params.resistance_lookback)
         self._ease = Ease(self.data, period=params.eom_period)
         self._volume = Volume(self.data, period=params.vol_ma_period)
@@ -36,7 +38,7 @@ class EOMBreakdownExitMixin(ExitMixin[EOMBreakdownExitParams]):
         """All conditions at this bar."""
         against = -sign(position)
         met = (
-            self._levels.broken(against, self.params.breakdown_threshold)
+            self._levels.broken(against, self._threshold)
             and self._ease.grows(against)
             and self._volume.above()
             and self._atr[0] > self._atr[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from botrunner.strategies.base import OpenPosition, Signal
+from botrunner.strategies.exact import exact
 from botrunner.strategies.mixins import ExitMixin, leave, sign
 from botrunner.strategies.momentum import Ease, Levels, MacdCross, Volume
 from fleet.config.exit_params import EOMMAcdBreakdownExitParams
@@ -25,6 +26,7 @@ class EOMMAcdBreakdownExitMixin(ExitMixin[EOMMAcdBreakdownExitParams]):
 
     def __init__(self, strategy: Any, params: EOMMAcdBreakdownExitParams) -> None:
         super().__init__(strategy, params)
+        self._threshold = exact(params.support_threshold)
         self._levels = Levels(self.data, lookback=params.resistance_lookback)
         self._macd = MacdCross(
             self.data,
@@ -40,7 +42,7 @@ class EOMMAcdBreakdownExitMixin(ExitMixin[EOMMAcdBreakdownExitParams]):
         against = -sign(position)
         met = (
             self._macd.crosses(against)
-            and self._levels.broken(against, self.params.support_threshold)
+            and self._levels.broken(against, self._threshold)
             and self._ease.points(against)
             and self._volume.above()
         )

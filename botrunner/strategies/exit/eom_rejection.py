@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 from botrunner.strategies.base import OpenPosition, Signal
+from botrunner.strategies.exact import exact
 from botrunner.strategies.mixins import ExitMixin, leave, sign
 from botrunner.strategies.momentum import Ease, Levels, RsiReturn
 from fleet.config.exit_params import EOMRejectionExitParams
@@ -26,6 +28,7 @@ class EOMRejectionExitMixin(ExitMixin[EOMRejectionExitParams]):
 
     def __init__(self, strategy: Any, params: EOMRejectionExitParams) -> None:
         super().__init__(strategy, params)
+        self._threshold = exact(params.resistance_threshold)
         self._levels = Levels(self.data, lookback=params.resistance_lookback)
         self._ease = Ease(self.data, period=params.eom_period)
         self._rsi = RsiReturn(self.data, period=params.rsi_period)
@@ -44,5 +47,8 @@ class EOMRejectionExitMixin(ExitMixin[EOMRejectionExitParams]):
 
     def _reaches_level(self, side: int) -> bool:
         extreme = self.data.high[0] if side > 0 else self.data.low[0]
-        near = self._levels.level(side) * (1 + side * (self.params.resistance_threshold - 1))
-        return bool(side * extreme >= side * near)
+        level = self._levels.level(side)
+        if isnan(level):
+            return False
+        near = exact(level) * (1 + side * (self._threshold - 1))
+        return side * exact(extreme) >= side * near

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from botrunner.strategies.base import OpenPosition, Signal
+from botrunner.strategies.exact import exact
 from botrunner.strategies.mixins import ExitMixin, leave, sign
 from fleet.config.exit_params import FixedRatioExitParams
 from fleet.exit_kinds import ExitKind
@@ -16,12 +19,16 @@ class FixedRatioExitMixin(ExitMixin[FixedRatioExitParams]):
 
     params_model = FixedRatioExitParams
 
+    def __init__(self, strategy: Any, params: FixedRatioExitParams) -> None:
+        super().__init__(strategy, params)
+        self._take_profit, self._stop_loss = exact(params.take_profit), exact(params.stop_loss)
+
     def signal(self, position: OpenPosition) -> Signal | None:
         """Whether close has reached either price."""
-        entry, side = float(position.entry_price), sign(position)
-        close = side * self.data.close[0]
-        if close >= side * entry * (1 + side * self.params.take_profit):
+        entry, side = position.entry_price, sign(position)
+        close = side * exact(self.data.close[0])
+        if close >= side * entry * (1 + side * self._take_profit):
             return leave("take_profit", position, ExitKind.TARGET)
-        if close <= side * entry * (1 - side * self.params.stop_loss):
+        if close <= side * entry * (1 - side * self._stop_loss):
             return leave("stop_loss", position, ExitKind.STOP)
         return None

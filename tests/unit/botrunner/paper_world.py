@@ -36,7 +36,11 @@ LONG, SHORT, EXIT = "long", "short", "exit"
 
 def config(paper: Mapping[str, Any] | None = None, **sections: Any) -> BotConfig:
     """1,000 in cash, all of it in one position, no fees and no slippage unless asked for."""
-    broker = {"cash": 1000, "paper_trading_config": {"commission_rate": 0, **(paper or {})}}
+    broker = {
+        "cash": 1000,
+        "paper_trading_config": {"commission_rate": 0, **(paper or {})},
+        **sections.pop("broker", {}),
+    }
     logic = {"entry_logic": {"name": "RSIOrBBEntryMixin"}, "exit_logic": {"name": "TimeBasedExitMixin"}}
     return parse_config(
         {
@@ -127,6 +131,7 @@ def run(
     configs: Mapping[int, BotConfig] | None = None,
     may_enter: Sequence[bool] = (),
     gaps: Mapping[int, int] | None = None,
+    bar_ms: int = BAR_MS,
 ) -> World:
     """Run a script.
 
@@ -136,7 +141,7 @@ def run(
         restarts: throw everything away after every bar but what JSON keeps.
         configs: changed limits, taken over before the bar of that number.
         may_enter: by bar; True after its end.
-        gaps: number of bars missing before a bar.
+        gaps: number of bars missing before a bar. bar_ms: the config's interval.
     """
     made = made or config()
     outcomes: list[BarOutcome] = []
@@ -158,7 +163,7 @@ def run(
             made = configs[number]
             bot.replace_config(made)
         script.bar = number
-        bot.on_bar(script, Candle(slot * BAR_MS, open_, high, low, close, volume), ready=True)
+        bot.on_bar(script, Candle(slot * bar_ms, open_, high, low, close, volume), ready=True)
         if restarts:
             stored = json.loads(json.dumps(dump(bot.state.account)))
             assert load(stored) == bot.state.account

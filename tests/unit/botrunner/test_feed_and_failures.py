@@ -22,7 +22,7 @@ from botrunner.risk import Denial
 from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.trading_bot import BarOutcome
-from fleet.config import BotConfig
+from fleet.config import BotConfig, RunningConfig
 from fleet.errors import DatabaseAway, FencedError
 from fleet.events import Event, EventKind
 from fleet.states import ExitReason
@@ -74,7 +74,7 @@ def run(
         clock=clock,
         on_live=lambda: None,
     )
-    return StrategyInstance(bot_id=7, config=made, parts=replace(parts, **changes)).run()
+    return StrategyInstance(bot_id=7, config=RunningConfig(made), parts=replace(parts, **changes)).run()
 
 
 def failing_at(bars: Iterable[int], error: BaseException | None = None, where: str = "decide") -> type[Crosses]:

@@ -19,7 +19,7 @@ from botrunner.orders.ids import Leg
 from botrunner.orders.machine import Fill, Order, OrderType, Side
 from botrunner.risk import Counters, Denial
 from botrunner.trading_bot import BarOutcome
-from fleet.config import BotConfig, parse_config
+from fleet.config import BotConfig, RunningConfig, parse_config
 from fleet.exit_kinds import ExitKind
 from fleet.foreign import load_json
 from fleet.states import OrderState
@@ -72,7 +72,7 @@ def ledger(made: BotConfig) -> Ledger:
     made_ledger = Ledger(
         url="",
         run=RunId(7, 1, "t"),
-        config=made,
+        config=RunningConfig(made),
         exchange="paper-binance",
         owner=1,
         clock=FakeClock(),

@@ -20,6 +20,7 @@ from botrunner.risk import (
     in_force,
     load_counters,
     protection,
+    stop_loss,
 )
 from fleet.config import RiskLimits, StopLossGuard
 from fleet.config.values import INTERVAL_SECONDS
@@ -39,9 +40,11 @@ MOMENT = timedelta(microseconds=1)
 def quantity(**changes: object) -> Decimal | Denial:
     defaults: dict[str, object] = {
         "market": MARKET, "limits": RiskLimits(), "price": D("0.1"), "equity": D(10), "cash": D(10),
-        "fraction": D("0.1"), "fee_rate": D("0.001"),
+        "fraction": D("0.1"), "fee_rate": D("0.001"), "side": Side.BUY, "fee_from_cash": True,
     }  # fmt: skip
-    return entry_quantity(**{**defaults, **changes})
+    given = {**defaults, **changes}
+    stop = {name: given[name] for name in ("market", "limits", "side")}
+    return entry_quantity(**{"stop_fill": stop_loss(entry_price=given["price"], **stop), **given})
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from botrunner.risk import Market
 from botrunner.strategies.base import BaseStrategy, OpenPosition, Signal, SignalKind
 from botrunner.strategy_instance import Collaborators, StrategyInstance
 from botrunner.trading_bot import BarOutcome, BotState
-from fleet.config import BotConfig, parse_config
+from fleet.config import BotConfig, RunningConfig, parse_config
 from fleet.errors import FencedError
 from fleet.states import ExitReason
 from tests.support import FakeClock
@@ -211,7 +211,7 @@ def run_once(store: Store, candles: list[Candle], made: BotConfig, kills: dict[i
         clock=clock,
         on_live=lambda: None,
     )
-    return StrategyInstance(bot_id=7, config=made, parts=replace(parts, **changes)).run()
+    return StrategyInstance(bot_id=7, config=RunningConfig(made), parts=replace(parts, **changes)).run()
 
 
 def run_killed(candles: list[Candle], made: BotConfig, *, seed: int | None) -> Store:

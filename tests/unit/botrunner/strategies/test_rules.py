@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from itertools import pairwise
 from math import dist, sqrt
 from statistics import fmean
@@ -125,6 +126,11 @@ def without_entry_reason(signals: list[tuple[int, str, str]]) -> list[tuple[int,
     return [(bar, kind, "" if kind == "enter" else reason) for bar, kind, reason in signals]
 
 
+def typed(value: float) -> Fraction:
+    """The number that a float was typed as: ratios of prices are exact."""
+    return Fraction(str(float(value)))
+
+
 def known(value: float | None) -> float:
     assert value is not None, "judged before the indicator has a value"
     return value
@@ -213,8 +219,8 @@ def simple_atr_exit(series: Series, multiplier: float, breakeven: float) -> Exit
 
 def fixed_ratio_exit(series: Series, profit: float, loss: float) -> Exit:
     def exit_(bar: int, entered: int) -> str | None:
-        change = series.close[bar] / series.close[entered] - 1
-        return "take_profit" if change >= profit else "stop_loss" if change <= -loss else None
+        change = typed(series.close[bar]) / typed(series.close[entered]) - 1
+        return "take_profit" if change >= typed(profit) else "stop_loss" if change <= -typed(loss) else None
 
     return exit_
 
@@ -232,8 +238,8 @@ def atr_exit(series: Series, multiplier: float) -> Exit:
 def trailing_exit(series: Series, trail: float, activation: float) -> Exit:
     def exit_(bar: int, entered: int) -> str | None:
         peak = max(series.close[entered : bar + 1])
-        active = peak >= series.close[entered] * (1 + activation)
-        return "trailing_stop" if active and series.close[bar] < peak * (1 - trail) else None
+        active = typed(peak) >= typed(series.close[entered]) * (1 + typed(activation))
+        return "trailing_stop" if active and typed(series.close[bar]) < typed(peak) * (1 - typed(trail)) else None
 
     return exit_
 

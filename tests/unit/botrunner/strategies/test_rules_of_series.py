@@ -14,11 +14,20 @@ import talib
 
 from tests import reference
 from tests.reference import Columns, Values
-from tests.unit.botrunner.strategies.test_rules import Entry, Exit, bars_exit, trades, without_entry_reason
+from tests.unit.botrunner.strategies.test_rules import Entry, Exit, bars_exit, trades, typed, without_entry_reason
 
 
 def crossing(values: Values, bar: int) -> bool:
     return bool(values[bar - 1] <= 0 < values[bar])
+
+
+def known_level(level: float) -> bool:
+    return not np.isnan(level)
+
+
+def beyond(price: float, level: float, threshold: float) -> bool:
+    """Above a level by more than a fraction of it; everything negative: below."""
+    return known_level(level) and typed(price) > typed(level) * (1 + typed(threshold))
 
 
 def breakout(bars: Columns, threshold: float) -> Entry:
@@ -26,7 +35,7 @@ def breakout(bars: Columns, threshold: float) -> Entry:
     mean, atr, mean_atr = reference.mean_volume(bars), reference.atr(bars), reference.mean_atr(bars)
     rsi = reference.rsi(bars)
     return lambda bar: bool(
-        bars.close[bar] > above[bar - 1] * (1 + threshold)
+        beyond(bars.close[bar], above[bar - 1], threshold)
         and eom[bar] > max(0, eom[bar - 1])
         and bars.volume[bar] > mean[bar]
         and atr[bar] > mean_atr[bar]
@@ -39,7 +48,8 @@ def macd_breakout(bars: Columns, low: float, high: float) -> Entry:
     mean, macd = reference.mean_volume(bars), talib.MACD(bars.close, 12, 26, 9)
     return lambda bar: bool(
         crossing(macd[0] - macd[1], bar)
-        and low <= bars.close[bar] / above[bar - 1] <= high
+        and known_level(above[bar - 1])
+        and typed(low) <= typed(bars.close[bar]) / typed(above[bar - 1]) <= typed(high)
         and eom[bar] > 0
         and bars.volume[bar] >= 0.8 * mean[bar]
     )
@@ -50,7 +60,8 @@ def pullback(bars: Columns, threshold: float, oversold: float) -> Entry:
     rsi, atr, mean_atr = reference.rsi(bars), reference.atr(bars), reference.mean_atr(bars)
     opens = [bar.open for bar in bars.bars]
     return lambda bar: bool(
-        bars.bars[bar].low <= below[bar] * (1 + threshold)
+        known_level(below[bar])
+        and typed(bars.bars[bar].low) <= typed(below[bar]) * (1 + typed(threshold))
         and bars.close[bar] > opens[bar]
         and crossing(eom, bar)
         and bars.close[bar] > bars.close[bar - 1]  # which is when RSI rises
@@ -65,7 +76,7 @@ def breakdown(bars: Columns, threshold: float) -> Exit:
 
     def exit_(bar: int, entered: int) -> str | None:
         met = (
-            bars.close[bar] < below[bar - 1] * (1 - threshold)
+            beyond(-bars.close[bar], -below[bar - 1], -threshold)
             and eom[bar] < min(0, eom[bar - 1])
             and bars.volume[bar] > mean[bar]
             and atr[bar] > atr[bar - 1]
@@ -82,7 +93,7 @@ def macd_breakdown(bars: Columns, threshold: float) -> Exit:
     def exit_(bar: int, entered: int) -> str | None:
         met = (
             crossing(macd[1] - macd[0], bar)
-            and bars.close[bar] < below[bar - 1] * (1 - threshold)
+            and beyond(-bars.close[bar], -below[bar - 1], -threshold)
             and eom[bar] < 0
             and bars.volume[bar] > mean[bar]
         )
@@ -97,7 +108,8 @@ def rejection(bars: Columns, threshold: float, overbought: float) -> Exit:
 
     def exit_(bar: int, entered: int) -> str | None:
         met = (
-            bars.high[bar] >= above[bar] * threshold
+            known_level(above[bar])
+            and typed(bars.high[bar]) >= typed(above[bar]) * typed(threshold)
             and bars.close[bar] < opens[bar]
             and crossing(-eom, bar)
             and bars.close[bar] < bars.close[bar - 1]  # which is when RSI falls

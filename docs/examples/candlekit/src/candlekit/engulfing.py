@@ -8,6 +8,7 @@ import backtrader as bt
 from pydantic import Field
 
 from botrunner.strategies.base import Direction, Signal
+from botrunner.strategies.exact import exact
 from botrunner.strategies.mixins import EntryMixin, enter
 from fleet.config.params import MixinParams
 
@@ -35,10 +36,13 @@ class EngulfingEntryMixin(EntryMixin[EngulfingParams]):
         super().__init__(strategy, params)
         # an indicator, because memory holds only the candles that indicators declare
         self._pattern = _Engulfing(self.data)
+        # a ratio of a price, in decimals as typed: in floats a body of exactly so much may come out as less
+        self._min_body = exact(params.min_body)
 
     def signal(self) -> Signal | None:
         """The pattern at this candle, if its body is large enough."""
-        if self._pattern.body[0] < self.params.min_body:
+        opened, closed = exact(self.data.open[0]), exact(self.data.close[0])
+        if abs(closed - opened) < closed * self._min_body:
             return None
         if self._pattern.direction[0] > 0:
             return enter("bullish_engulfing")
@@ -48,9 +52,9 @@ class EngulfingEntryMixin(EntryMixin[EngulfingParams]):
 
 
 class _Engulfing(bt.Indicator):
-    """`direction` +1 bullish, -1 bearish, 0 neither; `body` of the candle as a fraction of its close."""
+    """`direction` +1 bullish, -1 bearish, 0 neither."""
 
-    lines: Any = ("direction", "body")
+    lines: Any = ("direction",)
 
     def __init__(self) -> None:
         self.addminperiod(2)
@@ -62,4 +66,3 @@ class _Engulfing(bt.Indicator):
         bullish = closed_before < opened_before and opened <= closed_before and closed > opened_before
         bearish = closed_before > opened_before and opened >= closed_before and closed < opened_before
         self.lines.direction[0] = 1.0 if bullish else -1.0 if bearish else 0.0
-        self.lines.body[0] = abs(closed - opened) / closed

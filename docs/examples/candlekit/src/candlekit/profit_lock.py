@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, JsonValue
 
 from botrunner.strategies.base import OpenPosition, Signal, State
+from botrunner.strategies.exact import exact
 from botrunner.strategies.mixins import ExitMixin, leave, optional_float, sign
 from fleet.config.params import MixinParams
 from fleet.exit_kinds import ExitKind
@@ -31,6 +32,7 @@ class ProfitLockExitMixin(ExitMixin[ProfitLockParams]):
 
     def __init__(self, strategy: Any, params: ProfitLockParams) -> None:
         super().__init__(strategy, params)
+        self._trigger, self._keep, self._max_loss = map(exact, (params.trigger, params.keep, params.max_loss))
         self._best: float | None = None
 
     def on_exited(self) -> None:
@@ -39,17 +41,19 @@ class ProfitLockExitMixin(ExitMixin[ProfitLockParams]):
 
     def signal(self, position: OpenPosition) -> Signal | None:
         """Compare this close's gain with the best one."""
-        entry = float(position.entry_price)
-        gain = sign(position) * (self.data.close[0] - entry) / entry
-        self._best = gain if self._best is None else max(self._best, gain)
-        if self._best >= self.params.trigger and gain <= self._best * self.params.keep:
+        side, close = sign(position), float(self.data.close[0])
+        self._best = close if self._best is None else side * max(side * self._best, side * close)
+        # ratios of prices are compared in decimals, as typed: in floats a gain of exactly 10 % may come out as less
+        entry = position.entry_price
+        gain, best = side * (exact(close) - entry), side * (exact(self._best) - entry)
+        if best >= entry * self._trigger and gain <= best * self._keep:
             return leave("profit_lock", position, ExitKind.STOP)
-        return leave("max_loss", position, ExitKind.STOP) if gain <= -self.params.max_loss else None
+        return leave("max_loss", position, ExitKind.STOP) if gain <= -entry * self._max_loss else None
 
     def export_state(self) -> State:
-        """The best gain: no indicator line, and the next candle's answer depends on it."""
-        return {"best": self._best}
+        """The best close: no indicator line, and the next candle's answer depends on it."""
+        return {"best_close": self._best}
 
     def import_state(self, state: Mapping[str, JsonValue]) -> None:
         """Go on from it."""
-        self._best = optional_float(state, "best")
+        self._best = optional_float(state, "best_close")
