@@ -31,7 +31,7 @@ clean_up() {
 
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
-mkdir "$WORK/checkout"
+mkdir "$WORK"/{checkout,tmp}
 (cd "$OURS" && git ls-files -z --cached --others --exclude-standard | tar -c --ignore-failed-read --null -T - 2> /dev/null) | tar -x -C "$WORK/checkout"
 
 export STATE=$WORK/checkout/.botfleet BOTFLEET_CACHE=$WORK/cache UV_CACHE_DIR=$WORK/uv PIP_CACHE_DIR=$WORK/pip
@@ -39,6 +39,7 @@ export GOPATH=$WORK/go GOCACHE=$WORK/go-build GOMODCACHE=$WORK/go/pkg/mod
 export DOCKER_HOST=unix://$WORK/docker.sock DOCKER_PIDFILE=$WORK/docker.pid DOCKERD_FLAGS="--exec-root $WORK/exec --bridge none"
 export CLUSTER=${CLUSTER_COLD:-botfleet-cold} DB_PORT=${DB_PORT_COLD:-54329} SANDBOX_PORT=${SANDBOX_PORT_COLD:-18099}
 export PATH=${PATH#"$CACHE/bin:"}
+export TMPDIR=$WORK/tmp # what an ended compiler leaves goes, too
 unset CACHE ROOT HACK USE_CURRENT_CONTEXT
 [ ! -d "$OURS/../shared/data" ] || export CANDLES=$OURS/../shared/data
 
