@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Provides the two images that images/*.Dockerfile start from and prints their names, runtime base first: the public Python image where
+# Provides the two images that images/Dockerfile starts from and prints their names, runtime base first: the public Python image where
 # it can be pulled, otherwise Debian's Python from debootstrap: one image with pip to build in, one stripped to what Python needs to run.
 # BASE_IMAGE=NAME (with pip in it) takes that image for both.
 set -euo pipefail
@@ -18,7 +18,7 @@ PURGE=(apt adduser debian-archive-keyring gpgv passwd login mount e2fsprogs logs
 present() { docker image inspect "$1" > /dev/null 2>&1; }
 
 pull() {
-  timeout 5 python3 -c 'import socket; socket.create_connection(("registry-1.docker.io", 443), 4)' 2> /dev/null || return 1
+  registry_answers || return 1
   say "pulling $PUBLIC"
   timeout "${PULL_TIMEOUT_S:-300}" docker pull -q "$PUBLIC" > /dev/null 2>&1
 }
@@ -29,7 +29,7 @@ build() {
   if present "$RUNTIME" && present "$BUILDER"; then return; fi
   is_debian_root || die "$PUBLIC cannot be pulled, and building a base image needs Debian and root" "allow pulls from docker.io, or set BASE_IMAGE to a Python image that is present"
   need_packages debootstrap
-  say "$PUBLIC cannot be pulled here, building a base image from Debian packages (about a minute, once)"
+  say "$PUBLIC cannot be pulled here, building a base image from Debian packages (once)"
   mkdir -p "$WORK"
   find "$WORK" -maxdepth 1 -name 'build.*' -exec rm -rf {} + # left by a run that was killed; the lock says that none is running
   local folder package purge=()

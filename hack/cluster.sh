@@ -79,6 +79,13 @@ refuse_a_strangers() {
        or delete it: kind delete cluster --name $CLUSTER"
 }
 
+provide_kubectl() { # of a version that the cluster's API server gets on with, which its node tells
+  local version
+  version=$(docker cp "$NODE:/kind/version" - 2> /dev/null | tar -xO 2> /dev/null || true)
+  [[ $version =~ ^v1\.([0-9]+)\. ]] && export SERVER_MINOR=${BASH_REMATCH[1]}
+  "$HACK/tools.sh" kubectl
+}
+
 answers() { kubectl_ get --raw /readyz --request-timeout=3s > /dev/null 2>&1; }
 
 port_pairs() { # VARIABLE PORT-OF-THE-NODE, one a line
@@ -124,7 +131,7 @@ create() {
   local image log=$STATE/kind-$CLUSTER.log
   image=$("$HACK/node-image.sh")
   ports_are_free
-  say "creating kind cluster $CLUSTER (about 25 s)"
+  say "creating kind cluster $CLUSTER"
   record "cluster-$CLUSTER" node=pending
   config | kind create cluster --name "$CLUSTER" --image "$image" --kubeconfig "$KUBECONFIG_FILE" --config - --wait "${READY_TIMEOUT_S}s" \
     > "$log" 2>&1 || {
@@ -136,13 +143,19 @@ create() {
 }
 
 up() {
-  if exists; then refuse_a_strangers; fi
+  if exists; then
+    refuse_a_strangers
+    provide_kubectl
+  fi
   if exists && ! { ports_as_wanted && revive; }; then
     ports_are_free
     say "cluster $CLUSTER has other ports or cannot be revived, making it anew"
     kind delete cluster -q --name "$CLUSTER"
   fi
-  exists || create
+  exists || {
+    create
+    provide_kubectl
+  }
   claim
   kubectl_ wait --for=condition=Ready node --all --timeout="${READY_TIMEOUT_S}s" > /dev/null
   kubectl_ -n kube-system rollout status deployment/coredns --timeout="${READY_TIMEOUT_S}s" > /dev/null
@@ -176,7 +189,7 @@ leave_a_strangers() { # said, because make down was long taken to delete it
 }
 
 current_context() {
-  have kubectl || "$HACK/go-build.sh" kubectl
+  SERVER_MINOR=any "$HACK/tools.sh" kubectl
   local context
   context=$(kubectl config current-context 2> /dev/null) || die "USE_CURRENT_CONTEXT=1, but kubectl has no current context" "kubectl config use-context <name>"
   kubectl config view --minify --flatten > "$KUBECONFIG_FILE.new"
@@ -192,7 +205,7 @@ case ${1-} in
       current_context
     else
       "$HACK/docker.sh"
-      "$HACK/go-build.sh" kind kubectl
+      "$HACK/tools.sh" kind
       locked "cluster-$CLUSTER" up
     fi
     ;;

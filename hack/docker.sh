@@ -3,27 +3,28 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
+PIDFILE=${DOCKER_PIDFILE:-/var/run/docker.pid}
 SOCKET=${DOCKER_HOST:-unix:///var/run/docker.sock}
 
 answers() { timeout 20 docker info > /dev/null 2>&1; }
 
 clear_stale_pid() { # a killed dockerd leaves its pid file, and the next one refuses to start while any process has that number
-  local file=/var/run/docker.pid pid _
-  [ -f $file ] || return 0
-  pid=$(cat $file)
+  local pid _
+  [ -f "$PIDFILE" ] || return 0
+  pid=$(cat "$PIDFILE")
   for _ in {1..50}; do # one that was just killed takes a moment to be gone
     [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = dockerd ] || break
     sleep 0.2
   done
   [ "$(cat "/proc/$pid/comm" 2> /dev/null)" != dockerd ] ||
     die "dockerd (pid $pid) runs, but does not answer at $SOCKET" "wait for it, or end it, or set DOCKER_HOST to where it listens"
-  rm -f $file
+  rm -f "$PIDFILE"
 }
 
 start_dockerd() {
   ! answers || return 0
   clear_stale_pid
-  local flags=(--host "$SOCKET" --data-root "${DOCKER_ROOT:-$CACHE/docker}") pid
+  local flags=(--host "$SOCKET" --pidfile "$PIDFILE" --data-root "${DOCKER_ROOT:-$CACHE/docker}") pid
   if ! has_sys_resource; then
     # a copy: the daemon may outlive this checkout
     install -D "$HACK/runc-reduced" "$CACHE/runc-reduced"
@@ -55,5 +56,7 @@ if ! is_debian_root; then
   have docker || die "docker is not installed" "install Docker (https://docs.docker.com/engine/install/), or use RUNTIME=process, which needs none"
   die "no Docker daemon answers at $SOCKET" "start Docker (sudo systemctl start docker), or use RUNTIME=process, which needs none"
 fi
-need_packages docker.io iptables jq
+packages=(docker.io iptables jq)
+registry_answers || packages+=(debootstrap) # images are going to be built here: in the same go, since asking the mirror takes its time
+need_packages "${packages[@]}"
 locked dockerd start_dockerd

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Provides the image of a cluster's nodes and prints its name: kind's own where images can be pulled, otherwise one built here from
-# Go modules (go-build.sh), Debian packages and the files in node/, with the cluster's own images in its containerd store.
+# node-image.sh: provides the image of a cluster's nodes and prints its name: kind's own where images can be pulled, otherwise one built here
+# from Go modules (go-build.sh), Debian packages and the files in node/, with the cluster's own images in its containerd store.
+# node-image.sh programs|debian: only that part, and only if the image is going to be built: so that both can be made beside other steps.
 # NODE_IMAGE=NAME takes that image as it is; NODE_IMAGE=build does not try to pull.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -8,16 +9,13 @@ cd "$HACK"
 
 KIND_IMAGE=kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5 # of the pinned kind
 PULL_TIMEOUT_S=${PULL_TIMEOUT_S:-300}
-COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy etcd coredns pause)
+COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy etcd coredns) # all of them are the one program `kubernetes`
 PACKAGES=systemd-sysv,containerd,runc,containernetworking-plugins,iptables,iproute2,kmod,procps,jq,ca-certificates
-BUILT=botfleet/node:$KUBERNETES_VERSION-$(fingerprint node node-image.sh gomod/kubernetes gomod/coredns gomod/pause)
+WORK=$CACHE/node
+BUILT=botfleet/node:$KUBERNETES_VERSION-$(fingerprint node node-image.sh gomod/kubernetes wheels/layer.txt)
 ENVIRONMENT='"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"'
 
 present() { docker image inspect "$1" > /dev/null 2>&1; }
-
-registry_answers() { # a quick look first: without a network, a pull takes its time to say so
-  timeout 5 python3 -c 'import socket; socket.create_connection(("registry-1.docker.io", 443), 4)' 2> /dev/null
-}
 
 pull() {
   registry_answers || return 1
@@ -32,7 +30,7 @@ debian_root() { # the part that seldom changes, kept in the cache
   [ ! -d "$folder" ] || return 0
   [ -f /etc/apt/sources.list.d/debian.sources ] ||
     die "/etc/apt/sources.list.d/debian.sources is missing, so the Debian mirror is unknown" "build on Debian 12 or newer, or set NODE_IMAGE to an image of your own"
-  say "node image: Debian packages (about a minute, once)"
+  say "node image: Debian packages (once)"
   rm -rf "$folder.new"
   debootstrap --variant=minbase --keyring="$(debian_field Signed-By)" --include=$PACKAGES \
     "$(debian_field Suites)" "$folder.new" "$(debian_field URIs)" > "$WORK/debootstrap.log" 2>&1 ||
@@ -42,16 +40,22 @@ debian_root() { # the part that seldom changes, kept in the cache
   mv "$folder.new" "$folder"
 }
 
-archive() { # NAME FOLDER CONFIG: a one-layer image in the form of `docker save`, on stdout
-  local parts digest architecture
+archive() { # FOLDER NAME CONFIG [NAME CONFIG]...: images of one and the same layer in the form of `docker save`, on stdout
+  local folder=$1 parts digest architecture manifest=() config
+  shift
   parts=$(mktemp -d -p "$BUILD")
   architecture=$(dpkg --print-architecture)
-  tar -C "$2" --numeric-owner -cf "$parts/layer.tar" .
+  tar -C "$folder" --numeric-owner -cf "$parts/layer.tar" .
   digest=$(sha256sum < "$parts/layer.tar" | cut -d' ' -f1)
-  jq -nc --argjson c "$3" --arg a "$architecture" --arg d "sha256:$digest" \
-    '{created: (now | todate), architecture: $a, os: "linux", config: $c, rootfs: {type: "layers", diff_ids: [$d]}}' > "$parts/config.json"
-  jq -nc --arg n "$1" '[{Config: "config.json", RepoTags: [$n], Layers: ["layer.tar"]}]' > "$parts/manifest.json"
-  tar -C "$parts" -c manifest.json config.json layer.tar
+  while [ $# -gt 0 ]; do
+    config=${#manifest[@]}.json
+    jq -nc --argjson c "$2" --arg a "$architecture" --arg d "sha256:$digest" \
+      '{created: (now | todate), architecture: $a, os: "linux", config: $c, rootfs: {type: "layers", diff_ids: [$d]}}' > "$parts/$config"
+    manifest+=("$(jq -nc --arg n "$1" --arg c "$config" '{Config: $c, RepoTags: [$n], Layers: ["layer.tar"]}')")
+    shift 2
+  done
+  printf '%s\n' "${manifest[@]}" | jq -sc . > "$parts/manifest.json"
+  (cd "$parts" && tar -c -- *)
   rm -rf "$parts"
 }
 
@@ -61,7 +65,9 @@ node_files() { # what makes Debian a node
   rm -rf "$root"/etc/systemd/system/*.wants "$root/opt/cni"
   mkdir -p "$root"/kind/manifests "$root"/etc/{containerd,cni/net.d,kubernetes/manifests} "$root/opt/cni"
   ln -s /usr/lib/cni "$root/opt/cni/bin"
-  for tool in kubelet kubeadm kubectl; do install "$(readlink -f "$CACHE/bin/$tool")" "$root/usr/bin/$tool"; done
+  install "$(readlink -f "$CACHE/bin/kubernetes")" "$root/usr/bin/kubelet"
+  ln "$root/usr/bin/kubelet" "$root/usr/bin/kubeadm"
+  install "$(readlink -f "$CACHE/bin/kubectl-node")" "$root/usr/bin/kubectl"
   install node/{cni,crictl,volumes} "$root/usr/local/bin/"
   install node/entrypoint "$root/kind/"
   install -m644 node/kubelet.service "$root/etc/systemd/system/"
@@ -80,58 +86,73 @@ node_files() { # what makes Debian a node
   sed "s|@PAUSE@|$PAUSE|" node/storage.yaml > "$root/kind/manifests/default-storage.yaml"
 }
 
-component_folder() { # NAME ROOT FOLDER: the files of one component's image
-  local name=$1 root=$2 folder=$3 link
+component_files() { # ROOT FOLDER: the files of the components' images
+  local root=$1 folder=$2 name link
   mkdir -p "$folder"/{usr/local/bin,tmp}
-  cp "$(readlink -f "$CACHE/bin/$name")" "$folder/usr/local/bin/$name"
-  case $name in
-    pause) ln -s usr/bin usr/sbin usr/lib usr/lib64 "$folder" ;;
-    kube-proxy) # iptables, its matches, and the libraries of both: libxt_statistic.so has one of its own, and without it Services break silently
-      # shellcheck disable=SC2016  # expands inside the chroot
-      chroot "$root" sh -c 'f="/usr/sbin/xtables-nft-multi $(echo /usr/lib/*/xtables/*.so)"; printf "%s\n" $f; ldd $f | grep -o "/[^ :]*"' |
-        sort -u | (cd "$root" && while read -r file; do cp -L --parents ".$file" "$folder"; done)
-      for link in ip{,6}tables{,-save,-restore}; do ln -s xtables-nft-multi "$folder/usr/sbin/$link"; done
-      chroot "$folder" /usr/sbin/iptables -m statistic --help | grep -q 'statistic match options'
-      ;;
-  esac
+  cp "$(readlink -f "$CACHE/bin/kubernetes")" "$folder/usr/local/bin/kubernetes"
+  for name in "${COMPONENTS[@]}"; do ln "$folder/usr/local/bin/kubernetes" "$folder/usr/local/bin/$name"; done
+  # for kube-proxy: iptables, its matches, and the libraries of both: libxt_statistic.so has one of its own, and without it Services break silently
+  # shellcheck disable=SC2016  # expands inside the chroot
+  chroot "$root" sh -c 'f="/usr/sbin/xtables-nft-multi $(echo /usr/lib/*/xtables/*.so)"; printf "%s\n" $f; ldd $f | grep -o "/[^ :]*"' |
+    sort -u | (cd "$root" && while read -r file; do cp -L --parents ".$file" "$folder"; done)
+  for link in ip{,6}tables{,-save,-restore}; do ln -s xtables-nft-multi "$folder/usr/sbin/$link"; done
+  chroot "$folder" /usr/sbin/iptables -m statistic --help | grep -q 'statistic match options'
+}
+
+pause_files() { # FOLDER: apart from the others, since every pod has one in memory, and its links serve the node's own containers
+  mkdir -p "$1"/{usr/local/bin,tmp}
+  cp "$(readlink -f "$CACHE/bin/pause")" "$1/usr/local/bin/pause"
+  ln -s usr/bin usr/sbin usr/lib usr/lib64 "$1"
+}
+
+config() { # COMMAND
+  echo "{$ENVIRONMENT], \"Entrypoint\": [\"/usr/local/bin/$1\"]}"
 }
 
 import_images() { # ROOT: puts ROOT/images/*.tar into the node's containerd store
   printf 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n' > "$1/images/containerd.toml"
   # shellcheck disable=SC2016  # expands inside the chroot; a pid namespace of its own, so that nothing outlives it
-  unshare --mount --pid --fork --mount-proc="$1/proc" chroot "$1" bash -euc '
+  unshare --mount --pid --fork --kill-child --mount-proc="$1/proc" chroot "$1" bash -euc '
     containerd -l error -c /images/containerd.toml &
     until ctr version > /dev/null 2>&1; do sleep 0.1; done
     for image in /images/*.tar; do ctr -n k8s.io images import --all-platforms --no-unpack --digests "$image"; done
     kill $!; wait' > "$WORK/import.log" 2>&1 || die "containerd could not import the cluster's images: $(tail -1 "$WORK/import.log")" "see $WORK/import.log"
 }
 
+programs() {
+  "$HACK/tools.sh" kubernetes pause kubeadm kind
+  "$HACK/tools.sh" kubectl-node
+}
+
+debian() {
+  need_packages debootstrap jq
+  mkdir -p "$WORK"
+  locked node-debian debian_root "$WORK/debian"
+}
+
 build() {
   ! present "$BUILT" || return 0
   is_debian_root || die "the node image cannot be pulled, and building it needs Debian and root" "allow pulls from docker.io, set NODE_IMAGE, or use RUNTIME=process"
-  need_packages debootstrap jq
-  "$HACK/go-build.sh" pause etcd kubelet kubeadm kubectl kube-apiserver kube-controller-manager kube-scheduler kube-proxy coredns
-  WORK=$CACHE/node
-  mkdir -p "$WORK"
+  programs
+  debian
   find "$WORK" -maxdepth 1 -name 'build.*' -exec rm -rf {} + # left by a run that was killed; the lock says that none is running
   BUILD=$(mktemp -d -p "$WORK" build.XXXXXX)
   trap 'rm -rf "$BUILD"' EXIT
-  debian_root "$WORK/debian"
-  say "node image: root file system and the cluster's images (half a minute)"
-  local root=$BUILD/root names component
+  say "node image: root file system and the cluster's images"
+  local root=$BUILD/root names component images=()
   cp -a --reflink=auto "$WORK/debian" "$root"
   names=$("$CACHE/bin/kubeadm" config images list --kubernetes-version "$KUBERNETES_VERSION" 2> /dev/null)
   PAUSE=$(grep -m1 /pause: <<< "$names")
   node_files "$root"
+  component_files "$root" "$BUILD/components"
+  pause_files "$BUILD/pause"
+  for component in "${COMPONENTS[@]}"; do images+=("$(grep -m1 "/$component:" <<< "$names")" "$(config "$component")"); done
   mkdir "$root/images"
-  for component in "${COMPONENTS[@]}"; do
-    component_folder "$component" "$root" "$BUILD/$component"
-    archive "$(grep -m1 "/$component:" <<< "$names")" "$BUILD/$component" "{$ENVIRONMENT], \"Entrypoint\": [\"/usr/local/bin/$component\"]}" \
-      > "$root/images/$component.tar"
-  done
+  archive "$BUILD/components" "${images[@]}" > "$root/images/components.tar"
+  archive "$BUILD/pause" "$PAUSE" "$(config pause)" > "$root/images/pause.tar"
   import_images "$root"
   rm -rf "$root"/images "$root"/run/* "$root"/tmp/* "$root"/var/log/*
-  archive "$BUILT" "$root" "{$ENVIRONMENT, \"container=docker\"], \"Entrypoint\": [\"/kind/entrypoint\"], \"StopSignal\": \"SIGRTMIN+3\"}" |
+  archive "$root" "$BUILT" "{$ENVIRONMENT, \"container=docker\"], \"Entrypoint\": [\"/kind/entrypoint\"], \"StopSignal\": \"SIGRTMIN+3\"}" |
     docker load -q > /dev/null
   say "node image: $BUILT"
 }
@@ -144,7 +165,7 @@ provide() {
       elif [ -z "${NODE_IMAGE-}" ] && { present "$KIND_IMAGE" || pull; }; then
         echo "$KIND_IMAGE"
       else
-        [ -n "${NODE_IMAGE-}" ] || say "the node image cannot be pulled here, building it (about 11 minutes, once per version)"
+        [ -n "${NODE_IMAGE-}" ] || say "the node image cannot be pulled here, building it (once per version)"
         build
         echo "$BUILT"
       fi
@@ -153,5 +174,20 @@ provide() {
   esac
 }
 
-"$HACK/docker.sh"
-locked node-image provide
+going_to_build() { # as far as can be told while Docker may not even be installed
+  case ${NODE_IMAGE-} in
+    build) ;;
+    "") ! registry_answers || return 1 ;;
+    *) return 1 ;;
+  esac
+  is_debian_root && ! present "$BUILT" && ! present "$KIND_IMAGE"
+}
+
+case ${1-} in
+  "")
+    "$HACK/docker.sh"
+    locked node-image provide
+    ;;
+  programs | debian) ! going_to_build || "$1" ;;
+  *) die "usage: node-image.sh [programs|debian]" ;;
+esac

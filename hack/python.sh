@@ -7,15 +7,21 @@ set -euo pipefail
 find_uv() {
   UV=$(command -v uv || true)
   if [ -n "$UV" ] && "$UV" --version > /dev/null 2>&1; then return; fi
-  UV=$CACHE/uv-$UV_VERSION/bin/uv
-  [ ! -x "$UV" ] || return 0
+  local folder
+  folder=$CACHE/uv-$(fingerprint wheels/uv.txt)
+  UV=$folder/bin/uv
+  [ -x "$UV" ] || locked uv install_uv "$folder"
+}
+
+install_uv() { # FOLDER
+  [ ! -x "$1/bin/uv" ] || return 0
   have python3 || need_packages python3
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python >= 3.11 is needed, python3 is $(python3 --version)" "install Python 3.11 or newer"
   python3 -c 'import ensurepip' 2> /dev/null || need_packages python3-venv
-  say "installing uv $UV_VERSION into $CACHE/uv-$UV_VERSION"
-  rm -rf "$CACHE/uv-$UV_VERSION"
-  python3 -m venv "$CACHE/uv-$UV_VERSION"
-  "$CACHE/uv-$UV_VERSION/bin/pip" install -q "uv==$UV_VERSION"
+  say "installing uv into $1"
+  rm -rf "$1"
+  python3 -m venv "$1"
+  "$1/bin/pip" install -q --no-deps --require-hashes -r "$HACK/wheels/uv.txt"
 }
 
 sync() {

@@ -23,7 +23,7 @@ run_pytest() { "$BIN/python" -m pytest -q -p no:cacheprovider "$@"; }
 
 unit() { run_pytest -n "$(nproc)" tests/unit "$@"; }
 
-shell_files() { grep -lE '^#!.*(ba)?sh$' -r hack --exclude-dir=gomod; }
+shell_files() { grep -lE '^#!.*(ba)?sh$' -r hack images --exclude-dir=gomod; }
 
 lint_python() {
   "$BIN/ruff" format --check . && "$BIN/ruff" check . && "$BIN/mypy" && "$BIN/lint-imports"
@@ -35,7 +35,7 @@ lint_shell() {
 }
 
 lint_chart() {
-  "$HACK/go-build.sh" helm
+  "$HACK/tools.sh" helm
   helm lint --quiet --strict charts/botfleet --set database.evaluation.enabled=true,sandbox.enabled=true
 }
 
@@ -43,7 +43,7 @@ simulation_and_integration() {
   local folders=() folder
   # the longest files first
   for folder in tests/chaos tests/simulation tests/integration; do [ ! -d "$folder" ] || folders+=("$folder"); done
-  "$HACK/go-build.sh" kubectl helm etcd kube-apiserver
+  "$HACK/tools.sh" kubectl helm etcd kube-apiserver
   # a server of its own for each of the three, which wait more than they compute; the fixtures of a file are shared within it
   run_pytest -n 3 --dist loadfile "${folders[@]}"
 }
@@ -56,7 +56,7 @@ e2e_state() {
 
 begin_anew() { # what an earlier run left behind, of this checkout or another one, must not matter: the name is the tests' own
   "$HACK/docker.sh"
-  "$HACK/go-build.sh" kind kubectl
+  "$HACK/tools.sh" kind
   if kind get clusters -q 2> /dev/null | grep -qx "$CLUSTER"; then
     say "deleting the cluster $CLUSTER that an earlier run left behind"
     kind delete cluster -q --name "$CLUSTER"

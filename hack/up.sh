@@ -11,12 +11,46 @@ SPEED=${SPEED:-300}
 SAMPLES=${SAMPLES:-$ROOT/manifests/samples}
 PYTHON=$ROOT/.venv/bin/python
 
+# Runs beside each other, each as soon as what it needs is done; the seconds are the usual ones from nothing on two idle cores.
+kubernetes_steps() {
+  local cluster="kind tools node"
+  [ -z "${USE_CURRENT_CONTEXT-}" ] || cluster=tools
+  cat << STEPS
+    # name     | needs           | usual | command
+    docker     | -               |    20 | ./docker.sh
+    python     | -               |    25 | ./python.sh sync
+    tools      | -               |    10 | ./tools.sh helm kubectl
+STEPS
+  [ -n "${USE_CURRENT_CONTEXT-}" ] || cat << STEPS
+    programs   | -               |   300 | ./node-image.sh programs
+    kind       | programs        |    30 | ./tools.sh kind
+    debian     | docker          |    45 | ./node-image.sh debian
+    node       | programs debian |    30 | ./node-image.sh
+STEPS
+  cat << STEPS
+    base       | docker          |    45 | ./base-image.sh
+    images     | base            |    75 | ./images.sh build
+    cluster    | $cluster        |    30 | ./cluster.sh up
+STEPS
+}
+
+timed() { # NAME COMMAND...: a step that runs alone
+  local name=$1 began cpu
+  shift
+  began=$(date +%s.%N) cpu=$(cpu_of_children)
+  "$@"
+  awk -v n="$name" -v b="$began" -v e="$(date +%s.%N)" -v s="$STARTED" -v c="$(cpu_of_children)" -v d="$cpu" \
+    'BEGIN {printf "%s\t%.1f\t%.1f\t%.1f\n", n, b - s, e - b, c - d}' >> "$STATE/times"
+}
+
+cpu_of_children() { awk '{print ($16 + $17) / 100}' "/proc/$$/stat" 2> /dev/null || echo 0; }
+
 check_market() {
   case $MARKET in
     sandbox) ;;
     binance)
       local url=https://api.binance.com/api/v3/ping
-      "$PYTHON" -c "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=8)" $url 2> /dev/null ||
+      python3 -c "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=8)" $url 2> /dev/null ||
         die "MARKET=binance, but $url cannot be reached from here" "connect this machine to the internet (in some regions Binance answers 451), or leave MARKET out to trade on the sandbox exchange"
       ;;
     *) die "MARKET is $MARKET" "use MARKET=sandbox or MARKET=binance" ;;
@@ -128,17 +162,16 @@ install_chart() {
 }
 
 up_kubernetes() {
-  "$HACK/go-build.sh" kubectl helm
-  "$HACK/images.sh" build
-  "$HACK/cluster.sh" up
+  kubernetes_steps | python3 "$HACK/steps.py" || exit $?
+  choose_candles
   KUBECONFIG=$("$HACK/cluster.sh" kubeconfig)
   export KUBECONFIG
   # shellcheck source=/dev/null
   . "$STATE/images"
-  load_images
+  timed load load_images
   record_release
   make_namespace
-  install_chart
+  timed chart install_chart
   if [ -n "${USE_CURRENT_CONTEXT-}" ]; then
     "$PYTHON" "$HACK/processes.py" start port-forward-database -- kubectl -n "$NAMESPACE" port-forward "service/$RELEASE-database" "$DB_PORT:5432"
     [ "$MARKET" != sandbox ] || "$PYTHON" "$HACK/processes.py" start port-forward-sandbox -- kubectl -n "$NAMESPACE" port-forward "service/$RELEASE-sandbox" "$SANDBOX_PORT:8080"
@@ -148,7 +181,7 @@ up_kubernetes() {
   [ "$MARKET" != sandbox ] || url=http://127.0.0.1:$SANDBOX_PORT
   write_env "postgresql://botfleet:$password@127.0.0.1:$DB_PORT/botfleet" "$url" "$KUBECONFIG"
   wait_for_database "check: kubectl -n $NAMESPACE get pods,services"
-  apply_samples "look at: . .botfleet/env; kubectl -n $NAMESPACE get pods; kubectl -n $NAMESPACE logs deployment/$RELEASE-controller"
+  timed bots apply_samples "look at: . .botfleet/env; kubectl -n $NAMESPACE get pods; kubectl -n $NAMESPACE logs deployment/$RELEASE-controller"
 }
 
 # --- RUNTIME=process
@@ -174,6 +207,8 @@ wait_for_http() { # NAME URL
 }
 
 up_process() {
+  timed python "$HACK/python.sh" sync
+  choose_candles
   local password secret=$STATE/database-password urls='{}' url=
   mkdir -p "$STATE"
   port_is_free DB_PORT database
@@ -201,11 +236,12 @@ up_process() {
   say "starting the worker"
   BOTFLEET_HTTP_HOST=127.0.0.1 BOTFLEET_HTTP_PORT=$WORKER_PORT BOTFLEET_LOG_FORMAT=json launch worker "$PYTHON" -m worker
   wait_for_http worker "http://127.0.0.1:$WORKER_PORT/readyz"
-  apply_samples "see $STATE/log/controller.log and $STATE/state/logs"
+  timed bots apply_samples "see $STATE/log/controller.log and $STATE/state/logs"
 }
 
 farewell() {
   local look kill
+  [ $(($(date +%s) - STARTED)) -lt 60 ] || printf '\n%s\n' "$(python3 "$HACK/steps.py" table)" >&2
   if [ "$RUNTIME" = process ]; then
     look="ls .botfleet/state/logs            # one process and one log for each bot"
     kill="kill -9 \$(pgrep -f 'botrunner --bot-id 1 ')   # a new run goes on where it died"
@@ -228,9 +264,11 @@ Botfleet is up after $(($(date +%s) - STARTED)) s ($RUNTIME, $MARKET). Next thin
 TEXT
 }
 
-"$HACK/python.sh" sync
+have python3 || need_packages python3
 check_market
-choose_candles
+[ -z "${CANDLES-}" ] || "$HACK/candles.sh" folder > /dev/null # a wrong name is told before the long steps
+mkdir -p "$STATE"
+: > "$STATE/times"
 case $RUNTIME in
   kubernetes) up_kubernetes ;;
   process) up_process ;;

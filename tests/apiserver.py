@@ -1,8 +1,8 @@
 """A real Kubernetes API server with etcd, as two processes on loopback: for tests that need no kubelet.
 
-The binaries are those that hack/go-build.sh makes for the cluster's nodes; it is asked for them, which is instant when
-they are cached. Admission of service accounts is off, since no controller manager makes their tokens; everything else,
-RBAC and Pod Security among it, is what a cluster has. A start takes 2 to 4 s, all data is gone afterwards.
+The binaries are those of the cluster's nodes; hack/tools.sh is asked for them, which is instant when they are cached.
+Admission of service accounts is off, since no controller manager makes their tokens; everything else, RBAC and Pod
+Security among it, is what a cluster has. A start takes 2 to 4 s, all data is gone afterwards.
 
     with ApiServer(folder).start() as server: ... server.kubeconfig ...
 
@@ -45,7 +45,7 @@ class Running:
 
 def binary(name: str) -> Path:
     """Where the program is; it is built first if it never was, which takes minutes."""
-    subprocess.run([REPOSITORY / "hack" / "go-build.sh", name], check=True)
+    subprocess.run([REPOSITORY / "hack" / "tools.sh", name], check=True)
     cache = os.environ.get("BOTFLEET_CACHE")
     base = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "botfleet"
     return base / "bin" / name

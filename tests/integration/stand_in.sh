@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stands in for kind, docker, kubectl and helm: notes each call, and keeps what they would keep as files in $WORLD.
-# clusters/NAME/{id,marker}, docker-down, api/{uid,namespaces/NAME,releases/NAMESPACE}
+# clusters/NAME/{id,marker,version}, docker-down, api/{uid,namespaces/NAME,releases/NAMESPACE}
 set -euo pipefail
 program=$(basename "$0")
 echo "$program $*" >> "$WORLD/calls"
@@ -34,7 +34,8 @@ case "$program $*" in
     ;;
   "docker cp"*)
     cd "$(cluster_of "$2")"
-    [ -f botfleet-made-by ] && tar -c botfleet-made-by
+    file=$(basename "$2")
+    [ -f "$file" ] && tar -c "$file"
     ;;
   "docker exec"*) cat > "$(cluster_of "$3")/botfleet-made-by" ;;
   "docker "*) ;;

@@ -52,7 +52,8 @@ class Machine:
     def checkout(self, name: str) -> Checkout:
         root = self.folder / name
         shutil.copytree(REPOSITORY / "hack", root / "hack")
-        for script, text in (("go-build.sh", ""), ("node-image.sh", "echo node:1\n")):
+        noted = 'echo "tools $* for 1.${SERVER_MINOR-}" >> "$WORLD/calls"\n'
+        for script, text in (("tools.sh", noted), ("node-image.sh", "echo node:1\n")):
             (root / "hack" / script).write_text(f"#!/bin/sh\n{text}")
         return Checkout(self, root)
 
@@ -220,6 +221,15 @@ def test_without_docker_down_says_what_it_leaves_and_a_later_one_ends_it(machine
 def test_the_node_takes_as_many_pods_as_it_has_addresses(machine: Machine, ours: Checkout) -> None:
     ok(ours.up())
     assert "maxPods: 250" in (machine.world / "clusters" / "botfleet" / "config").read_text()
+
+
+@pytest.mark.parametrize("version", ["v1.34.4", "v1.37.0"])
+def test_kubectl_is_one_for_the_clusters_own_server(machine: Machine, ours: Checkout, version: str) -> None:
+    """Those of kind's own node image, a node built here, one made by hand."""
+    ok(ours.up())
+    (machine.world / "clusters" / "botfleet" / "version").write_text(version)
+    ok(ours.up())
+    assert machine.calls("tools kubectl")[-1] == f"tools kubectl for {version.rpartition('.')[0].removeprefix('v')}"
 
 
 # --- USE_CURRENT_CONTEXT=1: a cluster that was there before
