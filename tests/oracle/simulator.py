@@ -704,20 +704,20 @@ class Simulator:
         now, day = self.close_ms, self.close_ms // DAY_MS
         if side < 0 and not (self.short_allowed and self.market.can_short):
             return "short_not_allowed"
-        if self.cooldown and self.exited_ms is not None and now - self.exited_ms <= self.cooldown * self.interval_ms:
-            return "cooldown"
+        if self.max_daily_loss is not None and self.day_pnl.get(day, ZERO) <= -self.max_daily_loss:
+            return "max_daily_loss"
+        if self.max_daily_trades is not None and self.day_entries.get(day, 0) >= self.max_daily_trades:
+            return "max_daily_trades"
+        if self.max_drawdown is not None and equity <= max(self.peak, equity) * (1 - self.max_drawdown * PERCENT):
+            return "max_drawdown"
         if self.guard:
             within = self.guard["within_bars"] * self.interval_ms
             pause = self.guard["pause_bars"] * self.interval_ms
             stops = self.stops_ms[-self.guard["max_stops"] :]
             if len(stops) == self.guard["max_stops"] and stops[-1] - stops[0] <= within and now - stops[-1] <= pause:
                 return "stop_loss_guard"
-        if self.max_daily_trades is not None and self.day_entries.get(day, 0) >= self.max_daily_trades:
-            return "max_daily_trades"
-        if self.max_daily_loss is not None and self.day_pnl.get(day, ZERO) <= -self.max_daily_loss:
-            return "max_daily_loss"
-        if self.max_drawdown is not None and equity <= max(self.peak, equity) * (1 - self.max_drawdown * PERCENT):
-            return "max_drawdown"
+        if self.cooldown and self.exited_ms is not None and now - self.exited_ms <= self.cooldown * self.interval_ms:
+            return "cooldown"
         return None
 
     def _entry_quantity(self, equity: Decimal, side: int, limit_price: Decimal | None) -> tuple[Decimal, Decimal]:
