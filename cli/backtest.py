@@ -101,6 +101,7 @@ class Finished:
             "trades": [_trade(row) for row in self.done.trades],
             "open_trade": _trade(self.done.open_trade) if self.done.open_trade else None,
             "orders": self.done.orders,
+            "fills": [_fill(row) for row in self.done.tables.fills.values()],
             "entries": {
                 "filled": self.done.entries_filled,
                 "unfilled": self.done.entries_unfilled,
@@ -300,6 +301,13 @@ _TRADE = (
     "entry_order_id",
     "exit_order_id",
 )
+
+
+_FILL = ("client_order_id", "filled_at", "price", "quantity", "fee", "fee_currency")
+
+
+def _fill(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: row[column] for column in _FILL}
 
 
 def _trade(row: Mapping[str, Any]) -> dict[str, Any]:
