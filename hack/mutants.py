@@ -85,7 +85,7 @@ MODULES: dict[str, list[str]] = {
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
     "fleet/notify/routing.py": [_FLEET + "notify"],
     "fleet/notify/webhook.py": [_FLEET + "notify"],
-    "botrunner/fence.py": [_BOT + "test_fence.py"],
+    "botrunner/fence.py": [_BOT + "test_fence.py", _BOT + "test_lease.py"],
     "botrunner/ledger.py": [_BOT + "test_ledger.py", *_PAPER],
     "botrunner/risk.py": [_BOT + "test_risk.py", *_PAPER],
     "botrunner/brokers/matching.py": [_BOT + "brokers/test_matching.py", *_PAPER],
@@ -129,7 +129,8 @@ def main() -> int:
             with _database([module for module in modules if module.wanted()]) as url:
                 for module in modules:
                     if module.wanted():
-                        _in_fork(module.run, url)
+                        # read anew in the fork: somebody may have written tests meanwhile
+                        _in_fork(lambda name=module.name: Module(name, options).run(url))
     except KeyboardInterrupt:
         print("\nstopped; what was found is kept")
     modules = [Module(name, options) for name in names]
