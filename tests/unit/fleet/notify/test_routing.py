@@ -32,30 +32,98 @@ NIGHT = Contact(timezone="Europe/Berlin", quiet_from=time(22), quiet_until=time(
 
 
 @pytest.mark.parametrize(
-    "url",
+    "host",
     [
-        "https://127.0.0.1/x",
-        "https://127.1/x",
-        "https://localhost/x",
-        "https://10.1.2.3/",
-        "https://192.168.1.1:8443/",
-        "https://169.254.169.254/latest/meta-data/",
-        "https://[::1]/",
-        "https://[fd00::1]/",
-        "https://[::ffff:10.0.0.1]/",
-        "https://[fe80::1%25eth0]/",
-        "https://100.64.0.1/",
-        "https://0.0.0.0/",
-        "https://kubernetes.default.svc/",
-        "https://metadata.google.internal/",
-        "http://example.com/",
+        "127.0.0.1",
+        "localhost",
+        "a.localhost",
+        "printer.local",
+        "10.1.2.3",
+        "192.168.1.1:8443",
+        "169.254.169.254",
+        "[::1]",
+        "[fd00::1]",
+        "[fe80::1%25eth0]",
+        "[fec0::1]",  # site-local, of before 2004
+        "[ff0e::1]",  # multicast, though global
+        "224.0.0.1",
+        "100.64.0.1",
+        "0.0.0.0",
+        "kubernetes.default.svc",
+        "metadata.google.internal",
     ],
 )
-def test_addresses_inside_are_no_targets(url: str) -> None:
-    if url == "https://127.1/x":  # no IP address to us: whoever resolves it judges the result
-        assert forbidden_address("127.0.0.1")
-        return
-    assert forbidden(url, OPEN)
+def test_addresses_inside_are_no_targets(host: str) -> None:
+    said = forbidden(f"https://{host}/x", OPEN)
+    assert said is not None
+    assert "BOTFLEET_WEBHOOK_ALLOW_PRIVATE=true would allow it" in said
+    inside = Installed(missing={}, allow_private=True)
+    assert forbidden(f"https://{host}/x", inside) is None
+
+
+@pytest.mark.parametrize(
+    ("form", "inside", "public"),
+    [
+        ("mapped", "::ffff:10.0.0.1", "::ffff:93.184.216.34"),
+        ("NAT64", "64:ff9b::10.0.0.1", "64:ff9b::93.184.216.34"),
+        ("NAT64, metadata", "64:ff9b::a9fe:a9fe", "64:ff9b::5db8:d822"),
+        ("NAT64, the last address", "64:ff9b::255.255.255.255", "64:ff9b::1.1.1.1"),
+        ("6to4", "2002:a00:1::", "2002:5db8:d822::1"),
+    ],
+)
+def test_an_ipv6_address_is_judged_by_the_ipv4_address_where_its_packets_end(
+    form: str, inside: str, public: str
+) -> None:
+    assert "is not a public address" in str(forbidden_address(inside))
+    assert forbidden_address(public) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b:1::5db8:d822",  # a translator of one's own: its IPv4 address isn't where it seems to be
+        "64:ff9b::1:0:0",  # beside the /96
+        "::93.184.216.34",  # IPv4-compatible, given up
+        "2001:0:5db8:d822::f7f7:f7f7",  # Teredo, whatever is in it
+        "2001::a00:1",
+        "4000::1",  # not given out
+        "1fff::1",
+    ],
+)
+def test_what_is_no_unicast_address_of_the_internet_is_no_target(address: str) -> None:
+    assert forbidden_address(address)
+
+
+def test_the_borders_of_what_is_public() -> None:
+    assert forbidden_address("2606:2800:220:1::1") is None
+    assert forbidden_address("2606:2800:220:1::1%eth0") is None
+    assert forbidden_address("93.184.216.34") is None
+    with pytest.raises(ValueError):
+        forbidden_address("127.1")  # no IP address to us: whoever resolves it judges the result
+
+
+@pytest.mark.parametrize(
+    ("host", "fine"),
+    [
+        ("a" * 63 + ".example", True),
+        ("a" * 64 + ".example", False),
+        ("example." + "a" * 64, False),
+        ("a..example", False),
+        (".example", False),
+        ("hook.example.", True),
+        ("hook.example..", False),
+        ("", False),
+    ],
+)
+def test_no_part_of_a_name_is_empty_or_longer_than_63_characters(host: str, fine: bool) -> None:
+    said = forbidden(f"https://{host}/x", OPEN)
+    assert (said is None) is fine
+    assert said is None or "each part between dots has 1 to 63 characters" in said
+
+
+@pytest.mark.parametrize("url", ["https://[::1/x", "https://a:99999/x", "https://a:b/x"])
+def test_a_url_that_cannot_be_read(url: str) -> None:
+    assert forbidden(url, OPEN) == "the webhook URL can't be read"
 
 
 def test_an_installation_may_allow_more() -> None:
