@@ -3,7 +3,7 @@
     make mutants                                        every module of MODULES, in full
     make mutants SAMPLE=40 [SEED=1]                     so many mutants of each, drawn by seed
     make mutants MODULE=controller/plan.py[,...]        some modules
-    make mutants SURVIVORS=1                            what survived last time, against the tests as they are now
+    make mutants SURVIVORS=1                            what isn't killed yet; kills by tests as they were are believed
     make mutants LIST=1                                 the survivors that are known, nothing is run
     make mutants WORKERS=1                              processes at a time (2)
 
@@ -112,7 +112,7 @@ def main() -> int:
     parser.add_argument("--module", help="of MODULES, separated by commas; default: all")
     parser.add_argument("--sample", type=int, help="mutants of each module")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--survivors", action="store_true", help="run again what survived; kills by earlier tests stay")
+    parser.add_argument("--survivors", action="store_true", help="believe kills by tests as they were")
     parser.add_argument("--list", action="store_true", help="show what is known")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -178,11 +178,7 @@ class Module:
                 if same or options.list or (options.survivors and result["outcome"] != "survived")
             }
         chosen = list(range(len(self.mutants)))
-        if options.survivors:
-            chosen = (
-                [int(number) for number in known.get("results", {})] if known.get("module") == self.module_key else []
-            )
-        elif options.sample and options.sample < len(chosen):
+        if options.sample and options.sample < len(chosen):
             chosen = sorted(random.Random(f"{options.seed} {name}").sample(chosen, options.sample))
         self.chosen = chosen
 
