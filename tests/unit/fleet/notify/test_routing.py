@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,6 +11,7 @@ import pytest
 
 from fleet.config import NotificationsSection
 from fleet.events import EventKind, severity_of, switch_of, wanted
+from fleet.notify import routing
 from fleet.notify.outcome import Channel
 from fleet.notify.routing import (
     Contact,
@@ -150,10 +152,57 @@ def test_a_target_or_why_there_is_none(contact: Contact, installed: Installed, p
     assert (problem or "") in (found.problem or "")
 
 
-def test_the_bots_config_goes_before_the_owners_row() -> None:
-    owner = Contact(email="owner@example.com", telegram_chat_id="1")
-    merged = overriding(NotificationsSection(notify_email="desk@example.com"), owner)
-    assert (merged.email, merged.telegram_chat_id) == ("desk@example.com", "1")
+MINE = Contact(email="o@a.de", telegram_chat_id="1", webhook_url="https://o.example/", timezone="Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("said", "merged"),
+    [
+        ({}, MINE),
+        ({"notify_email": "b@a.de"}, replace(MINE, email="b@a.de")),
+        ({"notify_telegram_chat_id": "2"}, replace(MINE, telegram_chat_id="2")),
+        ({"webhook_url": "https://b.example/"}, replace(MINE, webhook_url="https://b.example/")),
+    ],
+)
+def test_the_bots_config_goes_before_the_owners_row(said: dict[str, str], merged: Contact) -> None:
+    switches = NotificationsSection.model_validate(said)
+    assert overriding(switches, replace(MINE, quiet_from=time(1), quiet_until=time(2))) == replace(
+        merged, quiet_from=time(1), quiet_until=time(2)
+    )
+    alone = overriding(switches, Contact())
+    assert (alone.email, alone.telegram_chat_id, alone.webhook_url) == (
+        said.get("notify_email"),
+        said.get("notify_telegram_chat_id"),
+        said.get("webhook_url"),
+    )
+
+
+def test_a_contact_without_a_word_has_no_address_and_no_quiet_hours() -> None:
+    assert [Contact().address(channel) for channel in Channel] == [None, None, None]
+    assert (Contact().quiet_from, Contact().quiet_until, Contact().timezone) == (None, None, "UTC")
+    assert [MINE.address(channel) for channel in Channel] == ["1", "o@a.de", "https://o.example/"]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("https://hook.example/x", None),
+        ("https://10.0.0.1/x", "is not a public address"),
+        ("no url", "is no webhook URL"),
+    ],
+)
+def test_a_webhooks_target(url: str, problem: str | None) -> None:
+    found = target(Channel.WEBHOOK, Contact(webhook_url=url), OPEN)
+    assert found.channel is Channel.WEBHOOK
+    assert found.address == (url if problem is None else None)
+    assert (problem or "None") in str(found.problem)
+
+
+def test_limits_of_what_is_sent() -> None:
+    """As docs/notifications.md says."""
+    assert (routing.BURST, routing.BURST_WINDOW_S, routing.GROUP_LIMIT) == (5, 60.0, 200)
+    assert (routing.FIRST_RETRY_S, routing.MAX_RETRY_S) == (2.0, 900.0)
+    assert len(hashed(Channel.EMAIL, "a@b.c")) == 32  # the column's length
 
 
 def test_a_broken_config_still_says_where_messages_go() -> None:
@@ -165,6 +214,7 @@ def test_a_broken_config_still_says_where_messages_go() -> None:
     assert enabled(switches) == [Channel.TELEGRAM]
     assert (switches.notify_email, switches.bot_events) == (None, True)
     assert switches_of("no object") == NotificationsSection()
+    assert switches_of({"notifications": {"no_such_key": 1}}) == NotificationsSection()
 
 
 @pytest.mark.parametrize(
@@ -183,11 +233,31 @@ def test_quiet_hours_follow_the_owners_wall_clock(now: str, end: str | None) -> 
     assert quiet_end(moment, NIGHT, BERLIN) == expected
 
 
-def test_quiet_hours_within_a_day_and_none() -> None:
-    noon = Contact(quiet_from=time(12), quiet_until=time(13))
-    assert quiet_end(datetime(2026, 1, 1, 12, 30, tzinfo=UTC), noon, UTC) == datetime(2026, 1, 1, 13, tzinfo=UTC)
-    assert quiet_end(datetime(2026, 1, 1, 13, 30, tzinfo=UTC), noon, UTC) is None
-    assert quiet_end(datetime(2026, 1, 1, 12, 30, tzinfo=UTC), Contact(), UTC) is None
+NOON = Contact(quiet_from=time(12), quiet_until=time(13))
+
+
+@pytest.mark.parametrize(
+    ("contact", "clock", "end"),
+    [
+        (NOON, (11, 59, 59), None),
+        (NOON, (12, 0, 0), (1, 13)),
+        (NOON, (12, 30, 0), (1, 13)),
+        (NOON, (13, 0, 0), None),
+        (replace(NIGHT, timezone="UTC"), (22, 0, 0), (2, 7)),
+        (replace(NIGHT, timezone="UTC"), (21, 59, 59), None),
+        (replace(NIGHT, timezone="UTC"), (6, 59, 59), (1, 7)),
+        (replace(NIGHT, timezone="UTC"), (7, 0, 0), None),
+        (Contact(), (12, 30, 0), None),
+        (Contact(quiet_from=time(12)), (12, 30, 0), None),
+        (Contact(quiet_until=time(12)), (11, 30, 0), None),
+        (Contact(quiet_from=time(12), quiet_until=time(12)), (12, 0, 0), None),
+    ],
+)
+def test_quiet_hours_within_a_day_over_midnight_and_none(
+    contact: Contact, clock: tuple[int, int, int], end: tuple[int, int] | None
+) -> None:
+    expected = None if end is None else datetime(2026, 1, *end, tzinfo=UTC)
+    assert quiet_end(datetime(2026, 1, 1, *clock, tzinfo=UTC), contact, UTC) == expected
 
 
 def test_waits_double_with_jitter_and_obey_the_receiver() -> None:
@@ -198,6 +268,10 @@ def test_waits_double_with_jitter_and_obey_the_receiver() -> None:
         assert nominal / 2 <= wait <= nominal * 1.5
     assert len(set(waits)) == len(waits)
     assert retry_after_s(1, chance, asked_s=77) == 77
+    assert retry_after_s(1, random.Random(3), asked_s=None) == retry_after_s(1, random.Random(3), asked_s=0.1)
+    lowest = type("Lowest", (random.Random,), {"random": lambda _: 0.0})(0)
+    assert [retry_after_s(attempt, lowest, asked_s=None) for attempt in (1, 2, 9, 10)] == [1.0, 2.0, 256.0, 450.0]
+    assert retry_after_s(1, lowest, asked_s=0.5) == 1.0
     assert retry_after_s(10**6, chance, asked_s=None) <= 1350
 
 

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from fleet import __version__
+from fleet.notify import webhook as module
 from fleet.notify.messages import Item, Message
 from fleet.notify.outcome import Delivered, Refused, TryAgain
 from fleet.notify.signature import sign, signing_key
@@ -148,6 +149,7 @@ async def test_what_is_posted_can_be_checked_by_its_owner(receiver: tuple[Receiv
         (503, {"Retry-After": "86400"}, TryAgain("127.0.0.1 answered 503: why", LONGEST_WAIT_S)),
         (503, {"Retry-After": "-5"}, TryAgain("127.0.0.1 answered 503: why", None)),
         (503, {"Retry-After": "soon"}, TryAgain("127.0.0.1 answered 503: why", None)),
+        (503, {"Retry-After": "²"}, TryAgain("127.0.0.1 answered 503: why", None)),
         (503, {}, TryAgain("127.0.0.1 answered 503: why", None)),
     ],
 )
@@ -186,6 +188,10 @@ async def test_little_of_an_answer_is_read_and_nothing_that_is_a_password_is_tol
         assert isinstance(outcome, Refused)
         assert "hunter2hunter2" not in outcome.error
         assert "s3cr3tt0k3n" not in outcome.error
+    server.text = "it says services at length"  # 8 characters are masked where the URL has them, 7 are a word
+    outcome = await sent(url.replace("hunter2hunter2", "at/lengthy"))
+    assert isinstance(outcome, Refused)
+    assert outcome.error == "127.0.0.1 answered 400: it says *** at length"
     server.text = "€" * ANSWER_LIMIT  # cut within a character
     outcome = await sent(url)
     assert isinstance(outcome, Refused)
@@ -261,6 +267,25 @@ async def test_names_are_resolved_each_time_and_no_proxy_stands_between(monkeypa
     assert session.timeout.total == 5
     assert not isinstance(connector._resolver, GuardedResolver)
     await made.close()
+
+
+def test_the_guards_refusal_is_found_however_deep_it_is() -> None:
+    guard = ForbiddenAddress("inside")
+    wrapped = OSError("connect")
+    wrapped.os_error = guard  # type: ignore[attr-defined]  # aiohttp's way
+    caused = OSError("connect")
+    caused.__cause__ = guard
+    of_itself = OSError("connect")
+    of_itself.os_error = of_itself  # type: ignore[attr-defined]
+    of_itself.__cause__ = wrapped
+    of_text = OSError("connect")
+    of_text.os_error = "text"  # type: ignore[attr-defined]
+    of_text.__cause__ = caused
+    for error in (guard, wrapped, caused, of_itself, of_text):
+        assert module._forbidden(error) is guard
+    of_itself.__cause__ = None
+    for error in (OSError("other"), of_itself):
+        assert module._forbidden(error) is None
 
 
 async def test_a_sender_that_sent_nothing_closes() -> None:
