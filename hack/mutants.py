@@ -63,7 +63,11 @@ PACKAGES = (
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"
 _PAPER = [_BOT + name for name in ("test_paper_trading.py", "test_paper_properties.py", "test_limits.py")]
 MODULES: dict[str, list[str]] = {
-    "controller/plan.py": [_CONTROLLER + "test_plan.py", _CONTROLLER + "test_reasons.py"],
+    "controller/plan.py": [
+        _CONTROLLER + "test_plan.py",
+        _CONTROLLER + "test_plan_tables.py",
+        _CONTROLLER + "test_reasons.py",
+    ],
     "controller/classify.py": [
         _CONTROLLER + "test_classify.py",
         _CONTROLLER + "test_plan.py",
@@ -73,7 +77,7 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "test_manager.py",
         _CONTROLLER + "test_manager_actions.py",
     ],
-    "controller/store.py": [_CONTROLLER + "test_store.py"],
+    "controller/store.py": ["tests/integration/test_store.py"],
     "controller/runtime/kubernetes.py": [_CONTROLLER + "test_kubernetes.py", _CONTROLLER + "test_notes.py"],
     "controller/runtime/process.py": [_CONTROLLER + "test_process.py"],
     "controller/observe/rows.py": [_CONTROLLER + "test_rows.py"],
@@ -356,6 +360,7 @@ class Session:
             return pid, end
         os.setsid()
         _silence()
+        _become_reaper()  # what its tests leave behind is theirs to see until it ends, and this runner's to end then
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         base = f"/tmp/mutants-{os.getppid()}-{slot}"
         said = "survived"

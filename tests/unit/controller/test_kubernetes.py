@@ -388,6 +388,7 @@ async def test_what_happens_between_the_list_and_the_watch_is_seen(
     stand_in, runtime = server
 
     def appear() -> None:
+        assert [each.uid for each in runtime.existing()] == ["before"]  # the watch begins with what is there
         stand_in.pods["x"] = {"metadata": {"name": "x", "uid": "meanwhile", "labels": MINE}}
         del stand_in.pods["y"]
 
@@ -397,8 +398,10 @@ async def test_what_happens_between_the_list_and_the_watch_is_seen(
     await runtime.start()
     assert [each.uid for each in runtime.existing()] == ["meanwhile"]
     assert (runtime.fault(), runtime.deaf()) == ("the watch ended", "the watch hears nothing")
-    session = runtime._session
+    session, writer = runtime._session, runtime._writer
     await runtime.close()
+    assert writer is not None
+    assert writer.cancelling()
     assert keeper.calls == ["start", "stop"]
     assert session is not None
     assert session.closed
@@ -497,6 +500,40 @@ async def test_requests_carry_the_credentials(server: tuple[StandIn, KubernetesR
     stand_in.instead = [note]
     await runtime.relist()
     assert seen == ["Bearer secret"]
+
+
+async def test_a_created_pod_that_is_found_under_its_name_is_the_answer(
+    server: tuple[StandIn, KubernetesRuntime],
+) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [answer(409, "already exists")]
+    assert (await runtime.create(REQUEST)).uid == "u0"
+    assert runtime._metrics.pod_operations.labels("get", "200")._value.get() == 1
+    await runtime.delete(pod(name="nobody"))
+    assert runtime._metrics.pod_operations.labels("delete", "404")._value.get() == 1
+
+
+async def test_a_success_without_a_pod_is_no_success(server: tuple[StandIn, KubernetesRuntime]) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [answer(201)]
+    with pytest.raises(RuntimeAway, match="the answer is no pod"):
+        await runtime.create(REQUEST)
+
+
+def test_rate_and_burst_are_those_of_the_settings() -> None:
+    runtime = KubernetesRuntime(
+        template=TEMPLATE, store=PodStore(lambda _: None), qps=7, burst=3, metrics=Metrics(), clock=lambda: 0.0
+    )
+    assert [round(runtime._bucket.reserve(), 3) for _ in range(4)] == [0, 0, 0, round(1 / 7, 3)]
+    for said, wait in (("²", 1.0), ("", 1.0), (None, 1.0), ("0", 0.0)):
+        runtime._bucket = TokenBucket(1000, 1000, lambda: 0.0)
+        runtime._suspend(said)
+        assert runtime._bucket.reserve() == wait
+
+
+def test_an_answers_words_are_one_line() -> None:
+    assert "\n" not in module.Answer(500, {"message": "a\nb"}).message
+    assert "a b" in module.Answer(500, {"message": "a\nb"}).message
 
 
 def test_how_long_requests_may_take() -> None:

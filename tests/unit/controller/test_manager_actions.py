@@ -528,6 +528,32 @@ async def test_a_status_waits_for_a_message_that_could_not_be_written_and_nothin
     assert ("delete", pod()) in scene.runtime.done
 
 
+async def test_a_later_message_does_not_make_up_for_one_that_could_not_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(monkeypatch, [TOLD, TOLD, FIRST, STATUS])
+    told: list[Notification] = []
+
+    async def notify(note: Notification) -> bool:
+        told.append(note)
+        if len(told) == 1:
+            raise DatabaseAway("locked")
+        return True
+
+    scene.store.notify = notify  # type: ignore[attr-defined]
+    scene.store.answers["request_stop"] = DatabaseAway("locked")
+    with pytest.raises(DatabaseAway):
+        await scene.sync()
+    assert len(told) == 2
+    assert scene.store.asked("set_status") == []
+
+
+async def test_a_busy_row_is_looked_at_soon_whatever_else_was_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch, [FenceRun(5, ExitReason.FENCED_SILENT, Guard.SILENT, "m"), STATUS])
+    scene.store.answers["fence_silent"] = False
+    assert await scene.sync() == SOON_S
+
+
 async def test_only_what_repeating_does_not_mend_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for fault, shown in ((DatabaseAway("x"), 0), (RuntimeAway("x"), 0), (KeyError("x" * 600), 1)):
         scene = Scene(monkeypatch, [FIRST])
@@ -755,6 +781,35 @@ async def test_the_invalid_config_of_the_row_says_nothing_of_the_run(monkeypatch
     assert asked["bot"].invalid
     assert (asked["run"].outdated, asked["run"].waits_until_flat) == (False, True)
     assert [arguments for arguments, _ in scene.store.asked("load_run_config")] == [(5,)]
+
+
+@pytest.mark.parametrize(("waits_for", "note"), [(None, None), ("", None), ("a\nb", "a b")])
+async def test_what_a_bot_says_that_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, waits_for: str | None, note: str | None
+) -> None:
+    scene = Scene(monkeypatch)
+    scene.store.row = replace(ROW, runs=(replace(RUN, waits_for=waits_for),))
+    await scene.sync()
+    assert scene.asked[0]["run"].note == note
+
+
+async def test_a_version_that_is_invalid_now_says_nothing_of_the_run_that_had_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A newer controller may refuse what an older one started."""
+    scene = Scene(monkeypatch)
+    scene.store.config, scene.store.snapshot = {}, PATIENT
+    await scene.sync()
+    assert scene.asked[0]["bot"].invalid
+    assert scene.asked[0]["run"].waits_until_flat is True
+
+
+def test_a_clock_that_goes_back_by_the_gap_is_no_gap() -> None:
+    contact = module.Contact(gap_s=10)
+    contact.proved(NOW)
+    assert contact.since(NOW - timedelta(seconds=10)) == NOW
+    assert contact.since(NOW - timedelta(seconds=11)) == NOW - timedelta(seconds=11)
+    assert module.Contact(gap_s=10).since(NOW) == NOW
 
 
 async def test_a_config_that_vanished_is_not_adopted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from controller.runtime import CreateRefused
 from controller.runtime import process as module
 from controller.runtime.process import LOG_TAIL, ProcessRecord, ProcessRuntime, StateFolder
 from fleet.errors import PermanentError
+from tests.unit.controller import make
 
 RECORD = {"bot_id": 7, "epoch": 5, "name": "n", "uid": "u", "pid": 1, "started": "s"}
 ANYTHING = st.recursive(
@@ -308,6 +309,84 @@ def test_what_ended_while_no_controller_watched_is_found(tmp_path: Path) -> None
         await until(lambda: second.pods(8)[0].phase is PodPhase.TERMINATED)  # by its own watch
         assert second.pods(8)[0].exit_code is None
         await second.close()
+
+    asyncio.run(story())
+
+
+def test_a_list_leaves_its_own_child_to_the_watch_that_knows_how_it_ended(tmp_path: Path) -> None:
+    state = locked_folder(tmp_path)
+
+    async def story() -> None:
+        controller = runtime(state, PATIENT, grace_s=60)
+        await controller.create(REQUEST)
+        (record,) = state.load()
+        os.kill(record.pid, 9)
+        while not is_dead(record.pid):
+            time.sleep(0.005)  # the loop must not get to its watch yet
+        await controller.relist()
+        await until(lambda: controller.pods(7)[0].phase is PodPhase.TERMINATED)
+        assert controller.pods(7)[0].exit_code == 137
+        await controller.close()
+
+    asyncio.run(story())
+
+
+def test_what_nobody_knows_is_forgotten_without_a_word(tmp_path: Path) -> None:
+    state = locked_folder(tmp_path)
+    state.forget("nobody")
+
+    async def story() -> None:
+        controller = runtime(state, ENDS % 0, grace_s=60)
+        stranger = make.pod(uid="stranger")
+        await controller.delete(stranger)
+        assert controller.pods(7) == (replace(stranger, gone=True),)
+        created = await controller.create(REQUEST)
+        await until(lambda: controller.pods(7)[-1].phase is PodPhase.TERMINATED)
+        await controller.delete(next(pod for pod in controller.pods(7) if pod.uid == created.uid))
+        assert controller._processes == {}
+        await controller.close()
+
+    asyncio.run(story())
+
+
+def test_a_process_that_ended_before_anybody_looked_has_a_record_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = locked_folder(tmp_path)
+    monkeypatch.setattr(module, "_start_mark", lambda _: None)
+
+    async def story() -> None:
+        controller = runtime(state, ENDS % 0, grace_s=60)
+        await controller.create(REQUEST)
+        assert [record.started for record in state.load()] == ["ended"]
+        await until(lambda: controller.pods(7)[0].phase is PodPhase.TERMINATED)
+        await controller.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("how", ["start", "list"])
+def test_what_a_process_forked_ends_when_its_end_is_found_late(tmp_path: Path, how: str) -> None:
+    state = locked_folder(tmp_path)
+
+    async def story() -> None:
+        controller = runtime(state, FORKS, grace_s=60)
+        await controller.create(REQUEST)
+        log = state.log_file(REQUEST.name)
+        await until(lambda: log.read_text().count("child") == 2)
+        (record,) = state.load()
+        (child,) = {int(word) for word in log.read_text().split() if word.isdigit()} - {record.pid}
+        following = runtime(state, FORKS, grace_s=60)
+        await controller.close()
+        if how == "list":
+            await following.start()
+            await following.close()
+        os.kill(record.pid, 9)
+        await until(lambda: is_dead(record.pid))
+        assert not is_dead(child)
+        await (following.relist() if how == "list" else following.start())
+        await until(lambda: is_dead(child))
+        await following.close()
 
     asyncio.run(story())
 
