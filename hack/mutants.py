@@ -83,7 +83,7 @@ MODULES: dict[str, list[str]] = {
     "controller/observe/rows.py": [_CONTROLLER + "test_rows.py"],
     "controller/observe/pods.py": [_CONTROLLER + "test_pods.py"],
     "controller/observe/runs.py": [_CONTROLLER + "test_runs.py"],
-    "controller/observe/watch.py": [_CONTROLLER + "test_watch.py"],
+    "controller/observe/watch.py": [_CONTROLLER + "test_watch_keeper.py", _CONTROLLER + "test_watch.py"],
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
     "fleet/notify/routing.py": [_FLEET + "notify"],
     "fleet/notify/webhook.py": [_FLEET + "notify"],
