@@ -88,7 +88,7 @@ MODULES: dict[str, list[str]] = {
     "fleet/notify/routing.py": [_FLEET + "notify"],
     "fleet/notify/webhook.py": [_FLEET + "notify"],
     "botrunner/fence.py": [_BOT + "test_fence.py", _BOT + "test_lease.py"],
-    "botrunner/ledger.py": [_BOT + "test_ledger.py", *_PAPER],
+    "botrunner/ledger.py": [_BOT + "test_ledger.py", _BOT + "test_ledger_database.py", *_PAPER],
     "botrunner/risk.py": [_BOT + "test_risk.py", *_PAPER],
     "botrunner/brokers/matching.py": [_BOT + "brokers/test_matching.py", *_PAPER],
     "botrunner/brokers/desk.py": [_BOT + "brokers", *_PAPER],
@@ -256,7 +256,7 @@ class Session:
         pid = os.fork()
         if pid == 0:
             os.setsid()
-            _silence()
+            _be_the_process()
             found: dict[str, tuple[float, set[int]]] = {}
             for item, following in zip(self.items, [*self.items[1:], None], strict=True):
                 self.session.testsfailed = 0
@@ -298,10 +298,10 @@ class Session:
                     allowed = 10 * expected + 60
                     running[pid] = number, time.monotonic(), allowed, pipe
                     slot_of[pid] = slot
-                for pid in self._ended(running):
+                for pid, late in self._ended(running):
                     number, _, _, pipe = running.pop(pid)
                     slots.add(slot_of.pop(pid))
-                    said = os.read(pipe, 1000).decode()
+                    said = os.read(pipe, 1000).decode() or ("" if late else "the process ended")
                     os.close(pipe)
                     outcome = {"": "timed out", "survived": "survived"}.get(said, "killed")
                     self._note(number, outcome, 1, by=said if outcome == "killed" else None)
@@ -359,7 +359,7 @@ class Session:
             os.close(begin)
             return pid, end
         os.setsid()
-        _silence()
+        _be_the_process()
         _become_reaper()  # what its tests leave behind is theirs to see until it ends, and this runner's to end then
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         base = f"/tmp/mutants-{os.getppid()}-{slot}"
@@ -383,7 +383,7 @@ class Session:
         os.write(begin, said.encode()[:900])
         os._exit(0)
 
-    def _ended(self, running: dict[int, tuple[int, float, float, int]]) -> list[int]:
+    def _ended(self, running: dict[int, tuple[int, float, float, int]]) -> list[tuple[int, bool]]:
         pipes = [row[3] for row in running.values()]
         ready, _, _ = select.select(pipes, [], [], 0.2)
         ended = []
@@ -391,8 +391,8 @@ class Session:
             if pipe in ready or time.monotonic() - began > allowed:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                ended.append(pid)
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                ended.append((pid, code == -signal.SIGALRM or pipe not in ready))
         return ended
 
     def _end_orphans(self, running: dict[int, Any]) -> None:
@@ -560,7 +560,11 @@ def _own(code: types.CodeType) -> Any:
     return code.co_code, code.co_names, constants
 
 
-def _silence() -> None:
+def _be_the_process() -> None:
+    """Say nothing to the terminal, and be no mere copy to the bot's guard against forks."""
+    copies = sys.modules.get("botrunner.copies")
+    if copies is not None:
+        copies._OWNER = os.getpid()  # type: ignore[attr-defined]
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
