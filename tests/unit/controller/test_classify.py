@@ -47,6 +47,7 @@ C = Condition
         ({"created_at": ago(5)}, [PLACED], C.STARTING, in_s(115)),
         ({}, [replace(PLACED, placed_at=in_s(50))], C.STARTING, in_s(120)),  # a clock ahead of ours
         ({}, [pod(deleting=True)], C.UNCLAIMABLE, None),
+        ({"pod_uid": None}, [pod(deleting=True)], C.UNCLAIMABLE, None),  # it was created, though nobody wrote it down
         ({}, [pod(phase=PodPhase.FAILED)], C.UNCLAIMABLE, None),
         ({}, [pod(deleting=True), pod(uid="second")], C.STARTING, in_s(119)),
         ({"stop_requested_at": ago(0)}, [pod()], C.UNCLAIMABLE, None),

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from controller.admission import Place
+from controller.backoff import restart_at
+from controller.classify import Condition
 from controller.facts import Observer, PodFacts, PodPhase
 from controller.plan import (
     LOOK_AGAIN_S,
@@ -21,6 +23,7 @@ from controller.plan import (
     FenceRun,
     Guard,
     Notify,
+    Plan,
     RequestStop,
     SetStatus,
     StartRun,
@@ -81,6 +84,7 @@ def test_strays(pods: tuple[PodFacts, ...], deleted: list[str]) -> None:
         ({"stop_reason": "hung", "stop_requested_at": ago(1)}, {"exit_code": 0}, ExitReason.RELEASED),
         ({"heartbeat_at": ago(POLICY.t_dead_s)}, {"exit_code": 3}, ExitReason.GAVE_UP_DATABASE),
         ({"heartbeat_at": ago(POLICY.t_dead_s - 0.1)}, {"exit_code": 3}, ExitReason.FAILED),
+        ({"heartbeat_at": ago(900)}, {"exit_code": 1}, ExitReason.FAILED),  # its word is another
         ({}, {"exit_code": 3, "deleting": True}, ExitReason.RELEASED),
         ({"live_at": None}, {"exit_code": 2}, ExitReason.CONFIG_ERROR),
         ({"live_at": None}, {"exit_code": 1}, ExitReason.FAILED),
@@ -199,13 +203,18 @@ def test_an_obsolete_run_is_not_waited_for(
 
 
 @pytest.mark.parametrize(
-    "facts",
-    [run(config_version=2), unclaimed(config_version=2)],
-    ids=["alive", "starting"],
+    ("facts", "pods"),
+    [
+        (run(config_version=2), (pod(),)),
+        (unclaimed(config_version=2), (pod(),)),
+        (unclaimed(config_version=2), (pod(phase=PodPhase.PENDING, placed=False, waiting="no room"),)),
+    ],
+    ids=["alive", "starting", "unplaced"],
 )
 @pytest.mark.parametrize(("outdated", "invalid"), [(False, None), (True, None), (False, "broken")])
-def test_who_takes_a_new_config_over(facts: Any, outdated: bool, invalid: str | None) -> None:
-    pods = (pod(),)
+def test_who_takes_a_new_config_over(
+    facts: Any, pods: tuple[PodFacts, ...], outdated: bool, invalid: str | None
+) -> None:
     actions = planned(bot=bot(invalid=invalid), run=replace(facts, outdated=outdated), pods=pods)
     adopts = AdoptConfig(5, 3) in actions
     assert adopts is (not outdated and invalid is None)
@@ -217,6 +226,31 @@ def test_who_takes_a_new_config_over(facts: Any, outdated: bool, invalid: str | 
         )
 
 
+def test_the_version_that_runs_is_no_news() -> None:
+    assert planned(bot=bot(invalid="broken now"), run=run(), pods=(pod(),)) == ()
+    assert planned(run=run(outdated=True), pods=(pod(),)) == ()
+
+
+def test_what_a_plan_says_of_itself() -> None:
+    later, soon = Wait(NOW + timedelta(seconds=9)), Wait(NOW)
+    said = SetStatus(BotStatus.ERROR, None, 0)
+    for actions, starts, until in (
+        ((), False, None),
+        ((said,), False, None),
+        ((said, StartRun(1, 3)), True, None),
+        ((later, said, soon), False, NOW),
+    ):
+        made = Plan(Condition.ABSENT, actions)
+        assert (made.starts, made.until) == (starts, until)
+
+
+def test_a_bot_that_is_off_and_has_no_run_or_no_pod() -> None:
+    off = bot(wanted=False, status=BotStatus.RUNNING)
+    assert planned(bot=off, pods=(pod(),)) == (DeletePod(pod()), SetStatus(BotStatus.STOPPING, None, 0))
+    asked = run(stop_requested_at=ago(1), stop_reason="stopped")
+    assert only(SetStatus, planned(bot=off, run=asked)).status is BotStatus.STOPPING
+
+
 def test_a_bot_whose_id_or_epoch_no_label_can_carry_gets_no_pod() -> None:
     for made in (bot(bot_id=0), bot(bot_id=10**15)):
         said = only(SetStatus, planned(bot=made))
@@ -224,6 +258,7 @@ def test_a_bot_whose_id_or_epoch_no_label_can_carry_gets_no_pod() -> None:
         assert said.message.startswith(f"id {made.bot_id} can't be that of a bot")
     found = only(FenceRun, planned(run=unclaimed(epoch=10**15, pod_uid=None)))
     assert found.message.startswith("epoch 1000000000000000 can't be that of a run")
+    assert (found.epoch, found.reason) == (10**15, ExitReason.NOT_CLAIMED)
     said = only(SetStatus, planned(run=run(epoch=10**15 - 1, ended=True)))
     assert said.message.startswith("epoch 1000000000000000 can't be that of a run")
 
@@ -414,6 +449,15 @@ def test_a_config_that_the_bot_refused(version: int, message: str | None, starts
         )
 
 
+@pytest.mark.parametrize(("seconds_ago", "starts"), [(1, False), (60, True)])
+def test_a_start_that_is_due_waits_no_longer(seconds_ago: float, starts: bool) -> None:
+    ends = (end(ExitReason.FAILED, live_at=None, seconds_ago=seconds_ago),)
+    assert none(StartRun, planned(run=run(ended=True), ends=ends)) is not starts
+    due = restart_at(7, 3, ends, policy=POLICY)
+    assert due is not None
+    assert planned(run=run(ended=True), ends=ends, now=due) == (StartRun(6, 3),)
+
+
 def test_why_a_start_waits() -> None:
     once = (end(ExitReason.FAILED, exit_code=1, message="broke", live_at=None),)
     said, wait = planned(run=run(ended=True), ends=once)
@@ -440,6 +484,7 @@ def test_ends_that_come_too_often_are_told_once() -> None:
         actions = planned(run=run(epoch=50, ended=True), ends=ends(count))
         assert none(Notify, actions) is not told
     note = only(Notify, planned(run=run(epoch=50, ended=True), ends=ends(6)))
+    assert (note.kind, note.title) == ("bot_error", "Ended again and again without a fault of its own")
     assert note.key == "quick_ends/7/3/50"
     assert note.body.startswith("6 runs in a row ended within 60 s of their start, last: released. It is started again")
     shown = only(SetStatus, planned(run=run(epoch=50, ended=True), ends=ends(6)))
@@ -457,6 +502,7 @@ def test_a_bot_that_failed_too_often_is_given_up_and_told_of_once(status: BotSta
     if status is BotStatus.RUNNING:
         note = only(Notify, actions)
         assert (note.key, note.body) == ("bot_disabled/7/3", said.message)
+        assert (note.kind, note.title) == ("bot_disabled", "Given up after too many failures")
     else:
         assert none(Notify, actions)
 
