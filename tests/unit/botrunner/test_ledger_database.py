@@ -13,19 +13,22 @@ import pytest
 from botrunner import ledger as module
 from botrunner.brokers.paper import Account
 from botrunner.events import Event
-from botrunner.ledger import Ledger
+from botrunner.ledger import Ledger, logic_params
 from botrunner.risk import Denial
 from botrunner.trading_bot import BotState
+from fleet.config.bot import LogicSpec
 from fleet.errors import DatabaseAway, FencedError
 from fleet.events import EventKind
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import BarRecord, Checkpoint
 from tests.support import FakeClock
-from tests.unit.botrunner.test_ledger import BAR, CANDLE, CLOSED, TRADE, config, outcome, stored
+from tests.unit.botrunner.test_ledger import BAR, CANDLE, CLOSED, FILL, TRADE, config, outcome, stored
 
 D = Decimal
 RUN = RunId(7, 1, "t")
 AWAY = DatabaseAway("no answer")
+MIDNIGHT_MS = 1_515_542_400_000
+"""2018-01-10 00:00:00 UTC."""
 
 
 class Connection:
@@ -338,3 +341,48 @@ def test_a_checkpoint_is_worth_its_account_at_the_close() -> None:
     assert checkpoint.broker_state["last_close"] == "0.2"
     fresh = made().record(outcome(account=Account(cash=D(9)), close=None)).checkpoint
     assert (fresh.balance, fresh.broker_state["last_close"]) == (9, None)
+
+
+def test_rows_of_fills() -> None:
+    [row] = made().record(outcome(fills=(FILL,))).fills
+    assert row == {
+        "client_order_id": "e" * 32,
+        "exchange_trade_id": "t1",
+        "price": D("0.1"),
+        "quantity": D("1.5"),
+        "fee": D("0.00015"),
+        "fee_currency": "BTC",
+        "filled_at": FILL.filled_at,
+        "exchange": "paper-binance",
+        "account": "bot-7",
+    }
+
+
+def test_the_day_of_a_markets_opening_is_the_one_in_which_its_first_bar_closes(database: Database) -> None:
+    ledger = made()
+    ledger.resume()
+    ledger.begin(BotState(account=Account(cash=D(10))), {})
+    opening = ledger.record(outcome(candle=replace(CANDLE, open_ms=MIDNIGHT_MS))).opening
+    assert opening is not None
+    assert str(opening["day"]) == "2018-01-10"
+
+
+def test_parameters_of_a_mixin_that_a_package_brings_are_written_as_they_are() -> None:
+    assert logic_params(LogicSpec(name="Gap", params={"gap": 1})) == {"gap": 1}
+
+
+def test_a_copy_of_the_process_touches_neither_connection_nor_rows(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = made()
+    ledger.commit(outcome())
+
+    def ended() -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr(module, "end_if_copy", ended)
+    for call in (ledger.close, lambda: ledger.commit(outcome())):
+        with pytest.raises(SystemExit):
+            call()
+    assert not database.connections[0].closed
+    assert len(database.calls) == 1
