@@ -23,9 +23,6 @@ from fleet.redaction import redact
 ANSWER_LIMIT = 300
 """Bytes of an answer that are read, for the error text."""
 
-SHORTEST_SECRET = 8
-"""Characters of a part of a URL that may be a password by itself; shorter ones are words of every error text."""
-
 LONGEST_WAIT_S = 3600.0
 """A Retry-After is believed up to this."""
 
@@ -143,7 +140,7 @@ def _private(address: str) -> list[str]:
     parts = urlsplit(address)
     pieces = re.split(r"[/&=]", f"{parts.path}&{parts.query}")
     whole = [address, f"{parts.path}?{parts.query}", parts.path, parts.path.strip("/"), parts.query]
-    return [*whole, *(piece for piece in pieces if len(piece) >= SHORTEST_SECRET)]
+    return [*whole, *pieces]
 
 
 def _forbidden(error: BaseException) -> ForbiddenAddress | None:

@@ -723,6 +723,7 @@ async def test_what_the_planner_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 async def test_a_lock_on_the_runs_row_keeps_its_silence_from_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene(monkeypatch)
+    assert scene.manager.suspicious is False
     scene.manager.contact.proved(ago(8))
     for locked_at, since in ((ago(3), ago(3)), (ago(20), ago(8))):
         scene.manager.locked = {7: locked_at, 8: NOW}

@@ -351,7 +351,14 @@ def test_blindness_after_an_end_that_could_not_be_told_is_the_same_episode() -> 
 
 def test_it_looks_until_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene()
-    looks: list[float] = []
+    looks, turns = list[float](), list[float]()
+    turn = RunWatch.turn
+
+    async def noted(watch: RunWatch) -> None:
+        await turn(watch)
+        turns.append(scene.now)
+
+    monkeypatch.setattr(RunWatch, "turn", noted)
 
     async def sleep(seconds: float) -> None:
         assert scene.watch.looked_at == scene.now
@@ -368,3 +375,6 @@ def test_it_looks_until_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None
         asyncio.run(scene.watch.run())
     assert looks == [2, 2, 2]
     assert scene.watch.looked_at == 104.0
+    assert scene.manager.contact.since(NOW) == NOW
+    assert gauge(scene, "watch_blind_seconds") == 0
+    assert turns == [100.0, 102.0, 104.0]
