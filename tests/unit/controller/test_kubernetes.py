@@ -394,6 +394,7 @@ async def test_what_happens_between_the_list_and_the_watch_is_seen(
 
     stand_in.pods["y"] = {"metadata": {"name": "y", "uid": "before", "labels": MINE}}
     keeper = Keeper(appear)
+    assert (runtime._keeper.new().namespace, runtime._keeper.new().store) == ("bots", runtime._store)
     runtime._keeper = keeper  # type: ignore[assignment]
     await runtime.start()
     assert [each.uid for each in runtime.existing()] == ["meanwhile"]

@@ -310,6 +310,121 @@ class TestPodWatch:
         assert sum(slept) == pytest.approx(30)
 
 
+class TestItsThread:
+    """What stop meets, at each moment of a thread's life."""
+
+    @pytest.fixture
+    def watch(self) -> Any:
+        made = PodWatch("bots", PodStore(lambda _: None))
+        self.end = threading.Event()
+        made._thread = threading.Thread(target=self.end.wait)
+        made._thread.start()
+        yield made
+        self.end.set()
+        made._thread.join()
+
+    async def test_before_it_has_a_loop(self, watch: PodWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "STOP_TIMEOUT_S", 0.01)
+        await watch.stop()
+        assert watch.alive
+        watch._loop = asyncio.new_event_loop()
+        await watch.stop()  # and no flag yet
+        watch._stop = asyncio.Event()
+        watch._loop.close()
+        await watch.stop()  # its loop has just been closed
+        assert not watch._stop.is_set()
+        watch._loop = None
+        await watch.stop()
+
+    async def test_an_end_outside_of_the_loop_is_told_too(
+        self, watch: PodWatch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(coroutine: Any) -> None:
+            coroutine.close()
+            raise ValueError("no loop to be had")
+
+        monkeypatch.setattr(module.asyncio, "run", broken)
+        watch._run(asyncio.get_running_loop())
+        assert watch.ended == "kopf ended: ValueError('no loop to be had')"
+
+    async def test_an_end_inside_is_told_before_the_loop_is_closed(
+        self, watch: PodWatch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def broken(self: PodWatch, main: object, stop: object) -> None:
+            raise ValueError("why")
+
+        monkeypatch.setattr(PodWatch, "_watch", broken)
+        with pytest.raises(ValueError, match="why"):
+            await watch._operate(asyncio.get_running_loop())
+        assert watch.ended == "kopf ended: ValueError('why')"
+
+
+class Kopf:
+    """Takes the handlers in kopf's place."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.handlers: dict[str, Any] = {}
+        self.operated: list[dict[str, Any]] = []
+        self.accounts: dict[str, Any] = {"service": None, "kubeconfig": None}
+        monkeypatch.setattr(kopf.on, "login", lambda **_: self._taking("login"))
+        monkeypatch.setattr(kopf.on, "event", lambda *what, **_: self._taking(" ".join(what)))
+        monkeypatch.setattr(kopf, "operator", self.operator)
+        monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: self.accounts["service"])
+        monkeypatch.setattr(kopf, "login_with_kubeconfig", lambda **_: self.accounts["kubeconfig"])
+
+    def _taking(self, name: str) -> Callable[[Any], Any]:
+        def take(handler: Any) -> Any:
+            self.handlers[name] = handler
+            return handler
+
+        return take
+
+    async def operator(self, **how: Any) -> None:
+        self.operated.append(how)
+
+
+async def test_what_kopf_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, watch, flag = Kopf(monkeypatch), PodWatch("bots", PodStore(lambda _: None)), asyncio.Event()
+    await watch._watch(asyncio.get_running_loop(), flag)
+    [how] = mine.operated
+    assert (how["standalone"], how["namespaces"]) == (True, ["bots"])
+    assert (how["stop_flag"], how["ready_flag"]) == (flag, watch._ready)
+    assert set(mine.handlers) == {"login", "v1 pods"}
+
+
+async def test_credentials_that_were_refused_are_not_offered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kopf asks again for those; without an answer it ends, and the keeper tries anew later."""
+    mine, watch = Kopf(monkeypatch), PodWatch("bots", PodStore(lambda _: None))
+    monkeypatch.setattr(PodWatch, "_session", lambda _, info: f"session of {info}")
+    await watch._watch(asyncio.get_running_loop(), asyncio.Event())
+    login = mine.handlers["login"]
+    assert await login() is None
+    mine.accounts = {"service": None, "kubeconfig": "me"}
+    assert await login() == "session of me"
+    assert await login() is None
+    mine.accounts["service"] = "account"
+    assert await login() == "session of account"
+    assert await login() is None
+    mine.accounts["service"] = "rotated"
+    assert await login() == "session of rotated"
+
+
+async def test_an_event_of_a_pod_of_ours_reaches_the_store_on_the_main_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, store = Kopf(monkeypatch), PodStore(lambda _: None)
+    watch = PodWatch("bots", store)
+    await watch._watch(asyncio.get_running_loop(), asyncio.Event())
+    labels = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"}
+    body = {"metadata": {"name": "p", "uid": "u", "labels": labels}}
+    await mine.handlers["v1 pods"](type="ADDED", body=body)
+    await mine.handlers["v1 pods"](type="ADDED", body={"metadata": {"name": "foreign", "uid": "x"}})
+    assert store.existing() == []
+    await asyncio.sleep(0)
+    assert [each.uid for each in store.existing()] == ["u"]
+    await mine.handlers["v1 pods"](type="DELETED", body=body)
+    await asyncio.sleep(0)
+    assert store.existing() == []
+
+
 def request_end(path: str, status: int = 200, reason: str | None = "OK", **query: str) -> Any:
     response = type("Response", (), {"status": status, "reason": reason})()
     return aiohttp.TraceRequestEndParams("GET", URL(f"http://k{path}").with_query(query), {}, response)  # type: ignore[arg-type]
