@@ -28,9 +28,10 @@ from controller.plan import (
     SetStatus,
     StartRun,
     Wait,
+    plan,
 )
 from fleet.states import ENDED_BY_SIGNAL, BotStatus, ExitReason
-from tests.unit.controller.make import LONG_AGO, NOW, POLICY, World, ago, bot, end, pod, run, unclaimed
+from tests.unit.controller.make import LONG_AGO, NOW, POLICY, TRUSTED, World, ago, bot, end, pod, run, unclaimed
 
 DEAD = pod(phase=PodPhase.TERMINATED, exit_code=1)
 STARTING = {"status": BotStatus.STARTING}
@@ -430,6 +431,10 @@ def test_starts() -> None:
     assert planned(bot=bot(invalid="broken")) == (SetStatus(BotStatus.ERROR, "version 3 is invalid: broken", 0),)
     place = Place(words="second of 3", look_again_s=7)
     assert planned(place=place) == (SetStatus(BotStatus.STARTING, "second of 3", 0), Wait(NOW + timedelta(seconds=7)))
+
+
+def test_a_start_that_is_due_begins_unless_somebody_gives_it_a_place() -> None:
+    assert plan(bot(), None, (), now=NOW, observer=TRUSTED, policy=POLICY).actions == (StartRun(1, 3),)
 
 
 @pytest.mark.parametrize(
