@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -108,9 +109,9 @@ async def test_a_healthy_watch_is_told_of_once_and_left_alone(world: World) -> N
 
 
 async def test_trouble_and_its_end_are_told_when_they_begin(world: World) -> None:
-    world.at = {110.0: world.becomes("deaf"), 115.0: world.becomes("deafer"), 120.0: world.becomes(None)}
+    world.at = {105.0: world.becomes("deaf"), 115.0: world.becomes("deafer"), 120.0: world.becomes(None)}
     events = await world.keep(until=150.0)
-    assert events[2:] == [(100.25, "told None"), (110.0, "told deaf"), (120.0, "told None")]
+    assert events[2:] == [(100.25, "told None"), (105.0, "told deaf"), (120.0, "told None")]
     assert len(world.made) == 1
 
 
@@ -475,7 +476,9 @@ def test_a_refusal_is_one_short_line() -> None:
 
 
 def test_kopf_is_told_to_watch_pods_of_ours_and_nothing_else() -> None:
+    logging.getLogger("kopf").setLevel(logging.NOTSET)
     settings = module._settings()
+    assert logging.getLogger("kopf").level == logging.WARNING  # it tells of each stream that ends
     assert settings.watching.label_selectors["v1", "pods"] == module.SELECTOR
     assert (settings.watching.server_timeout, settings.watching.inactivity_timeout) == (5, 8.0)
     assert (settings.watching.connect_timeout, settings.networking.connect_timeout) == (3.0, 3.0)
