@@ -182,7 +182,7 @@ def tell_failures(name: str, failures: Sequence[Failure], *, bars: int, gave_up:
         f"{first.where}: {first.type}: {first.message}"
     )
     if gave_up:
-        say(f"{name}: a bot would have ended its run there, so the result ends there too: mend the strategy")
+        say(f"{name}: a bot would have given up there, so the result ends there too: mend the strategy")
 
 
 def exchange_urls() -> Mapping[str, str]:

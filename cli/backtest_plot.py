@@ -156,7 +156,7 @@ def _failures(done: Backtest) -> str:
         f"<td>{one.last_at:%Y-%m-%d %H:%M}</td><td>{escape(f'{one.type}: {one.message}')}</td></tr>\n"
         for one in done.failures
     )
-    ended = "<p>A bot would have ended its run there, so the result ends there too.</p>" if done.gave_up else ""
+    ended = "<p>A bot would have given up there, so the result ends there too.</p>" if done.gave_up else ""
     return f"""<h2 class=loss>The strategy failed</h2>{ended}
 <div class=scroll><table><tr><th>In</th><th class=r>Times</th><th>First</th><th>Last</th><th>Error</th></tr>
 {rows}</table></div>

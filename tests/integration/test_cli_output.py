@@ -337,9 +337,9 @@ def test_a_strategy_that_always_fails_ends_the_backtest_where_a_bot_would_end(pl
     assert done.code == 4
     found = done.document()
     assert found["gave_up"] is True
-    assert [(one["type"], one["count"]) for one in found["errors"]] == [("ZeroDivisionError", 10)]
+    assert [(one["type"], one["count"]) for one in found["errors"]] == [("ZeroDivisionError", 11)]
     assert found["trades"] == []
-    assert "a bot would have ended its run there" in done.err
+    assert "a bot would have given up there" in done.err
 
 
 def test_a_strategy_that_takes_the_command_down_leaves_a_document(place: Place) -> None:

@@ -148,14 +148,14 @@ def test_a_failing_step_ends_the_others_with_their_children_and_says_why(checkou
     assert "fix: buy one" in done.stderr
     assert str(checkout.state / "log" / "up-bad.log") in done.stderr
     assert not [call for call in checkout.calls if call.startswith("after")]
-    assert is_gone(int((tmp_path / "pid").read_text()))
+    until(lambda: is_gone(int((tmp_path / "pid").read_text())))
 
 
 def test_a_step_that_will_not_end_is_killed(checkout: Checkout, tmp_path: Path) -> None:
     checkout.replace("deaf.sh", f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done")
     checkout.replace("bad.sh", f"until [ -s {tmp_path}/pid ]; do sleep 0.05; done; exit 1")
     assert checkout.steps("deaf | - | 600 | ./deaf.sh\nbad | - | 5 | ./bad.sh\n").returncode == 1
-    assert is_gone(int((tmp_path / "pid").read_text()))
+    until(lambda: is_gone(int((tmp_path / "pid").read_text())))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -170,7 +170,8 @@ def test_a_signal_ends_every_child(checkout: Checkout, tmp_path: Path, number: s
         until(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
         run.send_signal(number)
         assert run.wait(20) == 128 + number
-    assert all(is_gone(int((tmp_path / name).read_text())) for name in ("a", "b"))
+    # a killed process is gone a moment after it was told
+    until(lambda: all(is_gone(int((tmp_path / name).read_text())) for name in ("a", "b")))
 
 
 def test_the_end_of_the_script_that_waits_ends_every_child(checkout: Checkout, tmp_path: Path) -> None:

@@ -219,8 +219,11 @@ def test_a_new_event_is_delivered_without_waiting_for_the_poll(
         port = next(json.loads(line)["port"] for line in made.log.read_text().splitlines() if '"listening"' in line)
         for path in ("healthz", "readyz"):
             assert urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}").status == 200
-        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
-        assert 'botfleet_notifications_total{channel="webhook",outcome="delivered"} 2.0' in metrics
+        counted = 'botfleet_notifications_total{channel="webhook",outcome="delivered"} 2.0'
+        # counted after the receiver's answer, and after it was written down
+        wait_until(
+            lambda: counted in urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode(), within_s=20
+        )
 
 
 def test_an_address_is_looked_up_at_each_attempt(outbox: Outbox, servers: Receivers, tmp_path: Path) -> None:
