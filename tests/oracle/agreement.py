@@ -74,11 +74,11 @@ def rows_of_engine(case: Case, folder: Path) -> dict[str, list[tuple[Any, ...]]]
     write(case, folder)
     offer(folder)
     config = parse_config(case.config, extra_names=StrategyHandler().extra_names())
-    candles = load_candles(folder / "candles.csv", interval_ms=config.interval_s * 1000)
-    choice = "none" if case.market is None else str(folder / "market.json")
-    market = market_for(config, choice, exchange_urls={})
+    file = load_candles(folder / "candles.csv", config)
+    choice = "none" if case.market is None else "market.json"
+    market = market_for(config, choice, candles=file, exchange_urls={}, given=case.market)
     with structlog.testing.capture_logs() as logs:
-        done = backtest(config, candles, market=market.rules, bot_id=0, begin=None, on_bar=lambda: None)
+        done = backtest(config, file.candles, market=market.rules, bot_id=0, begin=None, on_bar=lambda: None)
     orders = done.tables.orders
     return {
         "orders": sorted(
@@ -183,7 +183,8 @@ def described(case: Case, found: Compared, most: int = 5) -> str:
         f"  {what}\n    simulator {_told(ours)}\n    engine    {_told(theirs)}"
         for what, ours, theirs in sorted(found.differences, key=_when)[:most]
     ]
-    lines.append(f"  again: python benchmarks/paper_oracle.py --candles FOLDER --seed {seed} --only {number}")
+    again = f"--seed {seed} --only {number} --bars {len(case.candles)}"
+    lines.append(f"  again: python benchmarks/paper_oracle.py {again}, and --candles FOLDER for recorded ones")
     return "\n".join(lines)
 
 

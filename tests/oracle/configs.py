@@ -1,8 +1,10 @@
-"""Random configs and slices of recorded candles: (seed, number) gives the same case anywhere."""
+"""Random configs and slices of candles: (seed, number) gives the same case anywhere."""
 
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,6 +15,7 @@ from typing import Any
 from tests.oracle.simulator import INTERVALS_S, Candle
 
 D = Decimal
+REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = {"ETH_BTC-5m": ("ETHBTC", "5m"), "LTC_BTC-5m": ("LTCBTC", "5m"), "XRP_ETH-1m": ("XRPETH", "1m")}
 CASH = {"ETHBTC": 10, "LTCBTC": 10, "XRPETH": 50}
 
@@ -29,12 +32,18 @@ class Case:
 
 
 def read(folder: Path, name: str) -> list[Candle]:
-    """A file of recorded candles."""
+    """A file of candles."""
     with (folder / f"{name}.csv").open() as file:
         return [
             Candle(int(row["timestamp"]), *(D(row[key]) for key in ("open", "high", "low", "close", "volume")))
             for row in csv.DictReader(file)
         ]
+
+
+def synthetic(folder: Path) -> dict[str, list[Candle]]:
+    """Files of made-up candles for those who have no recorded ones, the same on every machine; written to the folder."""
+    subprocess.run([sys.executable, REPOSITORY / "hack" / "synthetic_candles.py", folder], check=True)
+    return {name: read(folder, name) for name in FILES}
 
 
 def some(rng: Random, probability: float, *values: Any) -> Any:
