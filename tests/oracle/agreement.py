@@ -175,16 +175,15 @@ def compare(case: Case, folder: Path | None = None) -> Compared:
     return found
 
 
-def described(case: Case, found: Compared, most: int = 5) -> str:
-    """The earliest differences in words, with what it takes to see them again."""
+def described(case: Case, found: Compared, *, again: str, most: int = 5) -> str:
+    """The earliest differences in words, and how to see them again: with these options of the benchmark."""
     seed, number = case.name.split("-")
     lines = [f"case {case.name}: {len(found.differences)} differences"]
     lines += [
         f"  {what}\n    simulator {_told(ours)}\n    engine    {_told(theirs)}"
         for what, ours, theirs in sorted(found.differences, key=_when)[:most]
     ]
-    again = f"--seed {seed} --only {number} --bars {len(case.candles)}"
-    lines.append(f"  again: python benchmarks/paper_oracle.py {again}, and --candles FOLDER for recorded ones")
+    lines.append(f"  again: python benchmarks/paper_oracle.py --seed {seed} --only {number} {again}")
     return "\n".join(lines)
 
 

@@ -288,6 +288,8 @@ class Simulator:
             stop.triggered = True
             for other in (self.entry, self.exit, self.target):
                 self._cancel(other)
+            # a rejected one is sent again no more
+            self.entry = self.exit = self.target = None
             self._execute(stop, price, self.close_ms, taker=True, slips=True)
         if self.position is not None and liquidation is not None and bar.high >= liquidation:
             self._liquidate(self.close_ms)
@@ -399,7 +401,8 @@ class Simulator:
         rate = self.taker if taker else self.maker
         if not entering and order.side > 0:
             # beyond the account the loss is the exchange's
-            price = min(price, floor_to(self.cash / (quantity * (1 + rate)), self.market.tick))
+            owed = position.held if position is not None else quantity
+            price = min(price, floor_to((self.cash - EIGHTH) / (owed * (1 + self.taker)), self.market.tick))
         fee_in_base = self.fee_in_base and order.side > 0 and (entering or (position is not None and position.side > 0))
         value = price * quantity
         if fee_in_base:
@@ -567,7 +570,7 @@ class Simulator:
     def _protect(self, now: int, *, resend: bool = False) -> None:
         """Place or amend the protective orders."""
         position = self.position
-        if position is None:
+        if position is None or (self.stop is not None and self.stop.triggered):
             return
         quantity = self._sellable(position)
         side = position.side
@@ -706,10 +709,10 @@ class Simulator:
         now, day = self.close_ms, self.close_ms // DAY_MS
         if side < 0 and not (self.short_allowed and self.market.can_short):
             return "short_not_allowed"
-        if self.max_daily_loss is not None and self.day_pnl.get(day, ZERO) <= -self.max_daily_loss:
-            return "max_daily_loss"
         if self.max_daily_trades is not None and self.day_entries.get(day, 0) >= self.max_daily_trades:
             return "max_daily_trades"
+        if self.max_daily_loss is not None and self.day_pnl.get(day, ZERO) <= -self.max_daily_loss:
+            return "max_daily_loss"
         if self.max_drawdown is not None and equity <= max(self.peak, equity) * (1 - self.max_drawdown * PERCENT):
             return "max_drawdown"
         if self.guard:
