@@ -24,9 +24,9 @@ class Denial(StrEnum):
     """Why an entry wasn't made."""
 
     BELOW_MIN_QUANTITY = "below_min_quantity"
-    """The affordable quantity rounds to less than the exchange's smallest order."""
+    """The affordable quantity, or what its fee leaves of it, rounds to less than the exchange's smallest order."""
     BELOW_MIN_NOTIONAL = "below_min_notional"
-    """The order's value is under the exchange's minimum, counting what the exit may lose."""
+    """The order's value is under the exchange's minimum, counting what fee and stop take off the exit's."""
     MAX_DAILY_TRADES = "max_daily_trades"
     """risk_management.max_daily_trades entries were made this UTC day."""
     MAX_DAILY_LOSS = "max_daily_loss"
@@ -303,15 +303,15 @@ def entry_quantity(
     fraction: Decimal,
     fee_rate: Decimal,
     fee_from_cash: bool,
-) -> Decimal | Denial:
-    """How much to enter with, in base currency.
+) -> Decimal:
+    """How much to enter with, in base currency, on the step; 0 for nothing. See `entry_too_small`.
 
     Args:
-        market: rounding and minimums.
+        market: rounding.
         limits: caps of the position's value: max_position_size, max_exposure (a fraction of the equity), and
             max_portfolio_risk_pct (what may be lost at the stop loss, in percent of the equity).
         side: of the entry.
-        price: expected fill price, slippage included.
+        price: what a unit is counted for: the expected fill price, slippage included; of a sale no less than the quote.
         stop_fill: expected fill price of its stop loss, slippage included; None without one.
         equity: of the account, quote. cash: free quote currency, which must also pay the fee.
         fraction: of equity to put in, 0 to 1.
@@ -331,13 +331,25 @@ def entry_quantity(
     quantity = market.round_quantity(max(budget, Decimal(0)) / price)
     if fee_from_cash:
         quantity = payable(quantity, cash=cash, price=price, fee_rate=fee_rate, market=market)
-    if quantity <= 0 or quantity < market.min_quantity:
-        return Denial.BELOW_MIN_QUANTITY
-    # what can be bought must also be sellable after the worst loss that the stop allows
-    worst = price * (1 - (limits.stop_loss_pct or Decimal(0)) / 100)
-    if quantity * worst < market.min_notional:
-        return Denial.BELOW_MIN_NOTIONAL
     return quantity
+
+
+def entry_too_small(
+    quantity: Decimal, *, market: Market, price: Decimal, kept: Decimal, stop: Decimal | None
+) -> Denial | None:
+    """Why an entry's order, or the one that closes it after the worst loss, is less than the exchange accepts; or None.
+
+    Args:
+        quantity: of the entry. price: that it is counted for.
+        kept: what its fee leaves of it, to be traded back.
+        stop: price at which the position's stop begins; None without one. Of a short position it is above the price, so
+            that closing it is never worth less than the entry.
+    """
+    closing = market.round_quantity(kept)
+    if quantity <= 0 or min(quantity, closing) < market.min_quantity:
+        return Denial.BELOW_MIN_QUANTITY
+    worst = price if stop is None else min(price, stop)
+    return Denial.BELOW_MIN_NOTIONAL if min(quantity, closing) * worst < market.min_notional else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

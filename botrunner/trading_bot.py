@@ -38,7 +38,17 @@ from botrunner.feeds.candles import Candle
 from botrunner.lost_entries import Loss, event_of
 from botrunner.orders.ids import Leg, client_order_id
 from botrunner.orders.machine import Fill, Order, OrderType, Side
-from botrunner.risk import Denial, Market, counters_at, entry_denial, entry_quantity, in_force, protection, stop_loss
+from botrunner.risk import (
+    Denial,
+    Market,
+    counters_at,
+    entry_denial,
+    entry_quantity,
+    entry_too_small,
+    in_force,
+    protection,
+    stop_loss,
+)
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from fleet.config import BotConfig, FillPrice, OrderKind, RiskLimits, SlippageModel
 from fleet.events import Event, EventKind, Severity
@@ -556,23 +566,30 @@ class BaseTradingBot:
         if denial:
             return denial
         most = self._most(desk, side, desk.candle.close if limit is None else limit)
-        price = self._slipped(desk, desk.candle.close, side, most) if limit is None else limit
+        price = self._expected(desk, side, most) if limit is None else limit
         quantity = self._quantity(desk, side, price, slipping=most)
-        if isinstance(quantity, Denial):
-            return quantity
-        if self._rules.fee_in_base and side is Side.BUY:
-            costs_more_as_maker = self._rules.maker_fee > self._rules.taker_fee
-            held = quantity - base_fee(quantity=quantity, maker=costs_more_as_maker, rules=self._rules)
-            if not sellable(held, price=price, market=self._market):
-                return Denial.BELOW_MIN_QUANTITY
-        return self._reserve(quantity * price, desk.closes_at, desk.closed_trades) or quantity
+        return self._too_small(quantity, side, price) or (
+            self._reserve(quantity * price, desk.closes_at, desk.closed_trades) or quantity
+        )
+
+    def _expected(self, desk: Desk, side: Side, quantity: Decimal) -> Decimal:
+        """The price that a market entry is sized for: what it would fill at here, and no less than the close, which is
+        what the position is worth: a sale at a worse price must not be a larger one."""
+        return max(self._slipped(desk, desk.candle.close, side, quantity), desk.candle.close)
 
     def _most(self, desk: Desk, side: Side, price: Decimal) -> Decimal:
         """Where slippage depends on the quantity, the most that could be entered with; 0 where it doesn't."""
         if self._rules.slippage_model is not SlippageModel.VOLUME_SHARE:
             return Decimal(0)
-        most = self._quantity(desk, side, price, slipping=Decimal(0))
-        return Decimal(0) if isinstance(most, Denial) else most
+        return self._quantity(desk, side, price, slipping=Decimal(0))
+
+    def _too_small(self, quantity: Decimal, side: Side, price: Decimal) -> Denial | None:
+        fee = Decimal(0)
+        if self._rules.fee_in_base and side is Side.BUY:
+            costs_more_as_maker = self._rules.maker_fee > self._rules.taker_fee
+            fee = base_fee(quantity=quantity, maker=costs_more_as_maker, rules=self._rules)
+        begins = protection(self._config.risk, market=self._market, side=side, entry_price=price, best_price=price)
+        return entry_too_small(quantity, market=self._market, price=price, kept=quantity - fee, stop=begins.stop)
 
     def _slipped(self, desk: Desk, quote: Decimal, side: Side, quantity: Decimal) -> Decimal:
         """What a market order would fill at in a candle like this one."""
@@ -580,7 +597,7 @@ class BaseTradingBot:
             quote, side=side, quantity=quantity, volume=desk.candle.volume, rules=self._rules, market=self._market
         )
 
-    def _quantity(self, desk: Desk, side: Side, price: Decimal, *, slipping: Decimal) -> Decimal | Denial:
+    def _quantity(self, desk: Desk, side: Side, price: Decimal, *, slipping: Decimal) -> Decimal:
         """How much to enter with at a price. `slipping`: the quantity by which the stop's slippage is expected."""
         limits = self._config.risk
         stop = stop_loss(limits, market=self._market, side=side, entry_price=price)

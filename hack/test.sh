@@ -21,7 +21,7 @@ phase() { # NAME COMMAND...: runs it, notes how it went
 
 run_pytest() { "$BIN/python" -m pytest -q -p no:cacheprovider "$@"; }
 
-unit() { run_pytest -n "$(nproc)" tests/unit "$@"; }
+unit() { run_pytest -n "$(nproc)" tests/unit tests/oracle "$@"; }
 
 shell_files() { grep -lE '^#!.*(ba)?sh$' -r hack images --exclude-dir=gomod; }
 
@@ -88,7 +88,7 @@ case ${1-} in
   lint) phase python lint_python && phase shell lint_shell && phase chart lint_chart ;;
   fast)
     phase ruff "$BIN/ruff" check -q .
-    phase unit unit --ignore=tests/unit/charts -m 'not postgres' -x
+    phase unit unit --ignore=tests/unit/charts --ignore=tests/oracle -m 'not postgres' -x
     ;;
   e2e) phase e2e e2e ;;
   all)

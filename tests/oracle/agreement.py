@@ -74,11 +74,11 @@ def rows_of_engine(case: Case, folder: Path) -> dict[str, list[tuple[Any, ...]]]
     write(case, folder)
     offer(folder)
     config = parse_config(case.config, extra_names=StrategyHandler().extra_names())
-    candles = load_candles(folder / "candles.csv", interval_ms=config.interval_s * 1000)
-    choice = "none" if case.market is None else str(folder / "market.json")
-    market = market_for(config, choice, exchange_urls={})
+    file = load_candles(folder / "candles.csv", config)
+    choice = "none" if case.market is None else "market.json"
+    market = market_for(config, choice, candles=file, exchange_urls={}, given=case.market)
     with structlog.testing.capture_logs() as logs:
-        done = backtest(config, candles, market=market.rules, bot_id=0, begin=None, on_bar=lambda: None)
+        done = backtest(config, file.candles, market=market.rules, bot_id=0, begin=None, on_bar=lambda: None)
     orders = done.tables.orders
     return {
         "orders": sorted(
@@ -175,15 +175,15 @@ def compare(case: Case, folder: Path | None = None) -> Compared:
     return found
 
 
-def described(case: Case, found: Compared, most: int = 5) -> str:
-    """The earliest differences in words, with what it takes to see them again."""
+def described(case: Case, found: Compared, *, again: str, most: int = 5) -> str:
+    """The earliest differences in words, and how to see them again: with these options of the benchmark."""
     seed, number = case.name.split("-")
     lines = [f"case {case.name}: {len(found.differences)} differences"]
     lines += [
         f"  {what}\n    simulator {_told(ours)}\n    engine    {_told(theirs)}"
         for what, ours, theirs in sorted(found.differences, key=_when)[:most]
     ]
-    lines.append(f"  again: python benchmarks/paper_oracle.py --candles FOLDER --seed {seed} --only {number}")
+    lines.append(f"  again: python benchmarks/paper_oracle.py --seed {seed} --only {number} {again}")
     return "\n".join(lines)
 
 

@@ -1,10 +1,12 @@
-"""Random configs and slices of recorded candles: (seed, number) gives the same case anywhere."""
+"""Random configs and slices of candles: (seed, number) gives the same case anywhere."""
 
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -13,6 +15,9 @@ from typing import Any
 from tests.oracle.simulator import INTERVALS_S, Candle
 
 D = Decimal
+EIGHTH = D("1e-8")
+PRICES = ("open", "high", "low", "close")
+REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = {"ETH_BTC-5m": ("ETHBTC", "5m"), "LTC_BTC-5m": ("LTCBTC", "5m"), "XRP_ETH-1m": ("XRPETH", "1m")}
 CASH = {"ETHBTC": 10, "LTCBTC": 10, "XRPETH": 50}
 
@@ -29,12 +34,18 @@ class Case:
 
 
 def read(folder: Path, name: str) -> list[Candle]:
-    """A file of recorded candles."""
+    """A file of candles."""
     with (folder / f"{name}.csv").open() as file:
         return [
             Candle(int(row["timestamp"]), *(D(row[key]) for key in ("open", "high", "low", "close", "volume")))
             for row in csv.DictReader(file)
         ]
+
+
+def synthetic(folder: Path) -> dict[str, list[Candle]]:
+    """Files of made-up candles for those who have no recorded ones, the same on every machine; written to the folder."""
+    subprocess.run([sys.executable, REPOSITORY / "hack" / "synthetic_candles.py", folder], check=True)
+    return {name: read(folder, name) for name in FILES}
 
 
 def some(rng: Random, probability: float, *values: Any) -> Any:
@@ -46,8 +57,10 @@ def between(rng: Random, low: float, high: float, digits: int = 4) -> float:
     return round(rng.uniform(low, high), digits)
 
 
-def case(files: Mapping[str, Sequence[Candle]], seed: int, number: int, *, bars: int = 600) -> Case:
-    """The case of a number."""
+def case(
+    files: Mapping[str, Sequence[Candle]], seed: int, number: int, *, bars: int = 600, rough: bool = False
+) -> Case:
+    """The case of a number. `rough`: with holes, jumps and candles of little or no volume in it."""
     rng = Random(f"{seed}:{number}")
     name = rng.choice(sorted(files))
     symbol, interval = FILES[name]
@@ -87,7 +100,24 @@ def case(files: Mapping[str, Sequence[Candle]], seed: int, number: int, *, bars:
     if interval == "1s" and rng.random() < 0.7:
         # longer than a bar
         config["broker"]["paper_trading_config"]["max_latency_ms"] = rng.choice([1500, 2000, 2500, 4000])
-    return Case(f"{seed}-{number}", config, market(rng, symbol), candles)
+    rules = market(rng, symbol)
+    return Case(f"{seed}-{number}", config, rules, roughened(rng, candles) if rough else candles)
+
+
+def roughened(rng: Random, candles: Sequence[Candle]) -> list[Candle]:
+    """The candles as a bad day leaves them: some missing, prices at a multiple from one to the next, volume gone."""
+    hole, jump, dry = rng.choice([0, 0.02, 0.1]), rng.choice([0, 0.01, 0.04]), rng.choice([0, 0.1, 0.3])
+    thin, factor, found = rng.choice([D(1), D(1), D("0.01"), D("0.0001")]), D(1), []
+    for c in candles:
+        if rng.random() < jump:
+            factor *= D(rng.choice(["0.4", "0.8", "0.9", "1.1", "1.3", "2.5"]))
+            factor = factor if D("0.05") < factor < 20 else D(1)
+        if rng.random() < hole:
+            continue
+        prices = {name: max((getattr(c, name) * factor).quantize(EIGHTH), EIGHTH) for name in PRICES}
+        volume = D(0) if rng.random() < dry else (c.volume * thin).quantize(EIGHTH)
+        found.append(replace(c, volume=volume, **prices))
+    return found
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""A second paper broker, written from docs/ alone: no line of it comes from the engine, and it imports nothing of it.
+"""A second paper broker, written from docs/: no line of it comes from the engine, and it imports nothing of it.
+
+Rules that docs/ didn't state were found by experiments with the engine, judged, and then written into docs/.
 
 One long class on purpose: a bar reads from top to bottom as docs/paper-trading.md tells it. Everything is Decimal; times
 are Unix milliseconds; a side is +1 (long, buy) or -1 (short, sell); fractions of percent are fractions.
@@ -286,6 +288,8 @@ class Simulator:
             stop.triggered = True
             for other in (self.entry, self.exit, self.target):
                 self._cancel(other)
+            # a rejected one is sent again no more
+            self.entry = self.exit = self.target = None
             self._execute(stop, price, self.close_ms, taker=True, slips=True)
         if self.position is not None and liquidation is not None and bar.high >= liquidation:
             self._liquidate(self.close_ms)
@@ -397,7 +401,8 @@ class Simulator:
         rate = self.taker if taker else self.maker
         if not entering and order.side > 0:
             # beyond the account the loss is the exchange's
-            price = min(price, floor_to(self.cash / (quantity * (1 + rate)), self.market.tick))
+            owed = position.held if position is not None else quantity
+            price = min(price, floor_to((self.cash - EIGHTH) / (owed * (1 + self.taker)), self.market.tick))
         fee_in_base = self.fee_in_base and order.side > 0 and (entering or (position is not None and position.side > 0))
         value = price * quantity
         if fee_in_base:
@@ -565,7 +570,7 @@ class Simulator:
     def _protect(self, now: int, *, resend: bool = False) -> None:
         """Place or amend the protective orders."""
         position = self.position
-        if position is None:
+        if position is None or (self.stop is not None and self.stop.triggered):
             return
         quantity = self._sellable(position)
         side = position.side
@@ -704,10 +709,10 @@ class Simulator:
         now, day = self.close_ms, self.close_ms // DAY_MS
         if side < 0 and not (self.short_allowed and self.market.can_short):
             return "short_not_allowed"
-        if self.max_daily_loss is not None and self.day_pnl.get(day, ZERO) <= -self.max_daily_loss:
-            return "max_daily_loss"
         if self.max_daily_trades is not None and self.day_entries.get(day, 0) >= self.max_daily_trades:
             return "max_daily_trades"
+        if self.max_daily_loss is not None and self.day_pnl.get(day, ZERO) <= -self.max_daily_loss:
+            return "max_daily_loss"
         if self.max_drawdown is not None and equity <= max(self.peak, equity) * (1 - self.max_drawdown * PERCENT):
             return "max_drawdown"
         if self.guard:
@@ -723,26 +728,26 @@ class Simulator:
     def _entry_quantity(self, equity: Decimal, side: int, limit_price: Decimal | None) -> tuple[Decimal, Decimal]:
         """What the size and the limits allow, and the expected price."""
         quote = self.bar.close if limit_price is None else limit_price
+        most = self._sized(equity, side, quote, ZERO)
+        price = quote if limit_price is not None else max(quote, self._slipped(quote, side, most))
+        return self._sized(equity, side, price, most), price
+
+    def _sized(self, equity: Decimal, side: int, price: Decimal, closed: Decimal) -> Decimal:
+        """The quantity at a price; `closed` is the fill for which the stop's slippage is counted."""
         rate = max(self.maker, self.taker)
-        value = equity * self.size
+        value = min(equity * self.size, self.cash / (1 + rate))
         if self.max_exposure is not None:
             value = min(value, equity * self.max_exposure)
         if self.max_position is not None:
             value = min(value, self.max_position)
-        value = min(value, self.cash / (1 + rate))
-        if self.max_risk is not None and self.stop_pct is not None:
-            at_most = equity * self.max_risk * PERCENT
-            stop_share = self.stop_pct * PERCENT
-            value = min(value, at_most / (stop_share + rate * (2 - side * stop_share)))
-        naive = floor_to(value / quote, self.market.step)
-        price = quote if limit_price is not None else self._slipped(quote, side, naive)
         if self.max_risk is not None and self.stop_pct is not None:
             stop = self._tick_away(price * (1 - side * self.stop_pct * PERCENT), side)
-            left_for = self._slipped(stop, -side, naive)
+            left_for = self._slipped(stop, -side, closed)
             loss = side * (price - left_for) + rate * (price + left_for)
-            value = min(value, at_most / loss * price)
+            if loss > 0:
+                value = min(value, equity * self.max_risk * PERCENT / loss * price)
         quantity = floor_to(value / price, self.market.step)
-        return (self._affordable(quantity, price) if side > 0 else quantity), price
+        return self._affordable(quantity, price) if side > 0 else quantity
 
     def _affordable(self, quantity: Decimal, price: Decimal) -> Decimal:
         """As much of a purchase as the cash pays for, its rounded fee included."""
@@ -755,24 +760,24 @@ class Simulator:
         return max(ZERO, floor_to((self.cash - EIGHTH) / paid / price, self.market.step))
 
     def _too_small(self, quantity: Decimal, price: Decimal, side: int) -> str | None:
-        """Whether the exchange would refuse the entry or its exit: at the stop, or less the base fee."""
-        market = self.market
-        if quantity < market.min_quantity or quantity <= 0:
+        """Whether the exchange would refuse the entry, or a long position's exit at its stop and less the base fee."""
+        market, at = self.market, price
+        rest = quantity
+        if side > 0:
+            if self.fee_in_base:
+                fee = (quantity * max(self.maker, self.taker)).quantize(EIGHTH, ROUND_HALF_EVEN)
+                rest = floor_to(quantity - fee, market.step)
+            stops = [percent for percent in (self.stop_pct, self.trail_pct) if percent is not None]
+            at = self._tick_away(price * (1 - min(stops) * PERCENT), side) if stops else price
+        if quantity <= 0 or rest < market.min_quantity:
             return "below_min_quantity"
-        at_stop = price * (1 - (self.stop_pct or ZERO) * PERCENT)
-        if quantity * at_stop < market.min_notional:
-            return "below_min_notional"
-        if self.fee_in_base and side > 0:
-            sellable = floor_to(quantity * (1 - max(self.maker, self.taker)), market.step)
-            if sellable < market.min_quantity or sellable * price < market.min_notional:
-                return "below_min_quantity"
-        return None
+        return "below_min_notional" if rest * at < market.min_notional else None
 
     # --- prices and chance ----------------------------------------------------------------------------------------
 
     def _limit_price(self, side: int) -> Decimal:
         raw = self.bar.close * (1 - side * self.offset)
-        return (floor_to if side > 0 else ceil_to)(raw, self.market.tick)
+        return max((floor_to if side > 0 else ceil_to)(raw, self.market.tick), self.market.tick)
 
     def _tick_away(self, raw: Decimal, side: int) -> Decimal:
         """A stop's price on the tick: below a long position's, above a short one's."""

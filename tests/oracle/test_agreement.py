@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pytest
-
 from tests.oracle.agreement import Compared, compare, described
-from tests.oracle.configs import FILES, case, read
+from tests.oracle.configs import FILES, case, read, synthetic
 from tests.oracle.simulator import Candle
 
 SEED = 1
@@ -16,17 +14,24 @@ BARS = 300
 CASES = 25
 
 
-@pytest.fixture(scope="module")
-def files(candle_folder: Path) -> Mapping[str, Sequence[Candle]]:
-    return {name: read(candle_folder, name) for name in FILES}
-
-
-def test_a_sample_of_random_configs_agrees(files: Mapping[str, Sequence[Candle]]) -> None:
-    """All 300: `python benchmarks/paper_oracle.py --candles FOLDER`."""
+def sample(files: Mapping[str, Sequence[Candle]], *, again: str, rough: bool = False) -> Compared:
+    """All 300: `python benchmarks/paper_oracle.py`."""
     total = Compared()
     for number in range(CASES):
-        drawn = case(files, SEED, number, bars=BARS)
+        drawn = case(files, SEED, number, bars=BARS, rough=rough)
         found = compare(drawn)
-        assert not found.differences, described(drawn, found)
+        assert not found.differences, described(drawn, found, again=f"--bars {BARS} {again}")
         total.counts.update(found.counts)
-    assert all(total.counts[what] > 200 for what in ("fills", "trades", "denials", "equity")), total.counts
+    return total
+
+
+def test_synthetic_candles(tmp_path: Path) -> None:
+    assert enough(sample(synthetic(tmp_path), again="--rough", rough=True))
+
+
+def test_real_candles(candle_folder: Path) -> None:
+    assert enough(sample({name: read(candle_folder, name) for name in FILES}, again=f"--candles {candle_folder}"))
+
+
+def enough(compared: Compared) -> bool:
+    return all(compared.counts[what] > 200 for what in ("fills", "trades", "denials", "equity"))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -270,7 +271,8 @@ def entries(world: World, made: BotConfig) -> Iterator[tuple[Trade, Decimal, Ord
         assert percent is not None
         side, other = trade.side, Side.SELL if trade.side is Side.BUY else Side.BUY
         quantity = order.quantity
-        price = order.price or slipped(made, candle.close, side, quantity, candle.volume)
+        # a sale isn't made larger by its own slippage
+        price = order.price or max(candle.close, slipped(made, candle.close, side, quantity, candle.volume))
         stop = rounded(price * (1 - side.sign * percent / 100), other)
         yield trade, before[order.client_order_id], order, price, slipped(made, stop, other, quantity, candle.volume)
 
@@ -284,12 +286,14 @@ def test_a_position_is_worth_and_loses_no_more_than_docs_risk_says(
     assert risk.max_exposure is not None
     assert risk.max_position_size is not None
     assert risk.max_portfolio_risk_pct is not None
-    document = made.document.broker.paper_trading_config
+    document, size = made.document.broker.paper_trading_config, made.position_fraction
     fee = max(D(str(document.maker_commission_rate)), D(str(document.taker_commission_rate)))
     for trade, equity, order, price, stop in entries(world, made):
         worse = max(D(1), trade.entry_price / price)
         assert trade.entry_value <= equity * risk.max_exposure * worse + D("1e-12")
         assert trade.entry_value <= risk.max_position_size * worse + D("1e-12")
+        counted = order.quantity * price
+        assert counted <= min(equity * risk.max_exposure, equity * size, risk.max_position_size) + D("1e-12")
         if trade.is_open or trade.exit_price is None:
             continue
         sign, fills = trade.side.sign, [f for f in world.fills if f.filled_at >= trade.entry_at]
@@ -318,6 +322,53 @@ def test_the_slippage_of_the_stop_is_part_of_the_portfolio_risk() -> None:
     assert (trade.entry_price, trade.exit_price) == (101, D("98.99"))  # 99.99 less 1 %, on the tick
     assert trade.size == D("4.97")  # 10 / 2.01
     assert D("9.9") < -trade.net_pnl <= 10
+
+
+@pytest.mark.parametrize(
+    ("paper_", "sold_at"),
+    [
+        pytest.param({"slippage_model": "percentage", "base_slippage": 0.1}, D(90), id="percentage"),
+        pytest.param({"slippage_model": "fixed", "fixed_slippage": 99.99}, D("0.01"), id="fixed, down to one tick"),
+        pytest.param({"slippage_model": "fixed", "fixed_slippage": 500}, D("0.01"), id="fixed, beyond zero"),
+        pytest.param({"slippage_model": "volume_share", "price_impact": 3}, D("0.01"), id="volume_share, beyond zero"),
+    ],
+)
+@pytest.mark.parametrize("fill_price", ["close", "next_open"])
+@pytest.mark.parametrize(
+    ("risk", "most"),
+    [
+        pytest.param({}, 1000, id="equity"),
+        pytest.param({"max_position_size": 300}, 300, id="max_position_size"),
+        pytest.param({"max_exposure": 0.2}, 200, id="max_exposure"),
+    ],
+)
+def test_slippage_never_makes_a_short_position_larger(
+    paper_: dict[str, Any], sold_at: Decimal, fill_price: str, risk: dict[str, Any], most: int
+) -> None:
+    """Sold for less than the close, it is sized by the close, which is what it costs to buy it back."""
+    made = config(
+        {"fill_price": fill_price, **paper_},
+        trading={"position_size": 1, "allow_short": True},
+        risk_management=risk,
+    )
+    bars = [tuple(map(D, (100, 100, 100, 100, 1)))] * 2
+    entry = run(bars, [SHORT], made).fills[0]
+    assert entry.price == sold_at
+    assert entry.quantity * 100 == most
+
+
+def test_a_short_position_by_its_stop_and_the_slippage_there() -> None:
+    """2 % of 1,000 is 20; counted from 100: the stop at 101 buys at 102.01, so 2.01 are lost with each."""
+    made = config(
+        {"slippage_model": "percentage", "base_slippage": 0.01},
+        trading={"position_size": 1, "allow_short": True},
+        risk_management={"stop_loss_pct": 1, "max_portfolio_risk": 2},
+    )
+    bars = [(100, 100, 100, 100, 1000), (99, 100, 99, 100, 1000)]
+    [trade] = run([tuple(map(D, bar)) for bar in bars], [SHORT], made).trades
+    # sold at 99, its stop at 99.99 buys at 100.99
+    assert (trade.size, trade.entry_price, trade.exit_price) == (D("9.95"), 99, D("100.99"))
+    assert D("19.8") < -trade.net_pnl <= 20
 
 
 def test_beyond_it_a_gap_costs_as_much_as_docs_risk_says() -> None:

@@ -545,6 +545,32 @@ def test_a_position_that_its_fee_makes_unsellable_is_not_entered() -> None:
     assert world.outcomes[0].denial is Denial.BELOW_MIN_QUANTITY
 
 
+@pytest.mark.parametrize(
+    ("fee_currency", "risk", "smallest", "denial"),
+    [
+        # 1 is bought at 98; 0.99 is left by a base fee of 0.1 %, and 97.02 is 1 % less
+        pytest.param("base", {"stop_loss_pct": 1}, "97.02", Denial.BELOW_MIN_NOTIONAL, id="fee and stop: 96.05"),
+        pytest.param("base", {"stop_loss_pct": 1}, "96.04", None, id="less than both leave"),
+        pytest.param("quote", {"stop_loss_pct": 1}, "97.02", None, id="the stop alone"),
+        pytest.param("base", {}, "97.02", None, id="the fee alone"),
+        pytest.param("base", {}, "97.03", Denial.BELOW_MIN_NOTIONAL, id="too little value, not too little quantity"),
+        pytest.param("quote", {"trailing_stop_pct": 1}, "97.03", Denial.BELOW_MIN_NOTIONAL, id="a trailing stop"),
+        pytest.param("quote", {"trailing_stop_pct": 1, "stop_loss_pct": 9}, "97.02", None, id="the nearer of two"),
+    ],
+)
+def test_an_entry_is_made_when_its_exit_is_possible_after_fee_and_stop(
+    fee_currency: str, risk: dict[str, Any], smallest: str, denial: Denial | None
+) -> None:
+    paper = {"commission_rate": 0.001, "fee_currency": fee_currency}
+    made = config(
+        broker={"cash": 1000, "paper_trading_config": paper}, risk_management={"max_position_size": 98, **risk}
+    )
+    market = replace(MARKET, min_notional=D(smallest))
+    world = run([bar(98, 98, 98, 98)], [LONG], made, market=market)
+    assert world.outcomes[0].denial is denial
+    assert [fill.quantity for fill in world.fills] == ([] if denial else [1])
+
+
 def test_a_rest_that_the_exchange_does_not_take_is_written_off() -> None:
     market = replace(MARKET, min_notional=D(50))
     trading = {"exit_order_type": "limit", "limit_offset_pct": 1, "limit_ttl_bars": 1}
@@ -589,6 +615,14 @@ def test_its_stop_is_above_and_its_target_below() -> None:
         ("take_profit", 0, "limit", 94, 5),
     ]
     assert (world.trades[0].exit_price, world.trades[0].exit_reason) == (103, "stop_loss")
+
+
+def test_its_exit_at_the_stop_is_worth_more_than_its_entry() -> None:
+    """So a short position worth exactly the smallest order is one that can be closed."""
+    made = config(trading={"allow_short": True}, risk_management={"max_position_size": 98, "stop_loss_pct": 50})
+    for smallest, denial in ((D(98), None), (D("98.01"), Denial.BELOW_MIN_NOTIONAL)):
+        world = run([bar(98, 98, 98, 98)], [SHORT], made, market=replace(MARKET, min_notional=smallest))
+        assert world.outcomes[0].denial is denial
 
 
 @pytest.mark.parametrize(("allowed", "can"), [(False, True), (True, False)])

@@ -1,6 +1,8 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from botrunner.risk import (
     dump_counters,
     entry_denial,
     entry_quantity,
+    entry_too_small,
     in_force,
     load_counters,
     protection,
@@ -38,13 +41,14 @@ MOMENT = timedelta(microseconds=1)
 
 
 def quantity(**changes: object) -> Decimal | Denial:
-    defaults: dict[str, object] = {
+    defaults: dict[str, Any] = {
         "market": MARKET, "limits": RiskLimits(), "price": D("0.1"), "equity": D(10), "cash": D(10),
         "fraction": D("0.1"), "fee_rate": D("0.001"), "side": Side.BUY, "fee_from_cash": True,
     }  # fmt: skip
     given = {**defaults, **changes}
-    stop = {name: given[name] for name in ("market", "limits", "side")}
-    return entry_quantity(**{"stop_fill": stop_loss(entry_price=given["price"], **stop), **given})
+    stop = stop_loss(entry_price=given["price"], **{name: given[name] for name in ("market", "limits", "side")})
+    found = entry_quantity(**{"stop_fill": stop, **given})
+    return entry_too_small(found, market=given["market"], price=given["price"], kept=found, stop=stop) or found
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,32 @@ def test_the_exit_after_the_worst_loss_must_be_possible_too() -> None:
     tight = {"equity": D("0.0011"), "fraction": D("0.1")}
     assert quantity(**tight) == D("0.0011")
     assert quantity(**tight, limits=RiskLimits(stop_loss_pct=D(50))) is Denial.BELOW_MIN_NOTIONAL
+
+
+ONE_AT_98 = {
+    "market": replace(MARKET, tick=D("0.01"), step=D("0.01"), min_quantity=D("0.01"), min_notional=D("97.02")),
+    "quantity": D(1), "price": D(98), "kept": D(1), "stop": D("97.02"),
+}  # fmt: skip
+"""Bought for 98, a stop 1 % below, the smallest order worth as much as the stop's."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, None, id="the exit at the stop is worth exactly enough"),
+        pytest.param({"stop": D("97.01")}, Denial.BELOW_MIN_NOTIONAL, id="a cent less"),
+        pytest.param({"kept": D("0.999")}, Denial.BELOW_MIN_NOTIONAL, id="0.99 at 97.02: fee and stop together"),
+        pytest.param({"kept": D("0.999"), "stop": None, "price": D(98)}, None, id="0.99 at 98 is 97.02"),
+        pytest.param({"kept": D("0.009"), "quantity": D("0.01")}, Denial.BELOW_MIN_QUANTITY, id="nothing left to sell"),
+        pytest.param({"quantity": D(0), "kept": D(0)}, Denial.BELOW_MIN_QUANTITY, id="nothing"),
+        pytest.param({"stop": D("98.98")}, None, id="short: bought back for more than it was sold for"),
+        pytest.param({"stop": D("98.98"), "price": D(97)}, Denial.BELOW_MIN_NOTIONAL, id="short: too little to sell"),
+    ],
+)
+def test_an_entry_is_too_small_when_it_or_its_exit_at_the_stop_is(
+    changes: dict[str, Any], expected: Denial | None
+) -> None:
+    assert entry_too_small(**{**ONE_AT_98, **changes}) is expected
 
 
 @given(st.decimals("0.00001", "1000", places=5), st.decimals("0", "100", places=4), st.decimals("0.01", "1", places=2))
