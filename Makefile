@@ -1,10 +1,10 @@
 # Everything a developer types. Each target is a script in hack/ that can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-fast e2e lint docs format kind-up images chart-lint
+.PHONY: help up down test test-fast e2e lint docs format mutants kind-up images chart-lint
 MAKEFLAGS += --no-print-directory
 
 # settings of these targets, handed on to the scripts
-export RUNTIME MARKET CANDLES SPEED CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT WORKER_PORT USE_CURRENT_CONTEXT ADOPT REGISTRY NODE_IMAGE BASE_IMAGE WORKERS
+export RUNTIME MARKET CANDLES SPEED CLUSTER NAMESPACE DB_PORT SANDBOX_PORT HTTP_PORT WORKER_PORT USE_CURRENT_CONTEXT ADOPT REGISTRY NODE_IMAGE BASE_IMAGE WORKERS MODULE SAMPLE SEED SURVIVORS LIST
 
 help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -34,6 +34,11 @@ test-fast: ## lint of what is quick, and the unit tests, in about two minutes
 
 e2e: ## the tests with real pods, on a cluster of their own
 	@hack/test.sh e2e
+
+mutants: ## small changes of the core modules that a unit test must notice: MODULE SAMPLE SEED SURVIVORS LIST WORKERS
+	@hack/python.sh sync
+	@.venv/bin/python hack/mutants.py $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(SURVIVORS),--survivors) $(if $(LIST),--list) $(if $(WORKERS),--workers $(WORKERS))
 
 lint: ## ruff, mypy, import-linter, shellcheck, helm lint
 	@hack/test.sh lint

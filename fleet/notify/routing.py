@@ -22,6 +22,16 @@ BURST_WINDOW_S = 60.0
 GROUP_LIMIT = 200
 """Notifications in one message."""
 
+LONGEST_LABEL = 63
+"""Characters between two dots of a host's name (RFC 1035); resolvers raise for longer ones."""
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""The well-known prefix (RFC 6052): the last 32 bits are the IPv4 address behind the translator."""
+
+_PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that is given out as global unicast; what else `is_global` says yes to (site-local, IPv4-compatible,
+64:ff9b:1::/48 for translators of one's own) leads inside or nowhere."""
+
 FIRST_RETRY_S = 2.0
 MAX_RETRY_S = 900.0
 
@@ -141,6 +151,8 @@ def forbidden(url: str, installed: Installed) -> str | None:
         _ = parts.port
     except ValueError:
         return "the webhook URL can't be read"
+    if not all(0 < len(label) <= LONGEST_LABEL for label in host.removesuffix(".").split(".")):
+        return f"the webhook URL's host is no name: each part between dots has 1 to {LONGEST_LABEL} characters"
     if parts.scheme != "https" and host not in installed.http_hosts:
         return f"webhooks go to https:// only; BOTFLEET_WEBHOOK_HTTP_HOSTS may except {host or 'a host'}"
     if installed.allow_private:
@@ -161,10 +173,20 @@ def forbidden_address(address: str) -> str | None:
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip.sixtofour or ip
-    if ip.is_global and not ip.is_multicast:
+        ip = _embedded(ip) or ip
+    if ip.is_global and not ip.is_multicast and (ip.version == 4 or ip in _PUBLIC_V6):
         return None
     return f"{address} is not a public address; BOTFLEET_WEBHOOK_ALLOW_PRIVATE=true would allow it"
+
+
+def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address where packets to this one end: mapped, translated by NAT64, through 6to4.
+
+    Not Teredo's, whose whole range isn't global.
+    """
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 def masked(channel: Channel, address: str) -> str:

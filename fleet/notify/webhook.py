@@ -4,6 +4,7 @@ that changes its address between check and use (DNS rebinding) changes nothing."
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -91,7 +92,7 @@ class WebhookSender:
                 raw = (await answer.content.read(ANSWER_LIMIT)).decode(errors="replace")
                 said = redact(raw, also=_private(address))
                 return _judged(answer.status, said, answer.headers, host, now=self._clock())
-        except aiohttp.InvalidURL:
+        except (aiohttp.InvalidURL, UnicodeError):  # the latter: a name that can't be asked for
             return Refused("the webhook URL can't be read")
         except TimeoutError:
             return TryAgain(f"{host} did not answer within {self._timeout.total:g} s")
@@ -137,7 +138,9 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
 def _private(address: str) -> list[str]:
     """What in a webhook's URL may be a password: whoever knows it may post."""
     parts = urlsplit(address)
-    return [address, f"{parts.path}?{parts.query}", parts.path, parts.path.strip("/"), parts.query]
+    pieces = re.split(r"[/&=]", f"{parts.path}&{parts.query}")
+    whole = [address, f"{parts.path}?{parts.query}", parts.path, parts.path.strip("/"), parts.query]
+    return [*whole, *pieces]
 
 
 def _forbidden(error: BaseException) -> ForbiddenAddress | None:

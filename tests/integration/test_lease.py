@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from fleet.errors import DatabaseAway, FencedError
 from fleet.states import ENDED_BY_SIGNAL, ExitReason
 from fleet.trading_service.connect import connect
-from fleet.trading_service.lease import RunId, claim, heartbeat, mark_live, release
+from fleet.trading_service.lease import RunId, claim, heartbeat, heartbeat_values, mark_live, release
 from fleet.trading_service.ledger import (
     BarRecord,
     Checkpoint,
@@ -116,6 +116,33 @@ def test_a_heartbeat_mirrors_what_people_read(database: Connection) -> None:
     )
     assert (status, fresh, started) == ("running", True, True)
     assert 1.9 < one(database, "SELECT extract(epoch FROM heartbeat_at - progress_at)::float FROM trading_runs") < 2.1
+
+
+def test_a_heartbeat_keeps_what_people_read_until_there_is_a_checkpoint(database: Connection) -> None:
+    claim(database, run())
+    database.execute("UPDATE trading_bots SET current_balance = 5, total_pnl = 6")
+    heartbeat(database, run(), progress_age_s=0)
+    assert one(database, "SELECT current_balance, total_pnl FROM trading_bots") == (5, 6)
+    first_checkpoint(database, run(), checkpoint(None, 0, "10"))
+    heartbeat(database, run(), progress_age_s=0)
+    assert one(database, "SELECT current_balance, total_pnl FROM trading_bots") == (10, 0)
+
+
+def test_a_heartbeat_without_a_word_says_nothing(database: Connection) -> None:
+    claim(database, run())
+    assert one(database, "SELECT node FROM trading_runs") is None
+    heartbeat(database, run(), progress_age_s=0, peak_memory_bytes=7, phase="p")
+    heartbeat(database, run(), progress_age_s=0)
+    assert one(database, "SELECT peak_memory_bytes, phase, waited_at FROM trading_runs") == (None, None, None)
+    assert heartbeat_values(run()) == {
+        "bot_id": 1,
+        "epoch": 1,
+        "token": "me",
+        "progress_age_s": 0.0,
+        "peak_memory_bytes": None,
+        "phase": None,
+        "waiting": False,
+    }
 
 
 def test_a_heartbeat_says_how_far_the_start_has_come(database: Connection) -> None:
@@ -234,6 +261,49 @@ def test_an_end_that_was_asked_for_is_recorded_as_such(
     assert one(database, "SELECT exit_reason, error_message FROM trading_runs") == recorded
 
 
+STUCK = "its main loop made no progress and did not leave when asked to"
+HUNG_WELL = "its main loop had made no progress; asked to stop, it ended in good order"
+
+
+@pytest.mark.parametrize(
+    ("asked", "phase", "live", "reason", "stuck", "recorded"),
+    [
+        ("hung", "warms up", False, ExitReason.RELEASED, True, ("fenced_hung", f"{STUCK}; last: warms up")),
+        ("hung", None, False, ExitReason.RELEASED, True, ("fenced_hung", STUCK)),
+        ("hung", "warms up", True, ExitReason.RELEASED, True, ("fenced_hung", STUCK)),
+        ("hung", None, True, ExitReason.RELEASED, False, ("released", HUNG_WELL)),
+        ("hung", None, True, ExitReason.FAILED, True, ("failed", "m")),  # it says more itself
+        ("stopped", None, True, ExitReason.RELEASED, True, ("stopped", None)),
+        ("stopped", None, True, ExitReason.FAILED, False, ("failed", "m")),
+        (None, None, True, ExitReason.RELEASED, True, ("released", "m")),
+        (None, None, True, ExitReason.FAILED, False, ("failed", "m")),
+    ],
+)
+def test_what_a_release_records(
+    database: Connection,
+    asked: str | None,
+    phase: str | None,
+    live: bool,
+    reason: ExitReason,
+    stuck: bool,
+    recorded: tuple[str, str | None],
+) -> None:
+    claim(database, run())
+    if live:
+        mark_live(database, run())
+    database.execute("UPDATE trading_runs SET phase = %s", (phase,))
+    if asked:
+        database.execute("UPDATE trading_runs SET stop_requested_at = now(), stop_reason = %s", (asked,))
+    assert release(database, run(), exit_code=0, reason=reason, error_message="m", stuck=stuck)
+    assert one(database, "SELECT exit_reason, error_message FROM trading_runs") == recorded
+
+
+def test_a_release_without_a_word_records_none(database: Connection) -> None:
+    claim(database, run())
+    assert release(database, run(), exit_code=1, reason=ExitReason.FAILED)
+    assert one(database, "SELECT exit_reason, error_message FROM trading_runs") == ("failed", None)
+
+
 def test_one_current_run_per_bot_is_a_law_of_the_database(database: Connection) -> None:
     with pytest.raises(psycopg.errors.UniqueViolation, match="trading_runs_current_idx"):
         database.execute(
@@ -350,8 +420,14 @@ def test_a_broken_connection_says_so(database: Connection, database_url: str) ->
     claim(database, run())
     with connect(database_url, application="victim") as victim:
         database.execute("SELECT pg_terminate_backend(%s)", (victim.info.backend_pid,))
-        with pytest.raises(DatabaseAway):
-            heartbeat(victim, run(), progress_age_s=0)
+        for call in (
+            lambda: heartbeat(victim, run(), progress_age_s=0),
+            lambda: mark_live(victim, run()),
+            lambda: release(victim, run(), exit_code=0, reason=ExitReason.RELEASED),
+            lambda: claim(victim, run()),
+        ):
+            with pytest.raises(DatabaseAway):
+                call()
 
 
 # --- the schema's own rules ----------------------------------------------------------------------------------------

@@ -104,16 +104,21 @@ def test_a_start_says_what_it_is_at() -> None:
     assert (progress.phase, progress.waiting, progress.age_s()) == ("loads its program, 1 of 3", False, 40)
     progress.waits("waits for the exchange binance: HTTP 418")
     assert (progress.phase, progress.waiting, progress.age_s()) == ("waits for the exchange binance: HTTP 418", True, 0)
+    clock.now += 3
     progress.enter("warms up")
-    assert (progress.phase, progress.waiting) == ("warms up", False)
+    assert (progress.phase, progress.waiting, progress.age_s()) == ("warms up", False, 0)
+    clock.now += 3
     progress.live()
-    assert (progress.phase, progress.waiting) == (None, False)
+    assert (progress.phase, progress.waiting, progress.age_s()) == (None, False, 0)
+    clock.now += 3
+    assert progress.age_s() == 3
 
 
 def test_a_loop_that_is_stuck_does_not_wait() -> None:
     clock = Hands()
     progress = Progress(clock)
     progress.waits("waits for the exchange binance")
+    assert WAIT_BELIEVED_S == 60
     clock.now += WAIT_BELIEVED_S - 1
     assert progress.waiting
     clock.now += 1

@@ -15,9 +15,9 @@ from controller.facts import PodPhase
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
 from controller.podspec import PodRequest, PodTemplate
-from controller.runtime import CreateRefused, RuntimeAway
+from controller.runtime import CreateRefused, PodNote, RuntimeAway
 from controller.runtime import kubernetes as module
-from controller.runtime.kubernetes import KubernetesRuntime, TokenBucket
+from controller.runtime.kubernetes import KubernetesRuntime, TokenBucket, load_configuration
 from tests.unit.controller.make import pod
 
 REQUEST = PodRequest(bot_id=7, epoch=5, name="bot-7-x-e5", user_id=1, config_version=1, mode="paper")
@@ -154,12 +154,416 @@ async def test_a_name_taken_by_another_pod_is_refused(server: tuple[StandIn, Kub
         await runtime.create(REQUEST)
 
 
-@pytest.mark.parametrize("status", [400, 403, 422])
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 415, 422])
 async def test_a_refusal_says_why(server: tuple[StandIn, KubernetesRuntime], status: int) -> None:
     stand_in, runtime = server
     stand_in.instead = [answer(status, "exceeded quota")]
     with pytest.raises(CreateRefused, match="exceeded quota"):
         await runtime.create(REQUEST)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+async def test_a_pod_in_the_answer_was_created(server: tuple[StandIn, KubernetesRuntime], status: int) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [pods_answer(status, uid="u9")]
+    assert (await runtime.create(REQUEST)).uid == "u9"
+    assert runtime._metrics.pod_operations.labels("create", str(status))._value.get() == 1
+
+
+@pytest.mark.parametrize("status", [203, 408, 429, 500, 503])
+async def test_an_unclear_answer_to_a_create_is_no_refusal(
+    server: tuple[StandIn, KubernetesRuntime], status: int
+) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [answer(status, "what now")]
+    with pytest.raises(RuntimeAway, match="what now"):
+        await runtime.create(REQUEST)
+    assert runtime.pods(7) == ()
+
+
+async def test_a_created_pod_whose_answer_was_lost_is_the_one_that_is_found(
+    server: tuple[StandIn, KubernetesRuntime],
+) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [no_answer]
+    assert (await runtime.create(REQUEST)).uid == "u0"
+    assert [(method, path) for method, path, _ in stand_in.asked] == [("POST", ""), ("GET", f"/{REQUEST.name}")]
+    assert runtime._metrics.pod_operations.labels("create", "none")._value.get() == 1
+
+
+@pytest.mark.parametrize("lost", [no_answer, answer(409, "already exists")])
+@pytest.mark.parametrize("found", [404, 500])
+async def test_a_create_that_is_not_found_or_cannot_be_looked_up_is_unknown(
+    server: tuple[StandIn, KubernetesRuntime], lost: Answer, found: int
+) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [lost, answer(found, "not now")]
+    with pytest.raises(RuntimeAway):
+        await runtime.create(REQUEST)
+    assert runtime.pods(7) == ()
+
+
+async def test_what_is_found_under_the_name_but_is_no_pod_is_refused(
+    server: tuple[StandIn, KubernetesRuntime],
+) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [answer(409, "already exists"), answer(200, "no pod")]
+    with pytest.raises(CreateRefused, match="delete it"):
+        await runtime.create(REQUEST)
+
+
+@pytest.mark.parametrize(
+    "labels", [{"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "4"}, {"botfleet.dev/bot-id": "8"}]
+)
+async def test_an_answer_with_another_runs_pod_is_refused(
+    server: tuple[StandIn, KubernetesRuntime], labels: dict[str, str]
+) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [pods_answer(201, uid="x", labels=labels)]
+    with pytest.raises(CreateRefused, match="run 5"):
+        await runtime.create(REQUEST)
+    assert runtime.existing() == []
+
+
+MINE = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"}
+
+
+def pods_answer(status: int, *, uid: str, labels: dict[str, str] = MINE, **metadata: object) -> Answer:
+    async def give(_: web.Request) -> web.StreamResponse:
+        shape = {"kind": "Pod", "metadata": {"name": REQUEST.name, "uid": uid, "labels": labels, **metadata}}
+        return web.json_response(shape, status=status)
+
+    return give
+
+
+DELETED = {"deletionTimestamp": "2026-11-24T00:00:00Z"}
+
+
+@pytest.mark.parametrize("status", [200, 202])
+@pytest.mark.parametrize(
+    ("left", "exists", "deleting"),
+    [
+        ("the object, being deleted", True, True),
+        ("the object, not yet marked", True, False),
+        ("a successor, being deleted", True, False),  # not this object's state: the watch will tell
+        ("done", False, False),
+    ],
+)
+async def test_what_a_delete_leaves(
+    server: tuple[StandIn, KubernetesRuntime], status: int, left: str, exists: bool, deleting: bool
+) -> None:
+    stand_in, runtime = server
+    created = await runtime.create(REQUEST)
+    stand_in.instead = [
+        {
+            "the object, being deleted": pods_answer(status, uid="u0", **DELETED),
+            "the object, not yet marked": pods_answer(status, uid="u0"),
+            "a successor, being deleted": pods_answer(status, uid="u1", **DELETED),
+            "done": answer(status),
+        }[left]
+    ]
+    await runtime.delete(created)
+    assert [each.uid for each in runtime.existing()] == (["u0"] if exists else [])
+    assert runtime.pods(7)[0].deleting is deleting
+
+
+@pytest.mark.parametrize("status", [201, 204, 403, 500])
+async def test_a_delete_without_a_clear_answer_is_to_be_repeated(
+    server: tuple[StandIn, KubernetesRuntime], status: int
+) -> None:
+    stand_in, runtime = server
+    created = await runtime.create(REQUEST)
+    stand_in.instead = [answer(status, "no")]
+    with pytest.raises(RuntimeAway, match=f"delete of pod {REQUEST.name}"):
+        await runtime.delete(created)
+    assert runtime.existing() == [created]
+
+
+def page(*uids: str, proceed: object = None, kind: str = "PodList") -> Answer:
+    async def give(_: web.Request) -> web.StreamResponse:
+        items = [{"metadata": {"name": uid, "uid": uid, "labels": MINE}} for uid in uids]
+        return web.json_response({"kind": kind, "items": items, "metadata": {"continue": proceed}})
+
+    return give
+
+
+class Pages:
+    """Hands pages out and keeps what was asked for."""
+
+    def __init__(self, stand_in: StandIn, *answers: Answer) -> None:
+        self.asked: list[dict[str, str]] = []
+        stand_in.instead = [self._noting(each) for each in answers]
+
+    def _noting(self, give: Answer) -> Answer:
+        async def noting(request: web.Request) -> web.StreamResponse:
+            self.asked.append(dict(request.query))
+            return await give(request)
+
+        return noting
+
+
+async def test_a_long_list_comes_in_pages(server: tuple[StandIn, KubernetesRuntime]) -> None:
+    stand_in, runtime = server
+    pages = Pages(stand_in, page("a", "b", proceed="p2"), page("c", proceed="p3"), page("d", proceed=3))
+    await runtime.relist()
+    assert {each.uid for each in runtime.existing()} == {"a", "b", "c", "d"}
+    assert [query.get("continue") for query in pages.asked] == [None, "p2", "p3"]
+    assert {query["limit"] for query in pages.asked} == {"500"}
+    assert {query["labelSelector"] for query in pages.asked} == {module.SELECTOR}
+
+
+async def test_a_list_that_expires_begins_anew(server: tuple[StandIn, KubernetesRuntime]) -> None:
+    """What an expired list said may be wrong by now."""
+    stand_in, runtime = server
+    pages = Pages(stand_in, page("old", proceed="p2"), answer(410, "expired"), page("new"))
+    await runtime.relist()
+    assert [each.uid for each in runtime.existing()] == ["new"]
+    assert [query.get("continue") for query in pages.asked] == [None, "p2", None]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fine"),
+    [
+        ({"kind": "PodList", "items": None}, True),  # how Go writes an empty list
+        ({"kind": "PodList"}, True),
+        ({"items": None}, False),
+        ({"kind": "Status"}, False),
+        ({"kind": "PodList", "items": {}}, False),
+        ({"kind": "PodList", "items": ""}, False),
+    ],
+)
+async def test_only_a_list_says_that_pods_are_gone(
+    server: tuple[StandIn, KubernetesRuntime], shape: dict[str, Any], fine: bool
+) -> None:
+    stand_in, runtime = server
+    created = await runtime.create(REQUEST)
+
+    async def give(_: web.Request) -> web.StreamResponse:
+        return web.json_response(shape)
+
+    stand_in.instead = [give]
+    if fine:
+        await runtime.relist()
+        assert runtime.existing() == []
+    else:
+        with pytest.raises(RuntimeAway, match="the answer is no list"):
+            await runtime.relist()
+        assert runtime.existing() == [created]
+
+
+@pytest.mark.parametrize("status", [201, 401, 403, 500])
+async def test_a_list_that_is_refused_removes_nothing(server: tuple[StandIn, KubernetesRuntime], status: int) -> None:
+    stand_in, runtime = server
+    created = await runtime.create(REQUEST)
+    stand_in.instead = [answer(status, "no")]
+    with pytest.raises(RuntimeAway, match="list of pods"):
+        await runtime.relist()
+    assert runtime.existing() == [created]
+
+
+class Keeper:
+    """Stands for the watch on pods, which has tests of its own."""
+
+    def __init__(self, begun: Callable[[], None]) -> None:
+        self.calls: list[str] = []
+        self._begun = begun
+
+    async def start(self) -> None:
+        self.calls.append("start")
+        self._begun()
+
+    async def stop(self) -> None:
+        self.calls.append("stop")
+
+    def fault(self) -> str | None:
+        return "the watch ended"
+
+    def trouble(self) -> str | None:
+        return "the watch hears nothing"
+
+
+async def test_what_happens_between_the_list_and_the_watch_is_seen(
+    server: tuple[StandIn, KubernetesRuntime],
+) -> None:
+    stand_in, runtime = server
+
+    def appear() -> None:
+        assert [each.uid for each in runtime.existing()] == ["before"]  # the watch begins with what is there
+        stand_in.pods["x"] = {"metadata": {"name": "x", "uid": "meanwhile", "labels": MINE}}
+        del stand_in.pods["y"]
+
+    stand_in.pods["y"] = {"metadata": {"name": "y", "uid": "before", "labels": MINE}}
+    keeper = Keeper(appear)
+    assert (runtime._keeper.new().namespace, runtime._keeper.new().store) == ("bots", runtime._store)
+    runtime._keeper = keeper  # type: ignore[assignment]
+    await runtime.start()
+    assert [each.uid for each in runtime.existing()] == ["meanwhile"]
+    assert (runtime.fault(), runtime.deaf()) == ("the watch ended", "the watch hears nothing")
+    session, writer = runtime._session, runtime._writer
+    await runtime.close()
+    assert writer is not None
+    assert writer.cancelling()
+    assert keeper.calls == ["start", "stop"]
+    assert session is not None
+    assert session.closed
+
+
+async def test_a_start_connects_by_itself_and_a_close_without_a_start_is_nothing(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    user = {"users": [{"name": "u", "user": {}}], "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]}
+    cluster = {"clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}], "current-context": "x"}
+    kubeconfig.write_text(json.dumps({**user, **cluster}))
+    runtime = KubernetesRuntime(
+        template=TEMPLATE,
+        store=PodStore(lambda _: None),
+        qps=1,
+        burst=1,
+        metrics=Metrics(),
+        clock=lambda: 0.0,
+        kubeconfig=str(kubeconfig),
+    )
+    runtime._keeper = Keeper(lambda: None)  # type: ignore[assignment]
+    await runtime.close()
+    with pytest.raises(RuntimeAway, match="no answer"):
+        await runtime.start()
+    await runtime.close()
+
+
+async def test_notes_become_events(server: tuple[StandIn, KubernetesRuntime]) -> None:
+    stand_in, runtime = server
+    runtime._keeper = Keeper(lambda: None)  # type: ignore[assignment]
+    await runtime.start()
+    runtime.tell(pod(), PodNote("Fenced", "why"))
+    for _ in range(500):
+        events = [(method, path, body) for method, path, body in stand_in.asked if "events" in path]
+        if events:
+            break
+        await asyncio.sleep(0.01)
+    [(method, path, body)] = events
+    assert (method, path) == ("POST", "/api/v1/namespaces/bots/events")
+    assert (body["reason"], body["involvedObject"]["uid"]) == ("Fenced", "u5")
+    stand_in.instead = [answer(409, "it is there")]
+    assert await runtime._post(body) == 409
+
+
+def test_a_watch_that_is_down_is_counted() -> None:
+    metrics = Metrics()
+    runtime = KubernetesRuntime(
+        template=TEMPLATE, store=PodStore(lambda _: None), qps=1, burst=1, metrics=metrics, clock=lambda: 0.0
+    )
+    for trouble, down in (("refused", 1), (None, 0)):
+        runtime._watch_told(trouble)
+        assert metrics.watch_down._value.get() == down
+
+
+async def test_a_write_waits_for_the_bucket_and_a_read_does_not(
+    server: tuple[StandIn, KubernetesRuntime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, runtime = server
+    runtime._bucket = TokenBucket(4, 1, lambda: 0.0)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    await runtime.create(REQUEST)
+    assert slept == []
+    await runtime.relist()
+    await runtime.create(REQUEST)
+    assert slept == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [({}, 1.0), ({"Retry-After": "7"}, 7.0), ({"Retry-After": "3600"}, 30.0), ({"Retry-After": "soon"}, 1.0)],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_how_long_a_busy_server_is_left_alone(
+    server: tuple[StandIn, KubernetesRuntime], status: int, headers: dict[str, str], wait: float
+) -> None:
+    stand_in, runtime = server
+    runtime._bucket = TokenBucket(1000, 1000, lambda: 50.0)
+    stand_in.instead = [answer(status, "busy", **headers)]
+    with pytest.raises(RuntimeAway, match="busy"):
+        await runtime.relist()
+    assert runtime._bucket.reserve() == wait
+
+
+async def test_requests_carry_the_credentials(server: tuple[StandIn, KubernetesRuntime]) -> None:
+    stand_in, runtime = server
+    seen: list[str | None] = []
+
+    async def note(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers.get("Authorization"))
+        return web.json_response({"kind": "PodList", "items": []})
+
+    stand_in.instead = [note]
+    await runtime.relist()
+    assert seen == ["Bearer secret"]
+
+
+async def test_a_created_pod_that_is_found_under_its_name_is_the_answer(
+    server: tuple[StandIn, KubernetesRuntime],
+) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [answer(409, "already exists")]
+    assert (await runtime.create(REQUEST)).uid == "u0"
+    assert runtime._metrics.pod_operations.labels("get", "200")._value.get() == 1
+    await runtime.delete(pod(name="nobody"))
+    assert runtime._metrics.pod_operations.labels("delete", "404")._value.get() == 1
+
+
+async def test_a_success_without_a_pod_is_no_success(server: tuple[StandIn, KubernetesRuntime]) -> None:
+    stand_in, runtime = server
+    stand_in.instead = [answer(201)]
+    with pytest.raises(RuntimeAway, match="the answer is no pod"):
+        await runtime.create(REQUEST)
+
+
+def test_rate_and_burst_are_those_of_the_settings() -> None:
+    runtime = KubernetesRuntime(
+        template=TEMPLATE, store=PodStore(lambda _: None), qps=7, burst=3, metrics=Metrics(), clock=lambda: 0.0
+    )
+    assert [round(runtime._bucket.reserve(), 3) for _ in range(4)] == [0, 0, 0, round(1 / 7, 3)]
+    for said, wait in (("²", 1.0), ("", 1.0), (None, 1.0), ("0", 0.0)):
+        runtime._bucket = TokenBucket(1000, 1000, lambda: 0.0)
+        runtime._suspend(said)
+        assert runtime._bucket.reserve() == wait
+
+
+def test_an_answers_words_are_one_line() -> None:
+    assert "\n" not in module.Answer(500, {"message": "a\nb"}).message
+    assert "a b" in module.Answer(500, {"message": "a\nb"}).message
+
+
+def test_how_long_requests_may_take() -> None:
+    """Shorter than the manager's patience, connecting included; a list of 10,000 pods takes its time."""
+    assert (module.REQUEST_TIMEOUT.total, module.REQUEST_TIMEOUT.connect) == (10, 3)
+    assert (module.LOOK_UP_TIMEOUT.total, module.LOOK_UP_TIMEOUT.connect) == (3, 3)
+    assert (module.LIST_TIMEOUT.total, module.LIST_TIMEOUT.connect) == (60, 3)
+
+
+async def test_in_a_cluster_the_service_account_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    async def kubeconfig(*, config_file: str | None, client_configuration: object) -> None:
+        used.append(f"kubeconfig {config_file}")
+
+    def service_account(*, client_configuration: object) -> None:
+        used.append("service account")
+
+    monkeypatch.setattr(module.config, "load_kube_config", kubeconfig)
+    monkeypatch.setattr(module.config, "load_incluster_config", service_account)
+    await load_configuration(module.Configuration())
+    await load_configuration(module.Configuration(), "mine")
+
+    def outside(*, client_configuration: object) -> None:
+        raise module.config.ConfigException("not in a cluster")
+
+    monkeypatch.setattr(module.config, "load_incluster_config", outside)
+    await load_configuration(module.Configuration())
+    assert used == ["service account", "kubeconfig mine", "kubeconfig None"]
 
 
 async def test_a_busy_server_is_left_alone_as_long_as_it_says(
@@ -267,4 +671,7 @@ def test_the_bucket_spaces_requests() -> None:
     now += 10
     assert [round(bucket.reserve(), 3) for _ in range(3)] == [0, 0, 0.1]
     bucket.suspend(5)
+    bucket.suspend(3)  # the longest word counts
     assert bucket.reserve() == 5
+    now += 6
+    assert bucket.reserve() == 0

@@ -72,6 +72,14 @@ LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
         ),
         ({"containerStatuses": container(terminated={"exitCode": 10**30})}, {"exit_code": None}),
         ({"containerStatuses": container(terminated={"exitCode": "1"})}, {"exit_code": None}),
+        ({"containerStatuses": container(terminated={"exitCode": True})}, {"exit_code": None}),
+        ({"containerStatuses": container(terminated={"exitCode": 2**31 - 1})}, {"exit_code": 2**31 - 1}),
+        ({"containerStatuses": container(terminated={"exitCode": 2**31})}, {"exit_code": None}),
+        ({"containerStatuses": container(terminated={"exitCode": -(2**31)})}, {"exit_code": -(2**31)}),
+        ({"containerStatuses": container(terminated={"exitCode": -(2**31) - 1})}, {"exit_code": None}),
+        ({"phase": "Failed", "message": "x" * 2_000}, {"message": "x" * 999 + "…"}),
+        ({"containerStatuses": container(terminated={"reason": "x" * 300})}, {"reason": "x" * 252 + "…"}),
+        ({"containerStatuses": container(terminated={"reason": "a\nb"})}, {"reason": "a b"}),
         (
             {"containerStatuses": container(terminated={"message": "postgresql://bot:hunter2@db/x failed"})},
             {"message": "postgresql://bot:***@db/x failed"},
@@ -80,6 +88,16 @@ LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
         (
             {"phase": "Failed", "containerStatuses": container(terminated=LOST)},
             {"phase": PodPhase.FAILED, "exit_code": None, "reason": "ContainerStatusUnknown"},
+        ),
+        # before the pod as a whole is called failed
+        (
+            {"phase": "Running", "containerStatuses": container(terminated=LOST)},
+            {"phase": PodPhase.FAILED, "exit_code": None, "reason": "ContainerStatusUnknown", "message": ""},
+        ),
+        ({"phase": "Succeeded"}, {"phase": PodPhase.FAILED, "exit_code": None}),
+        (
+            {"phase": "Failed", "reason": "Evicted", "message": "low on memory"},
+            {"reason": "Evicted", "message": "low on memory", "disruption": "Evicted: low on memory"},
         ),
         # collected by the control plane after its node was lost
         (
@@ -100,8 +118,54 @@ LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
         ),
         (
             {"phase": "Running", "conditions": UNREADY, "containerStatuses": container(running={})},
+            {"node_lost": False, "disruption": ""},
+        ),
+        # of the other conditions none means a lost node
+        (
+            {
+                "conditions": [{"type": "Ready", "status": "True"}, {"type": "Initialized", "status": "False"}],
+                "containerStatuses": container(running={}, ready=True),
+            },
             {"node_lost": False},
         ),
+        (
+            {
+                "conditions": [{"type": "Initialized", "status": "True"}, *UNREADY],
+                "containerStatuses": container(running={}, ready=True),
+            },
+            {"node_lost": True},
+        ),
+        (
+            {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]},
+            {"disruption": "PreemptionByScheduler"},
+        ),
+        (
+            {"conditions": [{"type": "DisruptionTarget", "status": "True", "message": "bye"}]},
+            {"disruption": "unknown: bye"},
+        ),
+        # announced and taken back; and another condition that is true
+        (
+            {
+                "reason": "SomethingElse",
+                "conditions": [
+                    {"type": "DisruptionTarget", "status": "False", "reason": "EvictionByEvictionAPI"},
+                    {"type": "Ready", "status": "True", "reason": "x"},
+                ],
+            },
+            {"disruption": ""},
+        ),
+        # waiting for something that isn't a node, and a node that was found
+        (
+            {
+                "conditions": [
+                    {"type": "Ready", "status": "False", "reason": "ContainersNotReady"},
+                    {"type": "PodScheduled", "status": "True", "reason": "x"},
+                ]
+            },
+            {"waiting": ""},
+        ),
+        # a pod that runs waits for nothing, whatever its conditions say
+        ({"conditions": [CONDITION], "containerStatuses": container(running={})}, {"waiting": ""}),
     ],
 )
 def test_reading(status: dict[str, Any], expected: dict[str, object]) -> None:
@@ -116,6 +180,23 @@ def test_reading(status: dict[str, Any], expected: dict[str, object]) -> None:
 )
 def test_foreign_pods_are_left_out(labels: object) -> None:
     assert read_pod(body({}, labels=labels)) is None
+
+
+def test_a_pod_without_a_uid_is_left_out() -> None:
+    assert read_pod(body({}, uid="")) is None
+    assert read_pod(body({}, uid=None)) is None
+
+
+def test_what_a_pod_is_asked_and_allowed() -> None:
+    shape = body({}, deletionTimestamp="2026-11-24T12:00:00Z")
+    limits = {"limits": {"memory": "128Mi"}}
+    shape["spec"]["containers"] = [{"name": "sidecar"}, {"name": "bot", "resources": limits}]
+    facts = read_pod(shape)
+    assert facts is not None
+    assert (facts.deleting, facts.memory_limit) == (True, "128Mi")
+    plain = read_pod(body({}))
+    assert plain is not None
+    assert (plain.deleting, plain.memory_limit) == (False, "")
 
 
 def test_an_unreadable_epoch_is_nobodys() -> None:
@@ -204,16 +285,56 @@ def test_only_changes_are_reported() -> None:
     assert store.of(7) == (pod(deleting=True),)
 
 
-def test_a_report_of_the_end_is_never_lost() -> None:
-    ended = pod(phase=PodPhase.TERMINATED, exit_code=1)
-    store = PodStore(lambda _: None)
-    store.put(ended)
-    store.put(pod())
-    store.remove(pod(phase=PodPhase.RUNNING))
-    assert store.of(7) == (replace(ended, gone=True),)
-    store.put(pod())
-    assert store.of(7) == (replace(ended, gone=True),)
-    assert store.existing() == []
+RUNNING = pod()
+DELETING = pod(deleting=True)
+ENDED_1 = pod(phase=PodPhase.TERMINATED, exit_code=1)
+ENDED_2 = pod(phase=PodPhase.TERMINATED, exit_code=2)
+put, remove = PodStore.put, PodStore.remove
+
+
+@pytest.mark.parametrize(
+    ("events", "left", "told"),
+    [
+        ([(put, RUNNING), (put, RUNNING)], RUNNING, 1),
+        ([(put, RUNNING), (put, DELETING), (put, RUNNING)], DELETING, 2),  # a deletion is never taken back
+        ([(put, DELETING), (put, ENDED_1)], replace(ENDED_1, deleting=True), 2),
+        ([(put, ENDED_1), (put, RUNNING)], ENDED_1, 1),  # an older event, overtaken by the end
+        ([(put, ENDED_1), (put, replace(ENDED_2, message="more"))], replace(ENDED_2, message="more"), 2),
+        # whatever comes late about an object that is gone: no revival, and nobody is bothered
+        ([(put, RUNNING), (remove, RUNNING), (put, RUNNING)], replace(RUNNING, gone=True), 2),
+        ([(put, RUNNING), (remove, RUNNING), (put, DELETING)], replace(RUNNING, gone=True), 2),
+        ([(put, RUNNING), (remove, RUNNING), (put, ENDED_1)], replace(RUNNING, gone=True), 2),
+        ([(put, RUNNING), (remove, RUNNING), (remove, ENDED_1)], replace(RUNNING, gone=True), 2),
+        ([(put, ENDED_1), (remove, RUNNING), (put, RUNNING)], replace(ENDED_1, gone=True), 2),
+        # the last report before the deletion is the proof of death, and the deletion's own state is it if there is none
+        ([(put, ENDED_1), (remove, ENDED_2)], replace(ENDED_1, gone=True), 2),
+        ([(put, RUNNING), (remove, ENDED_1)], replace(ENDED_1, gone=True), 2),
+        ([(remove, ENDED_1)], replace(ENDED_1, gone=True), 1),
+        ([(remove, RUNNING), (put, RUNNING)], replace(RUNNING, gone=True), 1),
+    ],
+)
+def test_late_repeated_and_lost_events(events: list[tuple[Any, PodFacts]], left: PodFacts, told: int) -> None:
+    changed: list[int] = []
+    store = PodStore(changed.append)
+    for do, facts in events:
+        do(store, facts)
+    assert store.of(7) == (left,)
+    assert changed == [7] * told
+    assert store.existing() == ([] if left.gone else [left])
+
+
+@given(st.lists(st.tuples(st.sampled_from([put, remove]), st.sampled_from([RUNNING, DELETING, ENDED_1])), max_size=8))
+def test_whatever_the_order_of_events_an_object_that_is_gone_stays_gone(events: list[tuple[Any, PodFacts]]) -> None:
+    store, gone, ended, deleting = PodStore(lambda _: None), False, False, False
+    for do, facts in events:
+        do(store, facts)
+        ended = ended or (facts is ENDED_1 and not gone)
+        gone = gone or do is remove
+        [known] = store.of(7)
+        assert known.gone is gone
+        assert gone or known.deleting or not deleting  # once it is being deleted, it is until it is gone
+        deleting = known.deleting
+        assert (known.phase is PodPhase.TERMINATED) is ended
 
 
 def test_a_list_removes_only_what_was_known_before_it_was_asked_for() -> None:
@@ -231,8 +352,16 @@ def test_tombstones_are_few() -> None:
     for number in range(100):
         store.put(pod(uid=str(number), epoch=number))
         store.remove(pod(uid=str(number), epoch=number))
-    assert len(store.of(7)) == 4
-    assert store.of(7)[-1].epoch == 99
+    assert [each.epoch for each in store.of(7)] == [96, 97, 98, 99]
+
+
+def test_pods_that_exist_outlive_tombstones() -> None:
+    store = PodStore(lambda _: None)
+    for number in range(6):
+        store.put(pod(uid=f"lives {number}"))
+    for number in range(6):
+        store.remove(pod(uid=f"gone {number}"))
+    assert [each.uid for each in store.existing()] == [f"lives {number}" for number in range(6)]
 
 
 def scheduled(status: str, **more: str) -> dict[str, Any]:
@@ -255,6 +384,19 @@ def scheduled(status: str, **more: str) -> dict[str, Any]:
         (scheduled("True", lastTransitionTime="yesterday"), "n1", True, None),
         (scheduled("True", lastTransitionTime="2026-11-24T12:00:00"), "n1", True, None),  # no zone: not to be compared
         ({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]}, "n1", True, None),
+        # other conditions' times are not the node's
+        (
+            {
+                "conditions": [
+                    {"type": "Initialized", "status": "True", "lastTransitionTime": "2026-11-24T11:00:00Z"},
+                    {"type": "PodScheduled", "status": "False", "lastTransitionTime": "2026-11-24T11:30:00Z"},
+                    {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-24T12:00:00Z"},
+                ]
+            },
+            "n1",
+            True,
+            datetime(2026, 11, 24, 12, tzinfo=UTC),
+        ),
     ],
 )
 def test_whether_a_pod_has_a_node(status: dict[str, Any], node: str, placed: bool, placed_at: datetime | None) -> None:

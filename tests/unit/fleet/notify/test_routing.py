@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,6 +11,7 @@ import pytest
 
 from fleet.config import NotificationsSection
 from fleet.events import EventKind, severity_of, switch_of, wanted
+from fleet.notify import routing
 from fleet.notify.outcome import Channel
 from fleet.notify.routing import (
     Contact,
@@ -32,30 +34,98 @@ NIGHT = Contact(timezone="Europe/Berlin", quiet_from=time(22), quiet_until=time(
 
 
 @pytest.mark.parametrize(
-    "url",
+    "host",
     [
-        "https://127.0.0.1/x",
-        "https://127.1/x",
-        "https://localhost/x",
-        "https://10.1.2.3/",
-        "https://192.168.1.1:8443/",
-        "https://169.254.169.254/latest/meta-data/",
-        "https://[::1]/",
-        "https://[fd00::1]/",
-        "https://[::ffff:10.0.0.1]/",
-        "https://[fe80::1%25eth0]/",
-        "https://100.64.0.1/",
-        "https://0.0.0.0/",
-        "https://kubernetes.default.svc/",
-        "https://metadata.google.internal/",
-        "http://example.com/",
+        "127.0.0.1",
+        "localhost",
+        "a.localhost",
+        "printer.local",
+        "10.1.2.3",
+        "192.168.1.1:8443",
+        "169.254.169.254",
+        "[::1]",
+        "[fd00::1]",
+        "[fe80::1%25eth0]",
+        "[fec0::1]",  # site-local, of before 2004
+        "[ff0e::1]",  # multicast, though global
+        "224.0.0.1",
+        "100.64.0.1",
+        "0.0.0.0",
+        "kubernetes.default.svc",
+        "metadata.google.internal",
     ],
 )
-def test_addresses_inside_are_no_targets(url: str) -> None:
-    if url == "https://127.1/x":  # no IP address to us: whoever resolves it judges the result
-        assert forbidden_address("127.0.0.1")
-        return
-    assert forbidden(url, OPEN)
+def test_addresses_inside_are_no_targets(host: str) -> None:
+    said = forbidden(f"https://{host}/x", OPEN)
+    assert said is not None
+    assert "BOTFLEET_WEBHOOK_ALLOW_PRIVATE=true would allow it" in said
+    inside = Installed(missing={}, allow_private=True)
+    assert forbidden(f"https://{host}/x", inside) is None
+
+
+@pytest.mark.parametrize(
+    ("form", "inside", "public"),
+    [
+        ("mapped", "::ffff:10.0.0.1", "::ffff:93.184.216.34"),
+        ("NAT64", "64:ff9b::10.0.0.1", "64:ff9b::93.184.216.34"),
+        ("NAT64, metadata", "64:ff9b::a9fe:a9fe", "64:ff9b::5db8:d822"),
+        ("NAT64, the last address", "64:ff9b::255.255.255.255", "64:ff9b::1.1.1.1"),
+        ("6to4", "2002:a00:1::", "2002:5db8:d822::1"),
+    ],
+)
+def test_an_ipv6_address_is_judged_by_the_ipv4_address_where_its_packets_end(
+    form: str, inside: str, public: str
+) -> None:
+    assert "is not a public address" in str(forbidden_address(inside))
+    assert forbidden_address(public) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b:1::5db8:d822",  # a translator of one's own: its IPv4 address isn't where it seems to be
+        "64:ff9b::1:0:0",  # beside the /96
+        "::93.184.216.34",  # IPv4-compatible, given up
+        "2001:0:5db8:d822::f7f7:f7f7",  # Teredo, whatever is in it
+        "2001::a00:1",
+        "4000::1",  # not given out
+        "1fff::1",
+    ],
+)
+def test_what_is_no_unicast_address_of_the_internet_is_no_target(address: str) -> None:
+    assert forbidden_address(address)
+
+
+def test_the_borders_of_what_is_public() -> None:
+    assert forbidden_address("2606:2800:220:1::1") is None
+    assert forbidden_address("2606:2800:220:1::1%eth0") is None
+    assert forbidden_address("93.184.216.34") is None
+    with pytest.raises(ValueError):
+        forbidden_address("127.1")  # no IP address to us: whoever resolves it judges the result
+
+
+@pytest.mark.parametrize(
+    ("host", "fine"),
+    [
+        ("a" * 63 + ".example", True),
+        ("a" * 64 + ".example", False),
+        ("example." + "a" * 64, False),
+        ("a..example", False),
+        (".example", False),
+        ("hook.example.", True),
+        ("hook.example..", False),
+        ("", False),
+    ],
+)
+def test_no_part_of_a_name_is_empty_or_longer_than_63_characters(host: str, fine: bool) -> None:
+    said = forbidden(f"https://{host}/x", OPEN)
+    assert (said is None) is fine
+    assert said is None or "each part between dots has 1 to 63 characters" in said
+
+
+@pytest.mark.parametrize("url", ["https://[::1/x", "https://a:99999/x", "https://a:b/x"])
+def test_a_url_that_cannot_be_read(url: str) -> None:
+    assert forbidden(url, OPEN) == "the webhook URL can't be read"
 
 
 def test_an_installation_may_allow_more() -> None:
@@ -82,10 +152,57 @@ def test_a_target_or_why_there_is_none(contact: Contact, installed: Installed, p
     assert (problem or "") in (found.problem or "")
 
 
-def test_the_bots_config_goes_before_the_owners_row() -> None:
-    owner = Contact(email="owner@example.com", telegram_chat_id="1")
-    merged = overriding(NotificationsSection(notify_email="desk@example.com"), owner)
-    assert (merged.email, merged.telegram_chat_id) == ("desk@example.com", "1")
+MINE = Contact(email="o@a.de", telegram_chat_id="1", webhook_url="https://o.example/", timezone="Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("said", "merged"),
+    [
+        ({}, MINE),
+        ({"notify_email": "b@a.de"}, replace(MINE, email="b@a.de")),
+        ({"notify_telegram_chat_id": "2"}, replace(MINE, telegram_chat_id="2")),
+        ({"webhook_url": "https://b.example/"}, replace(MINE, webhook_url="https://b.example/")),
+    ],
+)
+def test_the_bots_config_goes_before_the_owners_row(said: dict[str, str], merged: Contact) -> None:
+    switches = NotificationsSection.model_validate(said)
+    assert overriding(switches, replace(MINE, quiet_from=time(1), quiet_until=time(2))) == replace(
+        merged, quiet_from=time(1), quiet_until=time(2)
+    )
+    alone = overriding(switches, Contact())
+    assert (alone.email, alone.telegram_chat_id, alone.webhook_url) == (
+        said.get("notify_email"),
+        said.get("notify_telegram_chat_id"),
+        said.get("webhook_url"),
+    )
+
+
+def test_a_contact_without_a_word_has_no_address_and_no_quiet_hours() -> None:
+    assert [Contact().address(channel) for channel in Channel] == [None, None, None]
+    assert (Contact().quiet_from, Contact().quiet_until, Contact().timezone) == (None, None, "UTC")
+    assert [MINE.address(channel) for channel in Channel] == ["1", "o@a.de", "https://o.example/"]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("https://hook.example/x", None),
+        ("https://10.0.0.1/x", "is not a public address"),
+        ("no url", "is no webhook URL"),
+    ],
+)
+def test_a_webhooks_target(url: str, problem: str | None) -> None:
+    found = target(Channel.WEBHOOK, Contact(webhook_url=url), OPEN)
+    assert found.channel is Channel.WEBHOOK
+    assert found.address == (url if problem is None else None)
+    assert (problem or "None") in str(found.problem)
+
+
+def test_limits_of_what_is_sent() -> None:
+    """As docs/notifications.md says."""
+    assert (routing.BURST, routing.BURST_WINDOW_S, routing.GROUP_LIMIT) == (5, 60.0, 200)
+    assert (routing.FIRST_RETRY_S, routing.MAX_RETRY_S) == (2.0, 900.0)
+    assert len(hashed(Channel.EMAIL, "a@b.c")) == 32  # the column's length
 
 
 def test_a_broken_config_still_says_where_messages_go() -> None:
@@ -97,6 +214,7 @@ def test_a_broken_config_still_says_where_messages_go() -> None:
     assert enabled(switches) == [Channel.TELEGRAM]
     assert (switches.notify_email, switches.bot_events) == (None, True)
     assert switches_of("no object") == NotificationsSection()
+    assert switches_of({"notifications": {"no_such_key": 1}}) == NotificationsSection()
 
 
 @pytest.mark.parametrize(
@@ -115,11 +233,31 @@ def test_quiet_hours_follow_the_owners_wall_clock(now: str, end: str | None) -> 
     assert quiet_end(moment, NIGHT, BERLIN) == expected
 
 
-def test_quiet_hours_within_a_day_and_none() -> None:
-    noon = Contact(quiet_from=time(12), quiet_until=time(13))
-    assert quiet_end(datetime(2026, 1, 1, 12, 30, tzinfo=UTC), noon, UTC) == datetime(2026, 1, 1, 13, tzinfo=UTC)
-    assert quiet_end(datetime(2026, 1, 1, 13, 30, tzinfo=UTC), noon, UTC) is None
-    assert quiet_end(datetime(2026, 1, 1, 12, 30, tzinfo=UTC), Contact(), UTC) is None
+NOON = Contact(quiet_from=time(12), quiet_until=time(13))
+
+
+@pytest.mark.parametrize(
+    ("contact", "clock", "end"),
+    [
+        (NOON, (11, 59, 59), None),
+        (NOON, (12, 0, 0), (1, 13)),
+        (NOON, (12, 30, 0), (1, 13)),
+        (NOON, (13, 0, 0), None),
+        (replace(NIGHT, timezone="UTC"), (22, 0, 0), (2, 7)),
+        (replace(NIGHT, timezone="UTC"), (21, 59, 59), None),
+        (replace(NIGHT, timezone="UTC"), (6, 59, 59), (1, 7)),
+        (replace(NIGHT, timezone="UTC"), (7, 0, 0), None),
+        (Contact(), (12, 30, 0), None),
+        (Contact(quiet_from=time(12)), (12, 30, 0), None),
+        (Contact(quiet_until=time(12)), (11, 30, 0), None),
+        (Contact(quiet_from=time(12), quiet_until=time(12)), (12, 0, 0), None),
+    ],
+)
+def test_quiet_hours_within_a_day_over_midnight_and_none(
+    contact: Contact, clock: tuple[int, int, int], end: tuple[int, int] | None
+) -> None:
+    expected = None if end is None else datetime(2026, 1, *end, tzinfo=UTC)
+    assert quiet_end(datetime(2026, 1, 1, *clock, tzinfo=UTC), contact, UTC) == expected
 
 
 def test_waits_double_with_jitter_and_obey_the_receiver() -> None:
@@ -130,6 +268,10 @@ def test_waits_double_with_jitter_and_obey_the_receiver() -> None:
         assert nominal / 2 <= wait <= nominal * 1.5
     assert len(set(waits)) == len(waits)
     assert retry_after_s(1, chance, asked_s=77) == 77
+    assert retry_after_s(1, random.Random(3), asked_s=None) == retry_after_s(1, random.Random(3), asked_s=0.1)
+    lowest = type("Lowest", (random.Random,), {"random": lambda _: 0.0})(0)
+    assert [retry_after_s(attempt, lowest, asked_s=None) for attempt in (1, 2, 9, 10)] == [1.0, 2.0, 256.0, 450.0]
+    assert retry_after_s(1, lowest, asked_s=0.5) == 1.0
     assert retry_after_s(10**6, chance, asked_s=None) <= 1350
 
 
