@@ -181,15 +181,15 @@ def test_flatten_says_what_it_is_told_to_say_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("restarted", "price"),
     [
-        # half of the last bar's volume of 10: 100 × (1 - 0.1 × 0.5²)
-        pytest.param(False, "97.50", id="as a share of the last bar's volume"),
+        # 0.49 of the last bar's volume of 1: 100 × (1 - 0.1 × 0.49²) = 97.599
+        pytest.param(False, "97.59", id="as a share of the last bar's volume"),
         # what isn't known is taken to be nothing: the whole impact
         pytest.param(True, "90.00", id="its volume is no longer known"),
     ],
 )
 def test_flatten_slips_like_a_market_order(restarted: bool, price: str) -> None:
-    made = config({"slippage_model": "volume_share"})
-    world = run([bar(100, 100, 100, 100, 10**9), bar(100, 100, 100, 100, 10)], [LONG], made)
+    made = config({"slippage_model": "volume_share"}, trading={"position_size": 0.05})
+    world = run([bar(100, 100, 100, 100, 10**9), bar(100, 100, 100, 100, 1)], [LONG], made)
     bot = bot_of(world.bot.state, made)[0] if restarted else world.bot
     outcome = bot.flatten(world.script)
     assert outcome is not None
@@ -219,6 +219,23 @@ def test_what_arrives_at_a_close_comes_after_it(fill_price: str, price: int, bar
     world = run(bars, [LONG], config(paper, data={"interval": "1s"}), bar_ms=1000)
     assert [number for number, outcome in enumerate(world.outcomes) if outcome.fills] == [bar_number]
     assert (world.fills[0].price, world.fills[0].filled_at) == (price, from_ms(3000))
+
+
+def test_a_limit_under_way_is_no_limit_in_the_book() -> None:
+    """An exit that takes a bar and a half: the bar that it doesn't see reaches its price, the next one too."""
+    paper = {"min_latency_ms": 1500, "max_latency_ms": 1500, "fill_price": "next_open"}
+    trading = {"exit_order_type": "limit", "limit_offset_pct": 5, "limit_ttl_bars": 9}
+    bars = [FLAT, FLAT, FLAT, FLAT, bar(100, 106, 100, 100), bar(100, 106, 100, 100)]
+    world = run(bars, [LONG, None, None, EXIT], config(paper, trading=trading, data={"interval": "1s"}), bar_ms=1000)
+    assert [number for number, outcome in enumerate(world.outcomes) if outcome.fills] == [2, 5]
+    assert world.trades[0].exit_price == 105
+
+
+@pytest.mark.parametrize("fill_price", ["close", "next_open"])
+def test_an_order_that_rests_is_written_once(fill_price: str) -> None:
+    trading = {"order_type": "limit", "limit_offset_pct": 1, "limit_ttl_bars": 9}
+    world = run([FLAT] * 5, [LONG], config({"fill_price": fill_price}, trading=trading))
+    assert [len(outcome.orders) for outcome in world.outcomes][2:] == [0, 0, 0]
 
 
 def test_a_limit_that_is_touched_where_nobody_trades_is_no_entry_within_the_bar() -> None:
@@ -273,6 +290,15 @@ def test_a_debt_is_bought_back_whatever_its_size() -> None:
     world = run(bars, [SHORT, EXIT], made, market=market)
     [trade] = world.trades
     assert (trade.size, trade.dust, trade.is_open) == (D("0.4"), 0, False)
+
+
+def test_a_debt_is_bought_back_in_parts_with_all_of_the_cash() -> None:
+    """5 for 1,500 in two parts: a maker would pay more, this one is a taker."""
+    paper = {"max_volume_share": 0.1, "maker_commission_rate": 0.1, "taker_commission_rate": 0}
+    made = config(paper, trading={"allow_short": True})
+    world = run([FLAT, bar(100, 285, 100, 285, 20), bar(285, 285, 285, 285)], [SHORT, EXIT], made)
+    assert [fill.quantity for fill in world.fills] == [5, 2, 3]
+    assert world.account.cash == 1500 - 5 * 285
 
 
 # --- kinds of exits ------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from botrunner.brokers.desk import Desk
 from botrunner.brokers.matching import paper_rules
 from botrunner.brokers.paper import Account
 from botrunner.feeds.candles import Candle
-from botrunner.orders.machine import Side
+from botrunner.orders.ids import Leg
+from botrunner.orders.machine import Order, OrderType, Side
 from fleet.exit_kinds import ExitKind
 from fleet.times import to_ms
 from tests.unit.botrunner.paper_world import EXIT, FLAT, LONG, MARKET, SHORT, bar, config, run
@@ -64,6 +65,26 @@ def test_a_trade_ends_no_earlier_than_its_newest_fill(
     assert (trade.exit_at, desk.counters.last_exit_at) == (expected, expected)
     assert (trade.exit_reason, trade.exit_kind) == (("rest", ExitKind.DUST) if exit_at is None else ("mine", "target"))
     assert (trade.dust, desk.dust) == (D("0.005"), D("0.005"))
+
+
+def test_nor_before_a_fill_of_this_very_bar() -> None:
+    desk = desk_of(Account(cash=D(500), trade=replace(TRADE, size_open=D(5)), filled_at=AT))
+    leave = Order(
+        client_order_id="x" * 32, signal_at=AT, leg=Leg.EXIT, attempt=0, side=Side.SELL, type=OrderType.MARKET,
+        quantity=D(5), price=None, reason="out", exit_kind=ExitKind.TIME,
+    )  # fmt: skip
+    leave = desk.start(desk.send(leave, at=AT))
+    desk.fill(leave, price=D(100), quantity=D(2), at=AT + 2 * SECOND, maker=False)
+    desk.end_trade(at=AT + SECOND)
+    [trade] = desk.closed_trades
+    assert (trade.exit_at, trade.exit_reason, trade.exit_kind) == (AT + 2 * SECOND, "out", ExitKind.TIME)
+
+
+@pytest.mark.parametrize(("side", "equity"), [(None, "500"), (Side.BUY, "1100"), (Side.SELL, "-100")])
+def test_equity_is_the_cash_and_what_the_position_would_bring(side: Side | None, equity: str) -> None:
+    held = replace(TRADE, side=side, size_open=D(5)) if side else None
+    account = Account(cash=D(500), trade=held)
+    assert desk_of(account).equity(D(120)) == account.equity(D(120)) == D(equity)
 
 
 def test_what_is_still_held_is_no_closed_trade() -> None:
@@ -148,6 +169,7 @@ def test_what_closed_a_position(
     ("size", "kind", "orders"),
     [
         pytest.param("5", ExitKind.FLATTEN, ["flatten"], id="sold"),
+        pytest.param("0.01", ExitKind.FLATTEN, ["flatten"], id="as little as can be sold"),
         pytest.param("0.005", ExitKind.FLATTEN, [], id="too little to sell"),
     ],
 )
