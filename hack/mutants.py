@@ -33,9 +33,11 @@ import pickle
 import random
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -317,6 +319,8 @@ class Session:
             for pid in running:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
+            for slot in range(module.options.workers):
+                shutil.rmtree(f"{_scratch(os.getpid())}-{slot}", ignore_errors=True)
             module.keep()
         self._progress(total, total, time.monotonic() - began)
         print(file=self.terminal)
@@ -365,7 +369,7 @@ class Session:
         _be_the_process()
         _become_reaper()  # what its tests leave behind is theirs to see until it ends, and this runner's to end then
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        base = f"/tmp/mutants-{os.getppid()}-{slot}"
+        base = f"{_scratch(os.getppid())}-{slot}"
         said = "survived"
         try:
             if swaps is None:
@@ -471,6 +475,11 @@ def _anew(module: Module, code: types.CodeType, usual: dict[str, float], url: st
     plugin = Chosen(usual, url)
     result = pytest.main([*_arguments(module.tests), "-x", f"--basetemp={base}"], plugins=[plugin])
     return "survived" if result == 0 else plugin.failed or "collection"
+
+
+def _scratch(runner: int) -> str:
+    """The head of the names of the forks' temporary folders."""
+    return f"{tempfile.gettempdir()}/mutants-{runner}"
 
 
 def _end_after(usual_s: float) -> None:

@@ -271,6 +271,7 @@ def test_real_threads_renew_at_once_when_asked_and_end(monkeypatch: pytest.Monke
     world.database.answers = [lambda: beaten.set() or NOTHING]
     names = [thread.name for thread in world.lease._threads]
     assert (names, [thread.daemon for thread in world.lease._threads]) == (["heartbeat", "watchdog"], [True, True])
+    world.lease._deadlines = Deadlines(heartbeat_s=3600)
     world.lease.start()
     world.lease.hurry()
     assert beaten.wait(5)

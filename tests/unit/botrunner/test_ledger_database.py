@@ -16,11 +16,13 @@ from botrunner.events import Event
 from botrunner.ledger import Ledger, logic_params
 from botrunner.risk import Denial
 from botrunner.trading_bot import BotState
+from fleet.config import RunningConfig
 from fleet.config.bot import LogicSpec
 from fleet.errors import DatabaseAway, FencedError
 from fleet.events import EventKind
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import BarRecord, Checkpoint
+from fleet.trading_service.tenants import ClosedInBar
 from tests.support import FakeClock
 from tests.unit.botrunner.test_ledger import BAR, CANDLE, CLOSED, FILL, TRADE, config, outcome, stored
 
@@ -102,7 +104,7 @@ def made(witness: Any = None, clock: FakeClock | None = None) -> Ledger:
     ledger = Ledger(
         url="postgresql://db",
         run=RUN,
-        config=config(),
+        config=RunningConfig(config()),
         exchange="paper-binance",
         owner=1,
         clock=clock or FakeClock(),
@@ -238,10 +240,13 @@ def test_which_bar_is_the_first(database: Database, begins: bool, bars: int, fir
 @pytest.mark.parametrize(("reached", "denial"), [(None, None), ("max_exposure", Denial.TENANT_MAX_EXPOSURE)])
 def test_room_in_the_owners_limits(database: Database, reached: str | None, denial: Denial | None) -> None:
     database.answers = {"reserve_entry": [AWAY, reached]}
-    assert made().reserve(D("1.5"), BAR) is denial
+    assert made().reserve(D("1.5"), BAR, (TRADE, CLOSED)) is denial
     [_, (run, request)] = database.asked("reserve_entry")
     assert run == RUN
     assert (request.trade_type, request.currency, request.value, request.at) == ("paper", "BTC", D("1.5"), BAR)
+    assert request.closed == (
+        ClosedInBar(entry_order_id=CLOSED.entry_order_id, exit_at=CLOSED.exit_at, net_pnl=CLOSED.net_pnl),
+    )
 
 
 def test_events_between_bars_are_kept_until_they_are_written(database: Database) -> None:

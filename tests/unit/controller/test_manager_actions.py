@@ -61,6 +61,7 @@ RUN = RunRecord(
         "live_at": ago(597),
         "heartbeat_at": ago(1),
         "progress_at": ago(2),
+        "closes_out": False,
     }
 )
 ROW = BotRecord(
@@ -202,7 +203,15 @@ FATE = {"message": "m", "decided_at": NOW}
 @pytest.mark.parametrize(
     ("action", "method", "arguments", "named"),
     [
-        (StartRun(6, 3), "start_run", (7, 6), {"config_version": 3, "pod_name": "bot-7-a-e6"}),
+        *(
+            (
+                StartRun(6, 3, closes_out=closes_out),
+                "start_run",
+                (7, 6),
+                {"config_version": 3, "pod_name": "bot-7-a-e6", "closes_out": closes_out},
+            )
+            for closes_out in (False, True)
+        ),
         (RequestStop(5, StopReason.HUNG), "request_stop", (7, 5, "hung"), {}),
         (
             EndRun(5, ExitReason.FAILED, 1, "m"),
