@@ -138,6 +138,9 @@ def test_a_position_that_either_fee_makes_unsellable_is_not_entered(maker: float
     assert world.outcomes[0].denial is Denial.BELOW_MIN_QUANTITY
     quote = {**paper, "fee_currency": "quote"}
     assert run([FLAT], [LONG], config(quote, risk_management={"max_position_size": 1})).trades != []
+    # a sale pays in what it brings
+    short = config(paper, trading={"allow_short": True}, risk_management={"max_position_size": 1})
+    assert run([FLAT], [SHORT], short).trades != []
 
 
 # --- the end of a bot ----------------------------------------------------------------------------------------------
@@ -219,6 +222,18 @@ def test_what_arrives_at_a_close_comes_after_it(fill_price: str, price: int, bar
     world = run(bars, [LONG], config(paper, data={"interval": "1s"}), bar_ms=1000)
     assert [number for number, outcome in enumerate(world.outcomes) if outcome.fills] == [bar_number]
     assert (world.fills[0].price, world.fills[0].filled_at) == (price, from_ms(3000))
+
+
+@pytest.mark.parametrize(
+    ("word", "second", "best", "stop"),
+    [(LONG, bar(100, 110, 95, 100), 110, 99), (SHORT, bar(100, 105, 90, 100), 90, 99)],
+)
+def test_a_trailing_stop_follows_the_best_price_of_its_side(word: str, second: Any, best: int, stop: int) -> None:
+    made = config(trading={"allow_short": True}, risk_management={"trailing_stop_pct": 10})
+    world = run([FLAT, second], [word], made)
+    assert world.outcomes[1].account.best_price == best
+    assert [order.price for order in world.account.orders] == [stop]
+    assert [held and held.direction for held in world.script.seen] == [None, word]
 
 
 def test_a_limit_under_way_is_no_limit_in_the_book() -> None:
