@@ -94,7 +94,7 @@ MODULES: dict[str, list[str]] = {
     "fleet/notify/webhook.py": [_FLEET + "notify"],
     "botrunner/fence.py": [_BOT + "test_fence.py", _BOT + "test_lease.py"],
     "botrunner/ledger.py": [_BOT + "test_ledger.py", _BOT + "test_ledger_database.py", *_PAPER],
-    "botrunner/risk.py": [_BOT + "test_risk.py", *_PAPER],
+    "botrunner/risk.py": [_BOT + "test_risk.py", _BOT + "test_trading_bot.py", *_DESK],
     "botrunner/brokers/matching.py": [_BOT + "brokers/test_matching.py", *_PAPER],
     "botrunner/brokers/desk.py": [_BOT + "test_trading_bot.py", *_DESK],
     "botrunner/trading_bot.py": [_BOT + "test_trading_bot.py", *_DESK],

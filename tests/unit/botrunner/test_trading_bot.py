@@ -143,6 +143,39 @@ def test_a_position_that_either_fee_makes_unsellable_is_not_entered(maker: float
     assert run([FLAT], [SHORT], short).trades != []
 
 
+SMALLEST, LEAST = Denial.BELOW_MIN_QUANTITY, Denial.BELOW_MIN_NOTIONAL
+
+
+@pytest.mark.parametrize(
+    ("minimums", "sections", "expected"),
+    [
+        # half of 1,000 buys 5 at 100
+        pytest.param({"min_quantity": "5"}, {}, None, id="the smallest quantity"),
+        pytest.param({"min_quantity": "5.01"}, {}, SMALLEST, id="a step less"),
+        pytest.param({"min_notional": "500"}, {}, None, id="the least value"),
+        pytest.param({"min_notional": "500.01"}, {}, LEAST, id="a cent less"),
+        pytest.param({"min_notional": "250"}, {"risk_management": {"stop_loss_pct": 50}}, None, id="also at its stop"),
+        pytest.param({"min_notional": "250.01"}, {"risk_management": {"stop_loss_pct": 50}}, LEAST, id="not there"),
+        pytest.param(
+            {"min_quantity": "0"}, {"broker": {"cash": 1}}, SMALLEST, id="nothing, where anything is accepted"
+        ),
+    ],
+)
+def test_what_an_exchange_accepts_is_entered_to_the_step(
+    minimums: dict[str, str], sections: dict[str, Any], expected: Denial | None
+) -> None:
+    market = replace(MARKET, **{key: D(value) for key, value in minimums.items()})
+    [outcome] = run([FLAT], [LONG], config(**sections), market=market).outcomes
+    assert (outcome.denial, bool(outcome.fills)) == (expected, expected is None)
+
+
+def test_at_a_price_of_one_tick_nothing_can_be_lost() -> None:
+    """No stop is below it, so that a limit of the portfolio's risk is none of the size."""
+    made = config(risk_management={"stop_loss_pct": 50, "max_portfolio_risk": 1})
+    world = run([bar("0.01", "0.01", "0.01", "0.01", 10**9)], [LONG], made)
+    assert world.trades[0].size == 50_000
+
+
 # --- the end of a bot ----------------------------------------------------------------------------------------------
 
 
