@@ -162,12 +162,12 @@ def apply_fill(
     )
 
 
-def written_off(trade: Trade, *, reason: str, kind: ExitKind, at: datetime) -> Trade:
+def written_off(trade: Trade, *, reason: str | None, kind: ExitKind | None, at: datetime) -> Trade:
     """The trade closed with what is left of it as dust: too little for the exchange to take.
 
     Args:
         trade: open.
-        reason, kind: why it was being closed; those of an exit that sold some of it stay.
+        reason, kind: why it was being closed; those of an exit that sold some of it stay, and needn't be given.
         at: when that was given up: the trade's end, for every count by time.
     """
     return replace(

@@ -530,7 +530,7 @@ class BaseTradingBot:
             return
         quantity = self._sellable(trade, price)
         if quantity <= 0:
-            desk.end_trade(reason=failed.reason, kind=failed.exit_kind or ExitKind.SIGNAL, at=at)
+            desk.end_trade(reason=failed.reason, kind=failed.exit_kind, at=at)
             return
         again = self._order(
             failed.signal_at,

@@ -53,6 +53,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".botfleet" / "mutants"
 SLOWEST_S = 10.0
 """A test that takes longer is no unit test of the module, and every survivor would pay for it."""
+EXAMPLES = 20
+"""Of a property, for each mutant: a property that needs hundreds to notice a change isn't what holds it."""
 MEMORY = 8 << 30
 """Bytes of address space of a fork: a loop that no longer ends must not take the machine's memory."""
 
@@ -63,7 +65,8 @@ PACKAGES = (
 )
 
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"
-_PAPER = [_BOT + name for name in ("test_paper_trading.py", "test_paper_properties.py", "test_limits.py")]
+_PAPER = [_BOT + f"test_{name}.py" for name in ("paper_trading", "paper_properties", "limits", "lost_entries")]
+_DESK = [_BOT + "brokers/test_desk.py", _BOT + "test_money_bounds.py", *_PAPER]
 MODULES: dict[str, list[str]] = {
     "controller/plan.py": [
         _CONTROLLER + "test_plan.py",
@@ -91,10 +94,10 @@ MODULES: dict[str, list[str]] = {
     "fleet/notify/webhook.py": [_FLEET + "notify"],
     "botrunner/fence.py": [_BOT + "test_fence.py", _BOT + "test_lease.py"],
     "botrunner/ledger.py": [_BOT + "test_ledger.py", _BOT + "test_ledger_database.py", *_PAPER],
-    "botrunner/risk.py": [_BOT + "test_risk.py", *_PAPER],
+    "botrunner/risk.py": [_BOT + "test_risk.py", _BOT + "test_trading_bot.py", *_DESK],
     "botrunner/brokers/matching.py": [_BOT + "brokers/test_matching.py", *_PAPER],
-    "botrunner/brokers/desk.py": [_BOT + "brokers", *_PAPER],
-    "botrunner/trading_bot.py": [_BOT + "test_trading_bot.py", *_PAPER],
+    "botrunner/brokers/desk.py": [_BOT + "test_trading_bot.py", *_DESK],
+    "botrunner/trading_bot.py": [_BOT + "test_trading_bot.py", *_DESK],
 }
 
 Result = dict[str, Any]
@@ -490,15 +493,20 @@ def _arguments(tests: list[str]) -> list[str]:
 
 
 def _quick_hypothesis(items: list[Any]) -> None:
-    """A failing example is enough: nobody reads the smallest one; and the same examples each time."""
+    """A failing example is enough: nobody reads the smallest one; and the same few examples each time."""
     from hypothesis import Phase, settings
 
     for item in items:
         test = getattr(item, "function", None)
         used = getattr(test, "_hypothesis_internal_use_settings", None)
         if used is not None:
-            phases = (Phase.explicit, Phase.generate)
-            test._hypothesis_internal_use_settings = settings(used, phases=phases, derandomize=True, database=None)
+            test._hypothesis_internal_use_settings = settings(
+                used,
+                phases=(Phase.explicit, Phase.generate),
+                max_examples=min(used.max_examples, EXAMPLES),
+                derandomize=True,
+                database=None,
+            )
 
 
 def _database_of(url: str | None, fixturedef: Any, request: Any) -> Any:

@@ -192,7 +192,7 @@ class Desk:
         """Record what an order is now."""
         self.orders[order.client_order_id] = order
         kept = order.is_open or (order.state is OrderState.REJECTED and order.leg in REPEATED)
-        if kept and order.leg not in SURE:
+        if kept:
             self.book[order.leg] = order
         else:
             self.book.pop(order.leg, None)
@@ -287,22 +287,26 @@ class Desk:
             # once it is being left, no more is bought
             self.close(Leg.ENTRY)
             if self._market.round_quantity(self.trade.size_open) <= 0:
-                self.end_trade(reason=order.reason, kind=order.exit_kind or ExitKind.SIGNAL, at=at)
+                self.end_trade(at=at)
         if self.trade is not None:
             self.trades[self.trade.entry_order_id] = self.trade
 
-    def end_trade(self, *, reason: str, kind: ExitKind, at: datetime) -> None:
-        """The position is closed: what is left is too little to sell and written off, all open orders are cancelled."""
+    def end_trade(self, *, at: datetime, reason: str | None = None, kind: ExitKind | None = None) -> None:
+        """The position is closed: what is left is too little to sell and written off, all open orders are cancelled.
+
+        Args:
+            at: when, or the newest fill's time if that is later.
+            reason, kind: why, if no exit has sold any of it; those of one that did stay.
+        """
         trade, at = self.trade, self._stamp(at)
         assert trade is not None
         if trade.is_open:
             trade = written_off(trade, reason=reason, kind=kind, at=at)
             self.dust += trade.dust
+        assert trade.exit_kind is not None
         self.trades[trade.entry_order_id] = trade
         self.total_pnl += trade.net_pnl
-        self.counters = counted_exit(
-            self.counters, net_pnl=trade.net_pnl, kind=trade.exit_kind or kind, at=trade.exit_at or at
-        )
+        self.counters = counted_exit(self.counters, net_pnl=trade.net_pnl, kind=trade.exit_kind, at=at)
         self.trade, self.best_price, self.bars_held, self._filled_at = None, None, 0, None
         for leg in tuple(self.book):
             self.close(leg)
@@ -322,8 +326,6 @@ class Desk:
         Each part's fee is rounded, so that parts may cost a little more than the whole that was sized.
         """
         rest = order.leaves_quantity - quantity
-        if rest <= 0:
-            return order
         most = price if order.price is None else order.price
         rate = Decimal(0) if self._rules.fee_in_base else self._rules.highest_fee
         rest = payable(rest, cash=cash, price=most, fee_rate=rate, market=self._market)
@@ -331,8 +333,9 @@ class Desk:
 
     def _fitted(self, order: Order) -> Order:
         """A closing order, asking for no more than is held."""
-        if order.leg is Leg.ENTRY or self.trade is None:
+        if order.leg is Leg.ENTRY:
             return order
+        assert self.trade is not None
         held = self._market.round_quantity(self.trade.size_open)
         return self.amend(order, price=order.price, remaining=min(order.leaves_quantity, held))
 

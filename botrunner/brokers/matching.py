@@ -39,15 +39,15 @@ class PaperRules:
     fill_price: FillPrice
     maker_fee: Decimal
     taker_fee: Decimal
-    fee_in_base: bool = False
-    slippage_model: SlippageModel = SlippageModel.NONE
-    slippage: Decimal = Decimal(0)
-    max_volume_share: Decimal | None = None
-    partial_fill: Decimal = Decimal(0)
-    reject: Decimal = Decimal(0)
-    min_latency_ms: int = 0
-    max_latency_ms: int = 0
-    seed: int = 0
+    fee_in_base: bool
+    slippage_model: SlippageModel
+    slippage: Decimal
+    max_volume_share: Decimal | None
+    partial_fill: Decimal
+    reject: Decimal
+    min_latency_ms: int
+    max_latency_ms: int
+    seed: int
 
     @property
     def highest_fee(self) -> Decimal:
@@ -167,14 +167,11 @@ def fillable(order: Order, candle: Candle, *, rules: PaperRules, market: Market)
     quantity = order.leaves_quantity
     if rules.max_volume_share is not None:
         quantity = min(quantity, market.round_quantity(candle.volume * rules.max_volume_share))
-    if quantity <= 0:
-        return Decimal(0)
     if rules.partial_fill:
         bar_at = candle.open_at
-        if happens(draw(rules.seed, order, What.PARTIAL, bar_at=bar_at), rules.partial_fill):
-            steps = int(quantity / market.step)
-            part = part_of(draw(rules.seed, order, What.PART, bar_at=bar_at), steps) if steps else 0
-            quantity = min(quantity, part * market.step) if part else quantity
+        steps = int(quantity / market.step)
+        if steps and happens(draw(rules.seed, order, What.PARTIAL, bar_at=bar_at), rules.partial_fill):
+            quantity = part_of(draw(rules.seed, order, What.PART, bar_at=bar_at), steps) * market.step
     return quantity
 
 

@@ -63,6 +63,13 @@ def test_it_is_told_at_the_last_of_so_many() -> None:
     assert len(told(run(RISES, [LONG] * TOLD_AFTER, made))) == 1
 
 
+def test_what_is_not_counted_tells_nothing_again() -> None:
+    made = config({"reject_probability": 1})
+    world = run(RISES, [LONG] * 8, made, may_enter=[True] * TOLD_AFTER + [False] * 3)
+    assert [outcome.denial for outcome in world.outcomes[TOLD_AFTER:8]] == [Denial.STOPPING] * 3
+    assert len(told(world)) == 1
+
+
 def test_an_opened_position_ends_the_streak_and_the_next_is_told_anew() -> None:
     """A limit that is touched once: the entry fills, is left by its time, and later ones aren't filled again."""
     dip = bar(100, 100, 40, 100)

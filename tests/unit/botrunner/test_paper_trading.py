@@ -64,6 +64,18 @@ def test_an_entry_that_the_next_open_makes_too_dear_expires() -> None:
     assert world.account.cash == 1000
 
 
+def test_a_sold_position_leaves_nothing_but_cash_and_counts() -> None:
+    world = run([FLAT, FLAT, bar(100, 103, 99, 102)], [LONG, None, EXIT], config(risk_management=PROTECTED))
+    after = world.account
+    assert after == Account(cash=D(1010), counters=after.counters, total_pnl=D(10))
+    assert [position and position.bars_held for position in world.script.seen] == [None, 1, 2]
+
+
+def test_all_of_the_cash_may_be_spent() -> None:
+    world = run([FLAT, FLAT], [LONG], config(NEXT_OPEN, trading={"position_size": 1}))
+    assert (world.trades[0].size, world.account.cash) == (10, 0)
+
+
 # --- limit entries -------------------------------------------------------------------------------------------------
 
 
@@ -334,6 +346,37 @@ def test_a_large_order_takes_its_share_of_each_bar() -> None:
     assert world.trades[0].entry_price == D("101.4")  # (200 + 101 + 206) / 5
 
 
+@pytest.mark.parametrize(
+    ("paper", "parts", "cash"),
+    [
+        # 10 at 100; after 2 at 100 and 2 at 101, 598 is left, which buys 5.92 more at 101
+        pytest.param({}, ["2", "2", "5.92"], "0.08", id="no fees"),
+        # 9.90 with its fee; 593.98 / 101.01 / 1.01 = 5.82
+        pytest.param({"commission_rate": 0.01}, ["2", "2", "5.82"], "0.2818", id="the fee is paid too"),
+        # a fee in what is bought costs no cash: 598 pays for all of the other 5.90
+        pytest.param({"commission_rate": 0.01, "fee_currency": "base"}, ["2", "2", "5.90"], "2.1", id="fee in base"),
+    ],
+)
+def test_the_leftover_of_an_entry_asks_for_no_more_than_the_cash_pays_for(
+    paper: dict[str, Any], parts: list[str], cash: str
+) -> None:
+    made = config({"max_volume_share": 0.1, **paper}, trading={"position_size": 1})
+    bars = [bar(100, 100, 100, 100, 20), bar(101, 101, 101, 101, 20), bar(101, 101, 101, 101)]
+    world = run(bars, [LONG], made)
+    assert [fill.quantity for fill in world.fills] == list(map(D, parts))
+    assert world.history() == [("entry", 0, "market", None, sum(map(D, parts)), sum(map(D, parts)), "filled")]
+    assert world.account.cash == D(cash)
+
+
+def test_a_leftover_that_cannot_be_paid_for_expires_and_what_was_bought_stays() -> None:
+    made = config({"max_volume_share": 0.1}, trading={"position_size": 1})
+    world = run([bar(100, 100, 100, 100, 20), bar(200, 200, 200, 200)], [LONG], made)
+    assert world.history() == [("entry", 0, "market", None, 10, 2, "expired")]
+    assert world.account.trade is not None
+    assert (world.account.trade.size, world.account.cash) == (2, 800)
+    assert world.account.lost is None
+
+
 def test_out_before_the_entry_is_whole() -> None:
     made = config({"max_volume_share": 0.1}, risk_management={"stop_loss_pct": 3})
     bars = [bar(100, 100, 100, 100, 20), bar(100, 100, 100, 100, 10), bar(101, 101, 101, 101, 15), FLAT]
@@ -430,6 +473,23 @@ def test_latency(paper: dict[str, Any], price: int, bar_number: int, after_ms: i
     assert [n for n, out in enumerate(world.outcomes) if out.fills] == [bar_number]
 
 
+def test_protective_orders_are_accepted_with_the_fill_however_late_orders_are() -> None:
+    world = run([FLAT, bar(100, 100, 96, 96)], [LONG], config(late(250), risk_management=PROTECTED))
+    placed = [order for order in world.outcomes[0].orders if order.leg is not Leg.ENTRY]
+    assert [(o.leg, o.state, o.arrives_at) for o in placed] == [
+        (Leg.STOP_LOSS, OrderState.ACKED, None),
+        (Leg.TAKE_PROFIT, OrderState.ACKED, None),
+    ]
+    assert world.trades[0].exit_at == opens(2)
+
+
+def test_flatten_takes_no_time() -> None:
+    world = run([FLAT, FLAT], [LONG], config(late(60_000)))
+    outcome = world.bot.flatten(world.script)
+    assert outcome is not None
+    assert [(fill.filled_at, fill.price) for fill in outcome.fills] == [(opens(2), 100)]
+
+
 @pytest.mark.parametrize(("fill_price", "price", "bar_number"), [("close", 102, 1), ("next_open", 103, 2)])
 def test_latency_of_more_than_an_interval(fill_price: str, price: int, bar_number: int) -> None:
     # bars of one second; sent at the first one's close, 1.5 s later within the third bar: its open or the close before
@@ -504,6 +564,14 @@ def test_a_rejected_stop_is_placed_again_at_the_next_bar_and_watches_it() -> Non
         ("stop_loss", 1, "stop", 97, 5, 5, "filled"),
     ]
     assert [len(out.orders) for out in world.outcomes] == [2, 1]
+
+
+def test_a_rejected_exit_is_forgotten_when_the_stop_closes_the_position() -> None:
+    paper = seed_where({("entry", 0, 0): False, ("stop_loss", 0, 0): False, ("exit", 1, 0): True, ("exit", 1, 1): True})
+    made = config(paper, risk_management={"stop_loss_pct": 3})
+    world = run([FLAT, FLAT, bar(100, 100, 96, 96)], [LONG, EXIT], made)
+    assert world.trades[0].exit_reason == "stop_loss"
+    assert world.account.orders == ()
 
 
 def test_a_stop_refused_for_ever_is_tried_once_a_bar() -> None:
@@ -592,6 +660,16 @@ def test_a_position_too_small_to_be_sold_at_all_is_dust() -> None:
     world = run([bar(100, 100, 100, 100, 4), bar(100, 100, 100, 100, 0)], [LONG, EXIT], made, market=market)
     [trade] = world.trades
     assert (trade.dust, trade.exit_price, trade.exit_at, trade.net_pnl) == (D("0.4"), 0, opens(2), -40)
+
+
+def test_only_a_purchase_that_opens_a_position_pays_in_what_it_buys() -> None:
+    made = config({"commission_rate": 0.001, "fee_currency": "base"}, trading={"allow_short": True})
+    world = run([FLAT, bar(100, 100, 90, 90)], [SHORT, EXIT], made)
+    assert [(fill.quantity, fill.fee, fill.fee_currency) for fill in world.fills] == [
+        (5, D("0.5"), "BTC"),
+        (5, D("0.45"), "BTC"),
+    ]
+    assert (world.account.cash, world.trades[0].base_fee) == (D("1049.05"), 0)
 
 
 # --- short ---------------------------------------------------------------------------------------------------------

@@ -125,6 +125,19 @@ def test_an_entry_is_always_affordable_and_on_the_step(price: Decimal, cash: Dec
         (RiskLimits(max_daily_loss=D(200)), Counters(pnl_today=D(-200)), Denial.MAX_DAILY_LOSS),
         (RiskLimits(max_drawdown_pct=D(10)), Counters(peak_equity=D(111)), None),
         (RiskLimits(max_drawdown_pct=D(10)), Counters(peak_equity=D("111.2")), Denial.MAX_DRAWDOWN),
+        (RiskLimits(max_drawdown_pct=D(20)), Counters(peak_equity=D(125)), Denial.MAX_DRAWDOWN),
+        (RiskLimits(max_drawdown_pct=D(10)), Counters(peak_equity=D(90)), None),
+        # the first that is in force, in the order in which people are told
+        (
+            RiskLimits(max_daily_trades=1, max_daily_loss=D(1)),
+            Counters(trades_today=1, pnl_today=D(-1)),
+            Denial.MAX_DAILY_TRADES,
+        ),
+        (
+            RiskLimits(max_daily_loss=D(1), cooldown_bars=3),
+            Counters(pnl_today=D(-1), last_exit_at=NOW),
+            Denial.MAX_DAILY_LOSS,
+        ),
         (RiskLimits(cooldown_bars=3), Counters(last_exit_at=None), None),
         (RiskLimits(cooldown_bars=3), Counters(last_exit_at=NOW), Denial.COOLDOWN),
         (RiskLimits(cooldown_bars=3), Counters(last_exit_at=NOW - 3 * FIVE_MINUTES), Denial.COOLDOWN),
@@ -137,6 +150,52 @@ def test_an_entry_is_always_affordable_and_on_the_step(price: Decimal, cash: Dec
 def test_entry_denial(limits: RiskLimits, counters: Counters, expected: Denial | None) -> None:
     reached = in_force(limits, counters, equity=D(100), now=NOW, interval=FIVE_MINUTES)
     assert entry_denial(limits, counters, reached=reached, now=NOW, interval=FIVE_MINUTES) is expected
+
+
+@pytest.mark.parametrize(
+    ("peak", "equity", "reached"),
+    [
+        pytest.param("0", "0", False, id="nothing was ever there"),
+        pytest.param("0.5", "0.46", False, id="less than one"),
+        pytest.param("0.5", "0.45", True, id="less than one, a tenth lost"),
+    ],
+)
+def test_a_drawdown_is_a_share_of_the_peak_however_small(peak: str, equity: str, reached: bool) -> None:
+    found = in_force(
+        RiskLimits(max_drawdown_pct=D(10)), Counters(peak_equity=D(peak)), equity=D(equity), now=NOW, interval=MOMENT
+    )
+    assert found == ((Denial.MAX_DRAWDOWN,) if reached else ())
+
+
+def test_a_new_bot_has_counted_nothing() -> None:
+    assert dump_counters(Counters()) == {
+        "day": None, "trades_today": 0, "pnl_today": "0", "peak_equity": "0", "last_exit_at": None, "stops": [],
+        "breached": [],
+    }  # fmt: skip
+    assert not MARKET.can_short
+
+
+def test_several_limits_are_in_force_at_once() -> None:
+    limits = RiskLimits(max_daily_trades=2, max_daily_loss=D(5), max_drawdown_pct=D(1))
+    counters = Counters(trades_today=2, pnl_today=D(-5), peak_equity=D(200))
+    found = in_force(limits, counters, equity=D(100), now=NOW, interval=FIVE_MINUTES)
+    assert found == (Denial.MAX_DAILY_TRADES, Denial.MAX_DAILY_LOSS, Denial.MAX_DRAWDOWN)
+
+
+def test_a_new_day_ends_what_a_day_limits_and_nothing_else() -> None:
+    told = (Denial.MAX_DAILY_TRADES, Denial.MAX_DAILY_LOSS, Denial.MAX_DRAWDOWN, Denial.STOP_LOSS_GUARD)
+    counters = Counters(day=NOW.date(), trades_today=2, pnl_today=D(-5), breached=told, stops=(NOW,))
+    begun = counters_at(counters, now=NOW + timedelta(days=1), equity=D(1))
+    assert (begun.day, begun.trades_today, begun.pnl_today) == ((NOW + timedelta(days=1)).date(), 0, 0)
+    assert (begun.breached, begun.stops) == (told[2:], (NOW,))
+    assert counters_at(counters, now=NOW, equity=D(1)).breached == told
+
+
+def test_entries_and_results_of_a_day_add_up() -> None:
+    counters = Counters()
+    for pnl in (3, -5, 1):
+        counters = counted_exit(counted_entry(counters, at=NOW), net_pnl=D(pnl), kind=ExitKind.TIME, at=NOW)
+    assert (counters.trades_today, counters.pnl_today) == (3, -1)
 
 
 def ago(*bars: int) -> tuple[datetime, ...]:
@@ -159,6 +218,13 @@ def test_stop_loss_guard(stops: tuple[datetime, ...], guarded: bool) -> None:
     limits = RiskLimits(stop_loss_guard=StopLossGuard(max_stops=3, within_bars=10, pause_bars=6))
     found = in_force(limits, Counters(stops=stops), equity=D(1), now=NOW, interval=FIVE_MINUTES)
     assert found == ((Denial.STOP_LOSS_GUARD,) if guarded else ())
+
+
+@pytest.mark.parametrize(("back", "guarded"), [(0, True), (6, True), (7, False)])
+def test_a_guard_of_one_stop_looks_at_the_newest_alone(back: int, guarded: bool) -> None:
+    limits = RiskLimits(stop_loss_guard=StopLossGuard(max_stops=1, within_bars=1, pause_bars=6))
+    found = in_force(limits, Counters(stops=ago(99, back)), equity=D(1), now=NOW, interval=FIVE_MINUTES)
+    assert bool(found) is guarded
 
 
 @pytest.mark.parametrize(
@@ -192,6 +258,11 @@ def test_counters_of_an_earlier_version_can_be_read() -> None:
     old = dump_counters(Counters(trades_today=2))
     del old["stops"], old["breached"], old["last_exit_at"]
     assert load_counters({**old, "bars_since_exit": None}) == Counters(trades_today=2)
+    # before the first bar there is no time to count from
+    assert load_counters({**old, "bars_since_exit": 4}) == Counters(trades_today=2)
+    assert load_counters({**old, "bars_since_exit": None}, last_close_at=NOW) == Counters(trades_today=2)
+    # an interval that nobody named: the exit was at the last close
+    assert load_counters({**old, "bars_since_exit": 4}, last_close_at=NOW).last_exit_at == NOW
 
 
 @pytest.mark.parametrize("interval", [FIVE_MINUTES, timedelta(weeks=1)])
@@ -282,6 +353,14 @@ def test_a_market_with_older_candles_begins_a_day() -> None:
         (Side.BUY, RiskLimits(stop_loss_pct=D(3), trailing_stop_pct=D(10)), "0.1", "0.097000", None),
         (Side.SELL, RiskLimits(stop_loss_pct=D(3), take_profit_pct=D(6)), "0.1", "0.103000", "0.094000"),
         (Side.SELL, RiskLimits(trailing_stop_pct=D(2)), "0.09", "0.091800", None),
+        # the tighter of two stops
+        (Side.BUY, RiskLimits(stop_loss_pct=D(3), trailing_stop_pct=D(2)), "0.11", "0.107800", None),
+        (Side.SELL, RiskLimits(stop_loss_pct=D(3), trailing_stop_pct=D(2)), "0.09", "0.091800", None),
+        (Side.SELL, RiskLimits(stop_loss_pct=D(3), trailing_stop_pct=D(10)), "0.1", "0.103000", None),
+        # rounded away from the entry: 0.0999995 and 0.1000005
+        (Side.BUY, RiskLimits(stop_loss_pct=D("0.0005"), take_profit_pct=D("0.0005")), "0.1", "0.099999", "0.100001"),
+        (Side.SELL, RiskLimits(stop_loss_pct=D("0.0005"), take_profit_pct=D("0.0005")), "0.1", "0.100001", "0.099999"),
+        (Side.BUY, RiskLimits(stop_loss_pct=D(50), take_profit_pct=D(50)), "0.1", "0.050000", "0.150000"),
     ],
 )
 def test_protection(side: Side, limits: RiskLimits, best: str, stop: str | None, target: str | None) -> None:
