@@ -72,7 +72,8 @@ class Columns:
         time: one, or a date's and a time's. values: open, high, low, close, volume.
         names: the same in words, for people.
         markets: columns that say whose candle a row is.
-        quote_volumes: columns that may be the volume in quote currency, of a volume that wasn't chosen by the config.
+        quote_volumes: columns, as the config names them, that may be the volume in quote currency, of a volume that
+            the config didn't choose.
         notes: what people should know of the choice.
     """
 
@@ -167,18 +168,20 @@ def columns_by_place(width: int, *, chosen: Mapping[str, str], first: Sequence[s
         time=(places["time"],),
         values=(places["open"], places["high"], places["low"], places["close"], places["volume"]),
         names={key: f"column {place + 1}" for key, place in places.items()},
-        quote_volumes={}
-        if "volume" in chosen or width not in BEHIND
-        else {f"column {BEHIND[width] + 1}": BEHIND[width]},
+        quote_volumes={} if "volume" in chosen or width not in BEHIND else {f"{BEHIND[width] + 1}": BEHIND[width]},
     )
 
 
 def check_market(cells: Sequence[str]) -> int | None:
-    """The first row (from 0) of a column of markets that is of another one than the first; None: there is none."""
-    if len(set(cells)) < 2:
+    """The first row (from 0) of a column of markets that is of another one than those before; None: there is none.
+
+    An empty cell says nothing.
+    """
+    said = {plain_name(cell) for cell in set(cells)} - {""}
+    if len(said) < 2:
         return None
-    first = plain_name(cells[0])
-    return next((index for index, cell in enumerate(cells) if plain_name(cell) != first), None)
+    first = next(name for name in map(plain_name, cells) if name)
+    return next(index for index, cell in enumerate(cells) if plain_name(cell) not in ("", first))
 
 
 def check_volume(name: str, other: str, rows: Sequence[tuple[Decimal, Decimal, Decimal, Decimal]]) -> None:
@@ -199,8 +202,7 @@ def check_volume(name: str, other: str, rows: Sequence[tuple[Decimal, Decimal, D
     wrong = sum(low * _LITTLE_LESS <= base / quote <= high * _LITTLE_MORE for low, high, base, quote in traded)
     if 10 * wrong >= 9 * len(traded) and 10 * right < len(traded):
         raise Unclear(
-            f"{name} is in quote currency: divided by {other} it is the price; give {KEYS['volume']}: {other!r}, or "
-            "rename the two"
+            f"{name} is in quote currency: divided by column {other} it is the price; give {KEYS['volume']}: {other!r}"
         )
 
 
@@ -318,5 +320,5 @@ def _check_distinct(found: Mapping[str, tuple[int, ...]], names: Sequence[str]) 
 
 
 def _listed(names: Sequence[str]) -> str:
-    some = ", ".join(shown(name) for name in names[:20])
+    some = ", ".join(shown(name) for name in names[:20]) or "none"
     return some if len(names) <= 20 else f"{some} and {len(names) - 20} more"

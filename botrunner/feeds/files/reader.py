@@ -192,13 +192,14 @@ def _columns(table: Table, wanted: Wanted) -> Columns:
 def _check_markets(path: Path, table: Table, columns: Columns, wanted: Wanted, notes: list[str]) -> None:
     """Candles of two markets aren't one series; of another one than the config's they may be meant so."""
     for place in columns.markets:
-        cells = [row[place] for row in table.rows]
+        cells = [row[place].strip() for row in table.rows]
         other = check_market(cells)
         if other is not None:
             what = "line" if table.by_line else "row"
+            first = next(index for index, cell in enumerate(cells) if cell)
             raise CandleFileInvalid(
-                f"{_place(path, table, other)}: a candle of {shown(cells[other])}, and {what} {table.lines[0]} has one "
-                f"of {shown(cells[0])}: give a file with one market: {_shown_row(table.rows[other])}",
+                f"{_place(path, table, other)}: a candle of {shown(cells[other])}, and {what} {table.lines[first]} has "
+                f"one of {shown(cells[first])}: give a file with one market: {_shown_row(table.rows[other])}",
                 line=_line(table, other),
             )
         said = plain_name(cells[0])

@@ -371,6 +371,8 @@ READ = (
     Shape("volume and quote volume, the right way round", poloniex("volume", "quoteVolume"), file="ETH_BTC-5m.json"),
     Shape("a column that names another market", of_markets("LTC/BTC"), note="the candles are of 'LTC/BTC', the config's symbol is ETHBTC"),
     Shape("a column that names the market in two ways", of_markets("ETHBTC", "ETH/BTC")),
+    Shape("a column of the market that is empty in some rows", of_markets("", "ETHBTC", "")),
+    Shape("candles of 5m, then of 15m", lines([*SAMPLE[:14], *series(10, start=START + 17 * M5, step=3 * M5)]), [*SAMPLE[:14], *series(10, start=START + 17 * M5, step=3 * M5)], note="from 2018-01-10T06:25:00 on 10 candles follow one another at 15m"),
     Shape("prices of 0.0000000120", lines(series(scale="1.22E-7", decimals=12)), series(scale="1.22E-7", decimals=12)),
 )  # fmt: skip
 
@@ -431,7 +433,8 @@ REFUSED = (
     Shape("JSON of two markets", json.dumps({name: [[c.open_ms, 1, 1, 1, 1, 1] for c in SAMPLE] for name in ("ETH/BTC", "LTC/BTC")}), "JSON with 2 tables of candles ('ETH/BTC', 'LTC/BTC')", file="ETH_BTC-5m.json"),
     Shape("candles of two markets, one behind the other", of_markets("ETHBTC", "LTCBTC"), ":14: a candle of 'LTCBTC', and line 2 has one of 'ETHBTC'"),
     Shape("yfinance: two tickers", yahoo(series(step=DAY, start=MONDAY), tickers=("ETH-BTC", "LTC-BTC")), "candles of more than one market side by side ('ETH-BTC', 'LTC-BTC')", interval_ms=DAY),
-    Shape("Poloniex: volume in quote currency, quoteVolume in base", poloniex("quoteVolume", "volume"), "volume is in quote currency: divided by quoteVolume it is the price"),
+    Shape("Poloniex: volume in quote currency, quoteVolume in base", poloniex("quoteVolume", "volume"), "volume is in quote currency: divided by column quoteVolume it is the price"),
+    Shape("the same without a header: volume in quote currency, then in base", formatted(SAMPLE, None, lambda c: ",".join([*cells(c)[:5], str(c.volume * c.close), str(c.volume)])), "column 6 is in quote currency: divided by column 7 it is the price; give data.volume_col: '7'"),
     Shape("a row number without a name and no known time", formatted(SAMPLE, ",when,open,high,low,close,volume", lambda c: f"7,{','.join(cells(c))}"), "no column is known as the time"),
     Shape("a spreadsheet's days as 43110.208333", times(lambda ms: f"{25569 + ms / DAY:.6f}"), ":2: time '43110.208333' is no Unix time"),
     Shape("a spreadsheet's days as 43110", times(lambda ms: 25569 + ms // DAY), ":2: time 43110 is before 2001 or of no known unit"),
