@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cli.config import read_config
-from cli.files import read_document
+from cli.files import CandlesUnreadable, read_document
 from cli.output import Output, cell, plain, print_document, say
 from fleet.config import BotConfig, ConfigInvalid, parse_config
-from fleet.errors import ConfigUnusable, PermanentError
+from fleet.errors import PermanentError
 from fleet.times import to_ms
 
 if TYPE_CHECKING:
@@ -230,14 +230,15 @@ def load_candles(path: Path, config: BotConfig) -> CandleFile:
     """The candles of a file as a config wants them.
 
     Raises:
-        PermanentError: they can't be used; names the place in the file and what to do.
+        CandlesUnreadable: they can't be used; names the place in the file and what to do.
     """
     from botrunner.assembly import candle_file
+    from botrunner.feeds.files.errors import CandleFileInvalid
 
     try:
         return candle_file(path, config)
-    except ConfigUnusable as error:
-        raise PermanentError(str(error)) from error
+    except CandleFileInvalid as error:
+        raise CandlesUnreadable(path, str(error), error.line) from error
 
 
 def _run(

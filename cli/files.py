@@ -42,6 +42,15 @@ class FileUnreadable(PermanentError):
         super().__init__(f"{self.file}{place}: {self.reason}")
 
 
+class CandlesUnreadable(FileUnreadable):
+    """A file of candles that can't be used; `message` says the place and what to do."""
+
+    def __init__(self, file: Path, message: str, line: int | None) -> None:
+        PermanentError.__init__(self, message)
+        self.file, self.reason = clean_text(file, 300, lines=False), message
+        self.line, self.column = line, None
+
+
 def read_document(file: Path) -> Any:
     """What a JSON or YAML file says; `-` is stdin.
 

@@ -16,7 +16,7 @@ from itertools import pairwise, repeat
 from operator import itemgetter
 
 from botrunner.feeds.candles import DIGITS_MOST, LAST_MS
-from botrunner.feeds.files.errors import CellUnclear, Unclear, shown
+from botrunner.feeds.files.errors import CellUnclear, shown
 from fleet.times import to_ms
 
 UNITS: Mapping[str, tuple[int, int]] = {"s": (1000, 1), "ms": (1, 1), "µs": (1, 1000), "ns": (1, 1_000_000)}
@@ -28,7 +28,7 @@ FROM_S, TO_S = 1_000_000_000, LAST_MS // 1000
 _RANGES = tuple((unit, FROM_S * 1000 * d // m, TO_S * 1000 * d // m) for unit, (m, d) in UNITS.items())
 _MS_FROM, _MS_TO = FROM_S * 1000, TO_S * 1000
 
-_ISO = re.compile(r"(\d{4})([-/.])(\d{2})\2(\d{2})(?:[T ]+(.+?))?(?: ?UTC)?", re.ASCII)
+_ISO = re.compile(r"(\d{4})([-/.])(\d{2})\2(\d{2})(?:[T ]+(.+?))?(?: ?(UTC|GMT))?", re.ASCII)
 _CLOCK = re.compile(r"(\d{1,2})(:?)(\d{2})(?:\2(\d{2}))?(.*)", re.ASCII)
 _COMPACT = re.compile(r"(?:19|20)\d{6}", re.ASCII)
 _DAY_FIRST = re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*", re.ASCII)
@@ -59,10 +59,10 @@ def read_times(texts: Sequence[str], *, interval_ms: int | None) -> Times:
         interval_ms: of the candles; tells the unit of small numbers (before 2001-09-09), whose size doesn't.
 
     Raises:
-        CellUnclear: one is no time. Unclear: the unit of small numbers can't be told.
+        CellUnclear: one is no time, or a small number whose unit can't be told.
     """
     times = Times()
-    small: list[int] = []
+    small: dict[int, int] = {}
     for index, text in enumerate(texts):
         number = _whole(text)
         if number is not None and _MS_FROM <= number <= _MS_TO:
@@ -72,13 +72,22 @@ def read_times(texts: Sequence[str], *, interval_ms: int | None) -> Times:
         elif number is None or _COMPACT.fullmatch(text.strip()):
             times.ms.append(_iso(text, index, times))
         elif 0 <= number < FROM_S:
-            small.append(number)
+            small[index] = number
             times.ms.append(number)
         else:
-            times.ms.append(_sized(number, index, times))
+            times.ms.append(_sized(number, text, index, times))
     if small:
         _scale_small(small, times, interval_ms)
     return times
+
+
+def is_time(text: str) -> bool:
+    """Whether a cell is a date, or a number that is a Unix time by its size."""
+    try:
+        read_times([text], interval_ms=None)
+    except CellUnclear:
+        return False
+    return True
 
 
 def _whole(text: str) -> int | None:
@@ -92,7 +101,7 @@ def _whole(text: str) -> int | None:
     return int(number) if number == number.to_integral_value() else -1
 
 
-def _sized(number: int, index: int, times: Times) -> int:
+def _sized(number: int, text: str, index: int, times: Times) -> int:
     for unit, first, last in _RANGES:
         if first <= number <= last:
             times.units.setdefault(unit, index)
@@ -103,23 +112,25 @@ def _sized(number: int, index: int, times: Times) -> int:
             return ms
     raise CellUnclear(
         index,
-        f"time {shown(number)} is no Unix time from 2001 to 2100 in s, ms, µs or ns, and no date as 2018-01-10 05:00",
+        f"time {shown(text)} is no Unix time from 2001 to 2100 in s, ms, µs or ns, and no date as 2018-01-10 05:00",
     )
 
 
-def _scale_small(small: Sequence[int], times: Times, interval_ms: int | None) -> None:
+def _scale_small(found: Mapping[int, int], times: Times, interval_ms: int | None) -> None:
     """Before 2001-09-09 1000 s and 1,000,000 ms look alike; the distance between candles tells them apart."""
+    index, small = next(iter(found)), list(found.values())
     distances = Counter(abs(after - before) for before, after in pairwise(small))
     distance = distances.most_common(1)[0][0] if distances else 0
     fits = [unit for unit, (m, d) in UNITS.items() if interval_ms and distance * m == interval_ms * d]
     if len(small) < len(times.ms) or len(fits) != 1:
-        raise Unclear(
+        raise CellUnclear(
+            index,
             f"time {small[0]} is before 2001 or of no known unit: s, ms, µs and ns can't be told apart; write dates "
-            "(2018-01-10 05:00:00) or Unix ms"
+            "(2018-01-10 05:00:00) or Unix ms",
         )
     multiple, divisor = UNITS[fits[0]]
     if any(number * multiple % divisor for number in small):
-        raise Unclear(f"times in {fits[0]} that are no whole milliseconds")
+        raise CellUnclear(index, f"times in {fits[0]} that are no whole milliseconds")
     times.ms = [number * multiple // divisor for number in small]
     times.units = {fits[0]: 0}
 
@@ -130,8 +141,10 @@ def _iso(text: str, index: int, times: Times) -> int:
     compact = _COMPACT.match(stripped)
     try:
         if matched:
-            year, _, month, day, clock = matched.groups()
+            year, _, month, day, clock, utc = matched.groups()
             moment = datetime.fromisoformat(f"{year}-{month}-{day}" + (f"T{_clock(clock)}" if clock else ""))
+            if utc and moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
         elif compact:
             date, rest = stripped[:8], stripped[8:].lstrip("T ")
             moment = datetime.fromisoformat(date + (f"T{_clock(rest)}" if rest else ""))

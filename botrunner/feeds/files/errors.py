@@ -10,7 +10,15 @@ SHOWN = 60
 
 
 class CandleFileInvalid(ConfigUnusable):
-    """The candle file can't be used; the message names the file, where it is wrong, and what to do."""
+    """The candle file can't be used; the message names the file, where it is wrong, and what to do.
+
+    Attributes:
+        line: of a text, from 1; None where no line fits.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class Unclear(ValueError):

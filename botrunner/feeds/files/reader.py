@@ -17,8 +17,17 @@ from pathlib import Path
 
 from botrunner.feeds.candles import LEAST_PRICE, MOST, Candle
 from botrunner.feeds.files.cells import ISO, Numbers, Times, read_numbers, read_times
-from botrunner.feeds.files.columns import FIELDS, Columns, check_order, columns_by_name, columns_by_place
-from botrunner.feeds.files.errors import CandleFileInvalid, CellUnclear, Unclear
+from botrunner.feeds.files.columns import (
+    FIELDS,
+    Columns,
+    check_market,
+    check_order,
+    check_volume,
+    columns_by_name,
+    columns_by_place,
+    plain_name,
+)
+from botrunner.feeds.files.errors import CandleFileInvalid, CellUnclear, Unclear, shown
 from botrunner.feeds.files.survey import Survey, check_spacing, interval_name, spacing, survey
 from botrunner.feeds.files.table import Table, read_table
 from fleet.config import BotConfig
@@ -35,6 +44,10 @@ TICKS_LEAST = 4
 so many powers of ten below the lowest price, 0.01 % of it, but never below eight decimals."""
 
 
+VOLUMES_LOOKED_AT = 1000
+"""Rows that are enough to tell two volumes apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a file is read for.
@@ -42,13 +55,14 @@ class Wanted:
     Attributes:
         interval_ms: None: whatever the file's candles have.
         columns: field → column of the config's `data.*_col`.
-        base, quote: currencies of the market, where known.
+        base, quote: currencies of the market, where known. symbol: of the market, where known.
     """
 
     interval_ms: int | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     base: str = ""
     quote: str = ""
+    symbol: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +106,7 @@ def wanted_by(config: BotConfig, *, base: str = "", quote: str = "") -> Wanted:
         "volume": data.volume_col,
     }
     chosen = {field_: name for field_, name in columns.items() if name is not None}
-    return Wanted(config.interval_s * 1000, chosen, base, quote)
+    return Wanted(config.interval_s * 1000, chosen, base, quote, config.symbol)
 
 
 def read_candle_file(path: Path, wanted: Wanted = Wanted()) -> CandleFile:
@@ -126,14 +140,16 @@ def _read(path: Path, wanted: Wanted) -> CandleFile:
         columns = _columns(table, wanted)
         notes += columns.notes
         _check_widths(path, table)
+        _check_markets(path, table, columns, wanted, notes)
         times = read_times(_times_of(table, columns), interval_ms=wanted.interval_ms)
     except CellUnclear as error:
         raise CandleFileInvalid(
-            f"{_place(path, table, error.index)}: {_row_shown(table, error.index, error)}"
+            f"{_place(path, table, error.index)}: {_row_shown(table, error.index, error)}",
+            line=_line(table, error.index),
         ) from error
     except Unclear as error:
-        first = f"{path}:{table.lines[0] - (table.names is not None)}" if table.by_line else str(path)
-        raise CandleFileInvalid(f"{first}: {error}") from error
+        line = table.header or _line(table, 0)
+        raise CandleFileInvalid(f"{path}{'' if line is None else f':{line}'}: {error}", line=line) from error
     made = _candles(path, table, columns, times.ms)
     candles = _in_order(path, table, made.candles, notes)
     try:
@@ -141,6 +157,7 @@ def _read(path: Path, wanted: Wanted) -> CandleFile:
             check_order([(c.open, c.high, c.low, c.close, c.volume) for c in candles])
         if made.unsound is not None:
             raise made.unsound
+        _check_volume(table, columns, made.candles)
         interval_ms, interval_from = _interval(candles, wanted, notes)
     except Unclear as error:
         raise CandleFileInvalid(f"{path}: {error}") from error
@@ -167,8 +184,39 @@ def _read(path: Path, wanted: Wanted) -> CandleFile:
 
 def _columns(table: Table, wanted: Wanted) -> Columns:
     if table.names is None:
-        return columns_by_place(len(table.rows[0]), chosen=wanted.columns)
-    return columns_by_name(table.names, chosen=wanted.columns, base=wanted.base, quote=wanted.quote)
+        return columns_by_place(len(table.rows[0]), chosen=wanted.columns, first=table.rows[0])
+    first = table.rows[0]
+    return columns_by_name(table.names, chosen=wanted.columns, base=wanted.base, quote=wanted.quote, first=first)
+
+
+def _check_markets(path: Path, table: Table, columns: Columns, wanted: Wanted, notes: list[str]) -> None:
+    """Candles of two markets aren't one series; of another one than the config's they may be meant so."""
+    for place in columns.markets:
+        cells = [row[place].strip() for row in table.rows]
+        other = check_market(cells)
+        if other is not None:
+            what = "line" if table.by_line else "row"
+            first = next(index for index, cell in enumerate(cells) if cell)
+            raise CandleFileInvalid(
+                f"{_place(path, table, other)}: a candle of {shown(cells[other])}, and {what} {table.lines[first]} has "
+                f"one of {shown(cells[first])}: give a file with one market: {_shown_row(table.rows[other])}",
+                line=_line(table, other),
+            )
+        said = plain_name(cells[0])
+        if said and wanted.symbol and plain_name(wanted.symbol) not in said:
+            notes.append(
+                f"the candles are of {shown(cells[0])}, the config's symbol is {wanted.symbol}: they are taken for that"
+            )
+
+
+def _check_volume(table: Table, columns: Columns, candles: Sequence[Candle]) -> None:
+    for name, place in columns.quote_volumes.items():
+        try:
+            others = read_numbers([row[place] for row in table.rows[:VOLUMES_LOOKED_AT]]).values
+        except CellUnclear:
+            continue
+        rows = [(c.low, c.high, c.volume, other) for c, other in zip(candles, others, strict=False)]
+        check_volume(columns.names["volume"], name, rows)
 
 
 def _check_widths(path: Path, table: Table) -> None:
@@ -179,7 +227,8 @@ def _check_widths(path: Path, table: Table) -> None:
         is_last = index + 1 == len(table.rows)
         cut = "; it is the last one: was the file cut off? Delete it, or get the file again" if is_last else ""
         raise CandleFileInvalid(
-            f"{_place(path, table, index)}: {len(row)} columns instead of {width}{cut}: {_shown_row(row)}"
+            f"{_place(path, table, index)}: {len(row)} columns instead of {width}{cut}: {_shown_row(row)}",
+            line=_line(table, index),
         )
 
 
@@ -237,7 +286,9 @@ def _numbers(path: Path, table: Table, name: str, place: int) -> Numbers:
         return read_numbers([row[place] for row in table.rows])
     except CellUnclear as error:
         at = _place(path, table, error.index)
-        raise CandleFileInvalid(f"{at}: {name} {_row_shown(table, error.index, error)}") from error
+        raise CandleFileInvalid(
+            f"{at}: {name} {_row_shown(table, error.index, error)}", line=_line(table, error.index)
+        ) from error
 
 
 def _is_sound(candle: Candle) -> bool:
@@ -265,7 +316,8 @@ def _unsound(path: Path, table: Table, index: int, candle: Candle) -> CandleFile
         )
     return CandleFileInvalid(
         f"{_place(path, table, index)}: {wrong}; low ≤ open, close ≤ high and positive prices are required: correct "
-        f"the row, or delete it if there was no candle: {_shown_row(table.rows[index])}"
+        f"the row, or delete it if there was no candle: {_shown_row(table.rows[index])}",
+        line=_line(table, index),
     )
 
 
@@ -283,7 +335,8 @@ def _in_order(path: Path, table: Table, candles: list[Candle], notes: list[str])
                 raise CandleFileInvalid(
                     f"{_place(path, table, place)}: a candle of {candles[place].open_at:%Y-%m-%dT%H:%M:%S} with other "
                     f"values than {what} {table.lines[kept[-1]]} has for the same time; delete the wrong one (of a "
-                    "running candle the later row is the last word)"
+                    "running candle the later row is the last word)",
+                    line=_line(table, place),
                 )
             twice.append(place)
         else:
@@ -324,6 +377,10 @@ def _tick(decimals: int, candles: Sequence[Candle]) -> Decimal:
 
 
 # --- words ---------------------------------------------------------------------------------------------------------
+
+
+def _line(table: Table, index: int) -> int | None:
+    return table.lines[index] if table.by_line else None
 
 
 def _place(path: Path, table: Table, index: int) -> str:

@@ -157,11 +157,36 @@ def check_spacing(opens: Sequence[int], *, interval_ms: int) -> tuple[str, ...]:
     notes = []
     if interval_ms == WEEK_MS and phase != MONDAY_MS:
         notes.append(f"weeks begin on {_DAYS[phase // DAY_MS]}; those of exchanges begin on Monday")
+    other = _other_run(opens, interval_ms)
+    if other is not None:
+        begin, number = other
+        distance = interval_name(opens[begin + 1] - opens[begin])
+        notes.append(
+            f"from {_moment(opens[begin])} on {number} candles follow one another at {distance}: if they are candles "
+            f"of {distance}, they don't belong among those of {wanted}"
+        )
     if usual != interval_ms and distances:
         notes.append(f"no two of three candles follow one another at {wanted}: most of the market's time has none")
     if not distances:
         notes.append(f"a single candle: nothing but data.interval says that it is one of {wanted}")
     return tuple(notes)
+
+
+RUN = 10
+"""Candles in a row that missing ones hardly leave at one distance, if it is the interval of other candles."""
+
+
+def _other_run(opens: Sequence[int], interval_ms: int) -> tuple[int, int] | None:
+    """The first run of candles at the distance of another interval: index of its first, and how many there are."""
+    begin = 0
+    for at in range(2, len(opens) + 1):
+        distance = opens[begin + 1] - opens[begin]
+        if at < len(opens) and opens[at] - opens[at - 1] == distance:
+            continue
+        if at - begin >= RUN and distance != interval_ms and distance in NAMED_MS:
+            return begin, at - begin
+        begin = at - 1
+    return None
 
 
 def _moment(at_ms: int) -> str:

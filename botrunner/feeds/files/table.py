@@ -10,10 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -45,6 +46,7 @@ class Table:
         names: of the columns; None: the file doesn't say.
         rows: texts of the cells; each row has at least one.
         lines: number of each row, from 1 on. by_line: whether they are lines of a text.
+        header: line of the header, 0 for none.
         notes: what people should know of the reading.
     """
 
@@ -54,6 +56,7 @@ class Table:
     lines: Sequence[int]
     by_line: bool = True
     notes: tuple[str, ...] = ()
+    header: int = 0
 
 
 def read_table(path: Path) -> Table:
@@ -73,7 +76,7 @@ def read_table(path: Path) -> Table:
         if isinstance(error, Unclear):
             raise CandleFileInvalid(f"{path}: {error}") from error
         raise CandleFileInvalid(f"{path} can't be read: {clean_text(error, 300)}") from error
-    return Table(f"{packed}{table.kind}", table.names, table.rows, table.lines, table.by_line, table.notes)
+    return replace(table, kind=f"{packed}{table.kind}")
 
 
 def _limited(path: Path) -> bytes:
@@ -114,7 +117,7 @@ def _is_part(info: zipfile.ZipInfo) -> bool:
 def _table(path: Path, raw: bytes) -> Table:
     if raw.startswith((b"ARROW1", b"FEA1", b"PAR1")):
         return _arrow(raw)
-    for magic, what in ((b"\x89HDF", "HDF5"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd")):
+    for magic, what in _UNREAD.items():
         if raw.startswith(magic):
             raise Unclear(f"a file of {what}, which isn't read; unpack or convert it to CSV, JSON or Feather")
     text = _text(raw)
@@ -124,14 +127,36 @@ def _table(path: Path, raw: bytes) -> Table:
     return _csv(path, text)
 
 
+_UNREAD: Mapping[bytes, str] = {
+    b"\x89HDF": "HDF5",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc\xaf": "7-Zip",
+    b"Rar!": "RAR",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet program (xls)",
+    b"SQLite format 3": "SQLite",
+    b"\x1f\x8b": "gzip in a gzip",
+    b"PK\x03\x04": "zip in an archive",
+}
+"""First bytes of formats that people have candles in."""
+
+_MARK = "\ufeff"
+"""Byte order mark: means nothing where it stands inside, as files that were joined leave it."""
+
+
 def _text(raw: bytes) -> str:
+    return _decoded(raw).replace(_MARK, "")
+
+
+def _decoded(raw: bytes) -> str:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16")
     nul = raw.find(b"\0")
     if nul >= 0:
         raise Unclear(f"no text: line {raw.count(10, 0, nul) + 1} has a NUL byte; give CSV, JSON, Feather or Parquet")
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise Unclear(f"no UTF-8 at line {line}; save it as UTF-8") from error
@@ -147,27 +172,61 @@ def _csv(path: Path, text: str) -> Table:
     lines: list[int] = []
     try:
         for row in reader:
-            if len(row) > 1 or (row and row[0].strip()):
+            # a spreadsheet writes separators alone for its empty rows
+            if row and (row[0].strip() or _filled(row)):
                 rows.append(row)
                 lines.append(reader.line_num)
     except csv.Error as error:
         raise CandleFileInvalid(
-            f"{path}:{reader.line_num}: no CSV: {error}; is a quotation mark missing, or the last line cut off?"
+            f"{path}:{reader.line_num}: no CSV: {error}; is a quotation mark missing, or the last line cut off?",
+            line=reader.line_num,
         ) from error
     notes: list[str] = []
     begin = _preamble(rows, lines, notes)
     kind = f"CSV with {SEPARATORS[separator]}"
-    names = None
-    if begin < len(rows) and _is_header(rows[begin]):
-        names = [cell.strip() for cell in rows[begin]]
-        header = rows[begin]
-        begin += 1
-        again = [line for row, line in zip(rows[begin:], lines[begin:], strict=True) if row == header]
-        if again:
-            notes.append(f"the header is repeated {len(again)} times, first at line {again[0]}")
-            kept = [(row, line) for row, line in zip(rows[begin:], lines[begin:], strict=True) if row != header]
-            return Table(kind, names, [row for row, _ in kept], [line for _, line in kept], notes=tuple(notes))
-    return Table(kind, names, rows[begin:], lines[begin:], notes=tuple(notes))
+    if begin == len(rows) or not _is_header(rows[begin]):
+        return Table(kind, None, rows[begin:], lines[begin:], notes=tuple(notes))
+    header, header_line = rows[begin], lines[begin]
+    names, depth = _names(rows[begin : begin + LEVELS_MOST + 1], notes)
+    rows, lines = rows[begin + depth :], lines[begin + depth :]
+    again = [line for row, line in zip(rows, lines, strict=True) if row == header]
+    if again:
+        notes.append(f"the header is repeated {len(again)} times, first at line {again[0]}")
+        kept = [(row, line) for row, line in zip(rows, lines, strict=True) if row != header]
+        rows, lines = [row for row, _ in kept], [line for _, line in kept]
+    return Table(kind, names, rows, lines, notes=tuple(notes), header=header_line)
+
+
+def _filled(row: Sequence[str]) -> int:
+    """How many cells of a row say something."""
+    return sum(not cell.isspace() for cell in row if cell)
+
+
+LEVELS_MOST = 3
+"""Lines of a header, without the one that names the index alone."""
+
+
+def _names(rows: Sequence[Sequence[str]], notes: list[str]) -> tuple[list[str], int]:
+    """The names of the columns, and of how many lines the header is.
+
+    pandas writes columns of several levels (yfinance: price and ticker) as a line each, and then one that names the
+    index alone (`Date,,,,,`).
+    """
+    depth = next((at for at in range(1, len(rows)) if rows[at][0].strip() and _filled(rows[at]) == 1), 0)
+    table = rows[: depth + 1]
+    of_one_width = len({len(row) for row in table}) == 1 < len(rows[0])
+    if not depth or not of_one_width or any(_is_value(cell) for row in table for cell in row if cell.strip()):
+        return [cell.strip() for cell in rows[0]], 1
+    levels = sorted(rows[:depth], key=_known, reverse=True)
+    for level in levels[1:]:
+        others = list(dict.fromkeys(cell.strip() for cell in level[1:]))
+        if len(others) > 1:
+            raise Unclear(
+                f"candles of more than one market side by side ({', '.join(map(shown, others[:5]))}): give one"
+            )
+    of = ", ".join(shown(level[1]) for level in levels[1:])
+    notes.append(f"the header has {depth + 1} lines" + (f" and is that of {of}" if of else ""))
+    return [rows[depth][0].strip(), *(cell.strip() for cell in levels[0][1:])], depth + 1
 
 
 def _separator(text: str) -> str:
@@ -182,14 +241,14 @@ def _separator(text: str) -> str:
 
 
 def _preamble(rows: Sequence[Sequence[str]], lines: Sequence[int], notes: list[str]) -> int:
-    """How many rows stand above the table: short ones of words alone, no candle cut off among them."""
-    begin = 0
-    while (
-        begin < min(len(rows), PREAMBLE_MOST)
-        and len(rows[begin]) < FIELDS_LEAST
-        and not any(_is_value(cell) for cell in rows[begin])
-    ):
-        begin += 1
+    """How many rows stand above the table: short ones of words alone (no candle cut off among them), or any short ones
+    above a header of known names."""
+    short = 0
+    while short < min(len(rows), PREAMBLE_MOST) and _filled(rows[short]) < FIELDS_LEAST:
+        short += 1
+    begin = short
+    if short == len(rows) or _known(rows[short]) < FIELDS_LEAST - 1:
+        begin = next((at for at in range(short) if any(_is_value(cell) for cell in rows[at])), short)
     if begin:
         notes.append(f"line{'s' if begin > 1 else ''} up to {lines[begin - 1]} above the header left out")
     return begin
@@ -197,8 +256,12 @@ def _preamble(rows: Sequence[Sequence[str]], lines: Sequence[int], notes: list[s
 
 def _is_header(row: Sequence[str]) -> bool:
     """Whether a row names columns: none is a value, or enough are known though one is called `24h_volume`."""
-    known = sum(plain_name(cell) in _KNOWN for cell in row)
-    return known >= FIELDS_LEAST - 1 or not any(_is_value(cell) for cell in row)
+    return _known(row) >= FIELDS_LEAST - 1 or not any(_is_value(cell) for cell in row)
+
+
+def _known(row: Sequence[str]) -> int:
+    """How many cells are names of a candle's columns."""
+    return sum(plain_name(cell) in _KNOWN for cell in row)
 
 
 _KNOWN = frozenset(name for names in NAMES.values() for name in names)
@@ -212,8 +275,10 @@ def _is_value(cell: str) -> bool:
 
 # --- JSON ----------------------------------------------------------------------------------------------------------
 
-_WRAPPERS = ("data", "candles", "klines", "result", "ohlcv")
-"""Keys under which an API's answer has its candles."""
+_NO_NUMBER = re.compile(rb"[\[,:]\s*(NaN|-?Infinity)\b")
+
+_DEPTH_MOST = 6
+"""Keys under which an API's answer may have its candles, one in the other: result, list."""
 
 
 def _json(raw: bytes) -> Table:
@@ -222,19 +287,30 @@ def _json(raw: bytes) -> Table:
     if isinstance(document, Unreadable):
         by_line = _json_lines(raw)
         if by_line is None:
-            raise Unclear(f"it {document.reason}")
+            raise Unclear(f"it {document.reason}{_first_no_number(raw)}")
         document, kind = by_line, "JSON lines"
     if isinstance(document, dict) and isinstance(document.get("columns"), list):
         rows, names = document.get("data"), [str(name) for name in document["columns"]]
         if isinstance(rows, list) and all(isinstance(row, list) for row in rows):
             return _listed(kind, rows, names)
     if isinstance(document, dict):
-        wrapped = [document[key] for key in _WRAPPERS if isinstance(document.get(key), list)]
-        lists = {key: value for key, value in document.items() if isinstance(value, list)}
-        if len(wrapped) == 1:
-            document = wrapped[0]
-        elif len(lists) >= FIELDS_LEAST:
+        found = dict(_inside(document))
+        if len(found) > 1:
+            some = ", ".join(shown(key) for key in list(found)[:5])
+            raise Unclear(f"JSON with {len(found)} tables of candles ({some}): give a file with one")
+        document = next(iter(found.values()), document)
+    if isinstance(document, dict):
+        lists = _scalars_by_name(document)
+        if len(lists) >= FIELDS_LEAST:
             return _by_column(kind, lists)
+        if _is_keyed(document):
+            names = list(dict.fromkeys(key for row in document.values() for key in row))
+            rows = [[at, *(row.get(name) for name in names)] for at, row in document.items()]
+            return _listed(f"{kind}, an object of objects", rows, ["", *names])
+        if sum(plain_name(key) in _KNOWN for key in document) >= FIELDS_LEAST - 1 and _is_nested(document):
+            keys = list(dict.fromkeys(key for column in document.values() for key in column))
+            rows = [[at, *(column.get(at) for column in document.values())] for at in keys]
+            return _listed(f"{kind}, an object a column", rows, ["", *document])
     if not isinstance(document, list):
         raise Unclear("JSON of another shape: a list of rows is expected, [[time, open, high, low, close, volume], …]")
     if document and all(isinstance(row, dict) for row in document):
@@ -260,7 +336,55 @@ def _json_lines(raw: bytes) -> list[Any] | None:
                 return None
             raise Unclear(f"row {number}: it {row.reason}")
         found.append(row)
+    if all(isinstance(row, list) and row and all(isinstance(part, dict | list) for part in row) for row in found):
+        return [row for page in found for row in page]  # an answer of an API a line
     return found if all(isinstance(row, dict | list) for row in found) else None
+
+
+def _first_no_number(raw: bytes) -> str:
+    """Where Python's own writer left a NaN."""
+    match = _NO_NUMBER.search(raw)
+    if match is None:
+        return ""
+    at = match.start(1)
+    line, column = raw.count(b"\n", 0, at) + 1, at - raw.rfind(b"\n", 0, at)
+    return f"; the first {match[1].decode()} is at line {line}, column {column}: delete the row if there was no candle"
+
+
+def _inside(document: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The tables of candles in an API's answer, each with its path; none of the answer's own level."""
+    if depth > _DEPTH_MOST:
+        return
+    for key, value in document.items():
+        below = f"{path}.{key}" if path else key
+        if isinstance(value, list) and value and all(isinstance(row, list | dict) for row in value):
+            if len(value[0]) >= FIELDS_LEAST:
+                yield below, value
+        elif isinstance(value, dict):
+            if len(_scalars_by_name(value)) >= FIELDS_LEAST:
+                yield below, value
+            else:
+                yield from _inside(value, below, depth + 1)
+
+
+def _scalars_by_name(document: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Key → list of plain values, of those that are such lists."""
+    return {
+        key: value
+        for key, value in document.items()
+        if isinstance(value, list) and value and not any(isinstance(cell, list | dict) for cell in value)
+    }
+
+
+def _is_nested(document: Mapping[str, Any]) -> bool:
+    return bool(document) and all(isinstance(value, dict) for value in document.values())
+
+
+def _is_keyed(document: Mapping[str, Any]) -> bool:
+    """Whether its values are candles, `{"1515560400000": {"open": ...}}`, as pandas writes them with orient="index"."""
+    return _is_nested(document) and all(
+        sum(plain_name(key) in _KNOWN for key in row) >= FIELDS_LEAST - 1 for row in document.values()
+    )
 
 
 def _by_column(kind: str, lists: Mapping[str, list[Any]]) -> Table:
@@ -314,7 +438,10 @@ def _arrow(raw: bytes) -> Table:
         raise Unclear(f"no whole {'Parquet' if parquet else 'Feather'} file: {clean_text(error, 200)}") from error
     rows: Iterator[tuple[str, ...]] = zip(*columns, strict=True)
     texts = list(rows)
-    return Table("Parquet" if parquet else "Feather", names, texts, range(1, len(texts) + 1), by_line=False)
+    without = [field.name for field in table.schema if pa.types.is_timestamp(field.type) and field.type.tz is None]
+    notes = [f"times of {shown(name)} have no time zone and are taken for UTC" for name in without[:5]]
+    kind = "Parquet" if parquet else "Feather"
+    return Table(kind, names, texts, range(1, len(texts) + 1), by_line=False, notes=tuple(notes))
 
 
 def _texts(column: Any) -> list[str]:

@@ -225,6 +225,36 @@ def test_errors_of_candles_name_file_and_line(given: Path, candles: Path, tmp_pa
     assert "has candles of LTCBTC, but the config's symbol is ETHBTC" in run("-c", given, "--candles", other).stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("when,open,high,low,close,volume\n1,1,1,1,1,1\n", 1), (None, None), ("[[1515560400000, 1, 1, 1, 1]]", None)],
+)
+def test_the_document_of_an_error_of_candles_has_file_and_line(
+    content: str | None,
+    line: int | None,
+    given: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "candles"
+    if content is not None:
+        file.write_text(content)
+    words = ("backtest", "-c", given, "--candles", file, "--market", "none", "-o", "json")
+    monkeypatch.setattr(sys, "argv", ["botfleet", *map(str, words)])
+    with pytest.raises(SystemExit):
+        main()
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["message"].startswith(str(file))
+    assert {key: error[key] for key in ("kind", "file", "line", "column", "exit_code")} == {
+        "kind": "CandlesUnreadable",
+        "file": str(file),
+        "line": line,
+        "column": None,
+        "exit_code": 1,
+    }
+
+
 def rows_of(candles: Path) -> list[list[str]]:
     return [line.split(",") for line in candles.read_text().splitlines()]
 
@@ -424,6 +454,7 @@ def test_any_bytes_at_any_door_give_one_document(
         ("config", "validate", file),
         ("backtest", "-c", file, "--candles", candles, "--market", "none"),
         ("backtest", "-c", given, "--candles", candles, "--market", file, "--to", "2018-01-10T06:00"),
+        ("backtest", "-c", given, "--candles", file, "--market", "none"),
     ):
         monkeypatch.setattr(sys, "argv", ["botfleet", *map(str, words), "-o", "json"])
         with pytest.raises(SystemExit) as end:

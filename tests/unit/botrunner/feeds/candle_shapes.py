@@ -145,6 +145,64 @@ def crypto_data_download() -> str:
     return head + "\n".join(rows) + "\n"
 
 
+def pandas_json(orient: str, *, index: bool) -> str:
+    """What pandas' to_json writes: an object of objects, by column or by row."""
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {name: [float(getattr(c, name)) for c in SAMPLE] for name in ("open", "high", "low", "close", "volume")}
+    )
+    opens = [c.open_ms for c in SAMPLE]
+    table = table.set_index(pd.Index(opens)) if index else table.assign(timestamp=opens)
+    text: str = table.to_json(orient=orient)  # type: ignore[call-overload]
+    return text
+
+
+def naive_parquet() -> bytes:
+    import pandas as pd
+
+    table = pd.read_parquet(io.BytesIO(freqtrade("parquet"))).reset_index()
+    buffer = io.BytesIO()
+    table.assign(date=table["date"].dt.tz_localize(None)).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def yahoo(candles: Sequence[Candle], *, tickers: Sequence[str] = ("ETH-BTC",)) -> str:
+    """What yfinance's download writes: a line of the header for price, ticker and index each."""
+    names = [name for name in ("Close", "High", "Low", "Open", "Volume") for _ in tickers]
+    head = [["Price", *names], ["Ticker", *tickers * 5], ["Date", *[""] * len(names)]]
+    rows = [[iso(c.open_ms, "%Y-%m-%d"), *(str(getattr(c, name.lower())) for name in names)] for c in candles]
+    return "".join(",".join(row) + "\n" for row in (*head, *rows))
+
+
+def bybit() -> str:
+    rows = [[*cells(c), str(c.volume * c.close)] for c in reversed(SAMPLE)]
+    return json.dumps({"retCode": 0, "result": {"symbol": "ETHBTC", "list": rows}, "retExtInfo": {}, "time": 1})
+
+
+def poloniex(volume: str, quote_volume: str) -> str:
+    rows = [
+        {
+            **{name: str(getattr(c, name)) for name in ("open", "high", "low", "close")},
+            "date": c.open_ms // 1000,
+            volume: str(c.volume),
+            quote_volume: str(c.volume * c.close),
+        }
+        for c in SAMPLE
+    ]
+    return json.dumps(rows)
+
+
+def of_markets(*markets: str) -> str:
+    return formatted(
+        SAMPLE,
+        "timestamp,symbol,open,high,low,close,volume",
+        lambda c: ",".join(
+            [str(c.open_ms), markets[(c.open_ms - START) // M5 * len(markets) // len(SAMPLE)], *cells(c)[1:]]
+        ),
+    )
+
+
 def with_jump() -> list[Candle]:
     """500 candles missing, and the price ten times as high behind them."""
     later = series(12, start=START + (12 + 500) * M5, scale="10")
@@ -179,7 +237,7 @@ class Shape:
         return path
 
     def read(self, folder: Path) -> CandleFile:
-        wanted = Wanted(self.interval_ms, self.columns, base="ETH", quote="BTC")
+        wanted = Wanted(self.interval_ms, self.columns, base="ETH", quote="BTC", symbol="ETHBTC")
         return read_candle_file(self.write(folder), wanted)
 
 
@@ -291,6 +349,30 @@ READ = (
     Shape("three days", lines(series(step=3 * DAY, start=MONDAY)), series(step=3 * DAY, start=MONDAY), interval_ms=3 * DAY, file="ETH_BTC-3d.csv"),
     Shape("candles without volume", lines(replace(c, volume=D(0)) for c in SAMPLE), [replace(c, volume=D(0)) for c in SAMPLE], note="no candle has volume"),
     Shape("500 candles missing, and ten times the price behind them", lines(with_jump()), with_jump()),
+    Shape("pandas' to_csv with an index that has no name", lines(SAMPLE, ",open,high,low,close,volume"), note="column 1, which has no name of its own, is taken for the time"),
+    Shape("pandas' index written as `Unnamed: 0`, dates", times(iso).replace("timestamp", "Unnamed: 0"), note="column 1, which has no name of its own"),
+    Shape("pandas' to_json: an object a column", pandas_json("columns", index=False), file="ETH_BTC-5m.json"),
+    Shape("pandas' to_json with the time as index", pandas_json("columns", index=True), note="column 1, which has no name", file="ETH_BTC-5m.json"),
+    Shape("pandas' to_json(orient='index')", pandas_json("index", index=True), note="column 1, which has no name", file="ETH_BTC-5m.json"),
+    Shape("Parquet with times without zone", naive_parquet(), note="times of 'date' have no time zone and are taken for UTC", file="ETH_BTC-5m.parquet"),
+    Shape("yfinance: three lines of header (Price, Ticker, Date)", yahoo(series(step=DAY, start=MONDAY)), series(step=DAY, start=MONDAY), note="the header has 3 lines and is that of 'ETH-BTC'", interval_ms=DAY),
+    Shape("Yahoo: Date,Open,High,Low,Close,Adj Close,Volume", formatted(series(step=DAY, start=MONDAY), "Date,Open,High,Low,Close,Adj Close,Volume", lambda c: ",".join([iso(c.open_ms, "%Y-%m-%d"), *cells(c)[1:5], "1", str(c.volume)])), series(step=DAY, start=MONDAY), note="gives the volume of cryptocurrencies in quote currency", interval_ms=DAY),
+    Shape("MetaTrader 4: 2018.01.10,05:00,... without a header", formatted(SAMPLE, None, lambda c: ",".join([iso(c.open_ms, "%Y.%m.%d"), iso(c.open_ms, "%H:%M"), *cells(c)[1:]])), note="UTC"),
+    Shape("JForex: Time (UTC)", times(lambda ms: iso(ms, "%Y.%m.%d %H:%M:%S")).replace("timestamp", "Time (UTC)"), note="UTC"),
+    Shape("dates with UTC or GMT behind", times(lambda ms: iso(ms) + (" GMT" if ms % 600_000 else " UTC"))),
+    Shape("CoinAPI: time_period_start beside the first trade's time_open", formatted(SAMPLE, "time_open,time_period_start,price_open,price_high,price_low,price_close,volume_traded", lambda c: f"{c.open_ms + 1123},{','.join(cells(c))}"), note="time_period_start is taken for the time"),
+    Shape("a spreadsheet's empty rows: separators alone", ",,,,,\n" + _PLAIN + ",,,,,\n,,,,,\n"),
+    Shape("a spreadsheet's title above the header", "ETH/BTC,,,,,\n,,,,,\n" + _PLAIN, note="line up to 1 above the header left out"),
+    Shape("words and a date above the header", "Symbol,ETHBTC\nInterval,5m\nFrom,2018-01-10\n\n" + _PLAIN, note="lines up to 3 above the header left out"),
+    Shape("files joined with their headers and byte order marks", "\ufeff" + lines(SAMPLE[:12]) + "\ufeff" + lines(SAMPLE[12:]), note="the header is repeated 1 times, first at line 14"),
+    Shape("JSON of Bybit's API: result.list, newest first", bybit(), note="the newest candle comes first", file="ETH_BTC-5m.json"),
+    Shape("JSON by market and interval", json.dumps({"ETH/BTC": {"5m": [[c.open_ms, *map(float, cells(c)[1:])] for c in SAMPLE]}}), file="ETH_BTC-5m.json"),
+    Shape("JSON: an API's answer a line", "\n".join(json.dumps([[int(row[0]), *row[1:]] for row in map(cells, part)]) for part in (SAMPLE[:9], SAMPLE[9:])), file="ETH_BTC-5m.json"),
+    Shape("volume and quote volume, the right way round", poloniex("volume", "quoteVolume"), file="ETH_BTC-5m.json"),
+    Shape("a column that names another market", of_markets("LTC/BTC"), note="the candles are of 'LTC/BTC', the config's symbol is ETHBTC"),
+    Shape("a column that names the market in two ways", of_markets("ETHBTC", "ETH/BTC")),
+    Shape("a column of the market that is empty in some rows", of_markets("", "ETHBTC", "")),
+    Shape("candles of 5m, then of 15m", lines([*SAMPLE[:14], *series(10, start=START + 17 * M5, step=3 * M5)]), [*SAMPLE[:14], *series(10, start=START + 17 * M5, step=3 * M5)], note="from 2018-01-10T06:25:00 on 10 candles follow one another at 15m"),
     Shape("prices of 0.0000000120", lines(series(scale="1.22E-7", decimals=12)), series(scale="1.22E-7", decimals=12)),
 )  # fmt: skip
 
@@ -347,6 +429,17 @@ REFUSED = (
     Shape("JSON cut off", freqtrade("json")[:-30], "is not JSON", file="ETH_BTC-5m.json"),
     Shape("JSON of something else", '{"code": "400100", "msg": "no such symbol"}', "JSON of another shape", file="ETH_BTC-5m.json"),
     Shape("JSON of KuCoin's API, whose order nothing says", json.dumps({"code": "200000", "data": [row.split(",") for row in kucoin(reversed(SAMPLE), None).split()]}), "as KuCoin", file="ETH_BTC-5m.json"),
+    Shape("JSON of Python with NaN", json.dumps([[c.open_ms, *map(float, cells(c)[1:5]), float("nan")] for c in SAMPLE], indent=1), "it holds NaN, which is not JSON; the first NaN is at line 8, column 3: delete the row", file="ETH_BTC-5m.json"),
+    Shape("JSON of two markets", json.dumps({name: [[c.open_ms, 1, 1, 1, 1, 1] for c in SAMPLE] for name in ("ETH/BTC", "LTC/BTC")}), "JSON with 2 tables of candles ('ETH/BTC', 'LTC/BTC')", file="ETH_BTC-5m.json"),
+    Shape("candles of two markets, one behind the other", of_markets("ETHBTC", "LTCBTC"), ":14: a candle of 'LTCBTC', and line 2 has one of 'ETHBTC'"),
+    Shape("yfinance: two tickers", yahoo(series(step=DAY, start=MONDAY), tickers=("ETH-BTC", "LTC-BTC")), "candles of more than one market side by side ('ETH-BTC', 'LTC-BTC')", interval_ms=DAY),
+    Shape("Poloniex: volume in quote currency, quoteVolume in base", poloniex("quoteVolume", "volume"), "volume is in quote currency: divided by column quoteVolume it is the price"),
+    Shape("the same without a header: volume in quote currency, then in base", formatted(SAMPLE, None, lambda c: ",".join([*cells(c)[:5], str(c.volume * c.close), str(c.volume)])), "column 6 is in quote currency: divided by column 7 it is the price; give data.volume_col: '7'"),
+    Shape("a row number without a name and no known time", formatted(SAMPLE, ",when,open,high,low,close,volume", lambda c: f"7,{','.join(cells(c))}"), "no column is known as the time"),
+    Shape("a spreadsheet's days as 43110.208333", times(lambda ms: f"{25569 + ms / DAY:.6f}"), ":2: time '43110.208333' is no Unix time"),
+    Shape("a spreadsheet's days as 43110", times(lambda ms: 25569 + ms // DAY), ":2: time 43110 is before 2001 or of no known unit"),
+    Shape("an old spreadsheet program's workbook", b"\xd0\xcf\x11\xe0\xa1\xb1", "a file of an old spreadsheet program (xls)", file="ETH_BTC-5m.xls"),
+    Shape("a gzip of a gzip", gzip.compress(gzip.compress(b"1")), "a file of gzip in a gzip", file="ETH_BTC-5m.csv.gz"),
     Shape("a folder", None, "it is a folder", file="candles", made=lambda path: path.mkdir()),
     Shape("no file", None, "can't be read", file="none.csv"),
 )  # fmt: skip
