@@ -110,7 +110,7 @@ class foreign:  # noqa: N801 - used as a statement
         sys.stdout, sys.stderr = self._stdout, self._stderr
         if sys.getrecursionlimit() != self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)
-        if warnings.filters is not self._filters or self._filters != self._filters_were:
+        if getattr(warnings, "filters", None) is not self._filters or self._filters != self._filters_were:
             warnings.filters = self._filters
             warnings.resetwarnings()  # it also forgets what was decided by the other filters
             self._filters[:] = self._filters_were

@@ -282,6 +282,84 @@ def test_the_stop_sells_wherever_it_misbehaves(hook: str, deed: Callable[[], Any
     assert the_trade(store) == reference()
 
 
+def unhook(strategy: Any) -> None:
+    del warnings.filters
+
+
+def leave_out(_: Any) -> None:
+    raise bt.errors.StrategySkipError
+
+
+ENGINE_DEEDS: Mapping[str, Callable[[Any], Any]] = {
+    "stops the engine": lambda strategy: strategy.env.runstop(),
+    "leaves the engine": lambda strategy: strategy.env.runningstrats.clear(),
+    "isn't taken into it": leave_out,
+    "takes the next candle": lambda strategy: strategy.data.next(),
+    "loads the next candle": lambda strategy: strategy.data._load(),
+    "has no broker": lambda strategy: setattr(strategy.env, "broker", None),
+    "removes the warnings' filters": unhook,
+}
+
+
+@pytest.mark.parametrize("hook", ["init", "start", "prenext", "next", "notify", "decide", "export_state"])
+@pytest.mark.parametrize("deed", [*ENGINE_DEEDS.values()], ids=[*ENGINE_DEEDS])
+def test_the_stop_sells_whatever_it_does_to_its_engine(hook: str, deed: Callable[[Any], Any]) -> None:
+    """An engine that ends by itself, or a candle that is taken beside it, costs no bar."""
+    clock = {"bar": -1}
+
+    class Steers(Honest):
+        def act(self, here: str) -> None:
+            if here == hook and clock["bar"] > ENTRY:
+                deed(self)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.act("init")
+
+        def start(self) -> None:
+            self.act("start")
+
+        def prenext(self) -> None:
+            self.act("prenext")
+
+        def next(self) -> None:
+            clock["bar"] = max(clock["bar"], self.bar())
+            self.act("next")
+
+        def notify_cashvalue(self, cash: float, value: float) -> None:
+            self.act("notify")
+
+        def decide(self, position: OpenPosition | None) -> Signal | None:
+            self.act("decide")
+            return super().decide(position)
+
+        def export_state(self) -> dict[str, Any]:
+            self.act("export_state")
+            return {}
+
+    store = Store()
+    run(MemoryLedger(store), candles()[: ENTRY + 2], stopping(), Steers, budget=PATIENT)
+    # one that can't be made ends the run once it is flat
+    with suppress(StrategyUnbuildable):
+        run(MemoryLedger(store), candles(), stopping(), Steers, budget=PATIENT)
+    assert the_trade(store) == reference()
+    bars = [round(at.timestamp() * 1000) // M - START for at, _ in store.states]
+    assert bars == [*range(len(bars))]
+    assert len(bars) > FALL
+
+
+def test_the_bot_does_not_depend_on_how_a_strategy_keeps_its_attributes() -> None:
+    class Keeps(Honest):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name not in ("_next", "_start"):
+                super().__setattr__(name, value)
+
+    store = Store()
+    assert run(MemoryLedger(store), candles(), stopping(), Keeps) is ExitReason.STOPPED
+    assert the_trade(store) == reference()
+    assert len(store.states) == BARS
+
+
 @pytest.mark.parametrize(
     "sections",
     [
