@@ -201,11 +201,17 @@ class StrategyInstance(StrategyHost):
             self._parts.stop.be_patient_while(lambda: self._bot.in_market)
         if self._config.on_stop is OnStop.FLATTEN:
             self._parts.stop.leave_within_s = FLATTEN_S
-        while not self._parts.stop.requested:
-            self._run_block()
-            if self._parts.fence.lost:
-                raise FencedError(f"bot {self._bot_id} lost its run")
-        if self._config.on_stop is OnStop.FLATTEN and (self._strategy is not None or self._live):
+        flattens = self._config.on_stop is OnStop.FLATTEN
+        try:
+            while not self._parts.stop.requested:
+                self._run_block()
+                if self._parts.fence.lost:
+                    raise FencedError(f"bot {self._bot_id} lost its run")
+        except ExchangeAway:
+            # it was asked to stop while it waited for candles; closing at the last close needs none
+            if not flattens:
+                raise
+        if flattens:
             outcome = self._bot.flatten(self._strategy or self._nobody())
             if outcome:
                 self._report(outcome, ready=False)

@@ -8,6 +8,7 @@ import json
 import locale
 import math
 import random
+import signal
 import sys
 import threading
 import warnings
@@ -23,9 +24,11 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from botrunner.brokers.errors import ExchangeAway
 from botrunner.budget import STATE_KEY, BudgetLimits, GaveUp, StrategyFailing
 from botrunner.failures import FailureBook
 from botrunner.feeds.candles import Candle
+from botrunner.fence import StopRequest, StopSwitch
 from botrunner.isolation import DECIMALS, SAID_MAX, foreign, ours
 from botrunner.strategies.base import BaseStrategy, Direction, OpenPosition, Signal, SignalKind
 from botrunner.strategy_guard import STATE_DEPTH, STATE_MAX, BadAnswer, signal_of, state_of
@@ -35,7 +38,7 @@ from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.events import EventKind
 from fleet.states import ExitReason
 from tests.unit.botrunner.test_feed_and_failures import EventLedger, run
-from tests.unit.botrunner.test_strategy_instance import Killed, M, MemoryLedger, Store, config, walk
+from tests.unit.botrunner.test_strategy_instance import Killed, ListSource, M, MemoryLedger, Store, config, walk
 
 D = Decimal
 PATIENT = BudgetLimits(in_a_row=10**6, in_window=10**6)
@@ -463,6 +466,26 @@ def test_what_foreign_code_changes_is_put_back_for_ours_and_afterwards(monkeypat
     assert not real.closed
 
 
+def test_an_alarm_of_theirs_does_not_ring_in_code_of_ours() -> None:
+    before, outer = signal.getsignal(signal.SIGALRM), signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        with foreign():
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, 60, 60)
+            with ours():
+                assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+            signal.setitimer(signal.ITIMER_REAL, 60)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+        # one that was there before them is not theirs
+        signal.setitimer(signal.ITIMER_REAL, 60)
+        with foreign():
+            pass
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *outer)
+
+
 def test_the_engine_reckons_alike_whatever_the_context_is_outside_of_it() -> None:
     with decimal.localcontext(decimal.Context(prec=4, traps=[])):
         store = Store()
@@ -613,6 +636,28 @@ def test_a_stop_that_is_to_flatten_flattens_without_a_strategy_too() -> None:
     switch.broken = ZeroDivisionError("x")
     assert run(MemoryLedger(store), candles()[: ENTRY + 3], made, switch.made()) is ExitReason.STOPPED
     assert the_trade(store).exit_reason == "flatten_on_stop"
+
+
+class AwayWithAStop(ListSource):
+    """Doesn't answer, and a stop comes meanwhile."""
+
+    def history(self, start_ms: int, end_ms: int) -> list[Candle]:
+        self.stop.request(StopRequest(ExitReason.STOPPED))
+        raise ExchangeAway("scripted")
+
+
+@pytest.mark.parametrize("when", ["before the start", "while it waits for the exchange"])
+def test_a_stop_that_is_to_flatten_flattens_a_bot_that_is_still_starting(when: str) -> None:
+    store, stop = Store(), StopSwitch()
+    run(MemoryLedger(store), candles()[: ENTRY + 2], stopping(), Honest)
+    if when == "before the start":
+        stop.request(StopRequest(ExitReason.STOPPED))
+    made, source = stopping(trading={"on_stop": "flatten"}), AwayWithAStop(candles(), stop)
+    assert run(MemoryLedger(store), [], made, Honest, source=source, stop=stop) is ExitReason.STOPPED
+    trade = the_trade(store)
+    assert (trade.exit_reason, trade.exit_price) == ("flatten_on_stop", candles()[ENTRY + 1].close)
+    assert run(MemoryLedger(store), candles(), stopping(), Honest) is ExitReason.STOPPED
+    assert len({at for at, _ in store.states}) == BARS
 
 
 def test_it_is_built_as_soon_as_that_succeeds_and_goes_on_from_its_state() -> None:
