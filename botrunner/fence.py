@@ -294,8 +294,9 @@ class Lease:
                     log.error("fenced", error=str(error))
                 self.fence.lose()
                 break
-            except Exception:
-                # a thread that dies here would let the right to trade run out without a word
+            except BaseException:
+                # a thread that dies here would let the right to trade run out without a word; changed limits pass the
+                # models of packages, which may raise anything
                 log.exception("heartbeat_failed")
                 self._drop_connection()
         self._drop_connection()

@@ -3,8 +3,8 @@
 `foreign` surrounds every call of a strategy, its constructor, its indicators and the import of a package; `ours`
 surrounds what they call back into us. Between the two the decimal context, the warnings' filters, the recursion limit
 and the standard streams change hands, so that money is always reckoned with the same rules and a log line always
-finds its stream. What a strategy prints goes to stderr, of each turn the first characters: stdout belongs to results.
-All of this is the main thread's business.
+finds its stream. An alarm that is still set is taken back: it would interrupt code of ours. What a strategy prints goes
+to stderr, of each turn the first characters: stdout belongs to results. All of this is the main thread's business.
 
 What nothing of ours depends on (locale, the seed of `random`) isn't put back, and what can't be (monkey patches,
 a thread that goes on, memory) can't: of that the process dies at worst, and another run goes on from the checkpoint.
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from decimal import ROUND_HALF_EVEN, Context, DivisionByZero, InvalidOperation, Overflow, getcontext, setcontext
+from signal import ITIMER_REAL, getitimer, setitimer
 from typing import Any, Final, TextIO, cast
 
 DECIMALS: Final = Context(
@@ -87,9 +88,20 @@ class Voice:
 class foreign:  # noqa: N801 - used as a statement
     """Around code of others; afterwards, and inside `ours`, the process is as it was before."""
 
-    __slots__ = ("_decimals", "_filters", "_filters_were", "_recursion_limit", "_stderr", "_stdout", "_token", "_voice")
+    __slots__ = (
+        "_alarmed",
+        "_decimals",
+        "_filters",
+        "_filters_were",
+        "_recursion_limit",
+        "_stderr",
+        "_stdout",
+        "_token",
+        "_voice",
+    )
 
     def __enter__(self) -> None:
+        self._alarmed = getitimer(ITIMER_REAL)[0] > 0
         self._stdout, self._stderr = sys.stdout, sys.stderr
         self._recursion_limit = sys.getrecursionlimit()
         self._filters = cast(list[Any], warnings.filters)
@@ -107,10 +119,12 @@ class foreign:  # noqa: N801 - used as a statement
 
     def put_back(self) -> None:
         """Undo what can have been changed."""
+        if not self._alarmed:
+            setitimer(ITIMER_REAL, 0)
         sys.stdout, sys.stderr = self._stdout, self._stderr
         if sys.getrecursionlimit() != self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)
-        if warnings.filters is not self._filters or self._filters != self._filters_were:
+        if getattr(warnings, "filters", None) is not self._filters or self._filters != self._filters_were:
             warnings.filters = self._filters
             warnings.resetwarnings()  # it also forgets what was decided by the other filters
             self._filters[:] = self._filters_were

@@ -164,6 +164,7 @@ class Ledger:
             last_bar_at=state.last_bar_at,
             bars=state.bars,
             close=state.last_close,
+            volume=state.last_volume,
             strategy_state=strategy_state,
         )
         if self._stored is None:
@@ -256,6 +257,7 @@ class Ledger:
                 last_bar_at=outcome.bar_at,
                 bars=outcome.bars,
                 close=outcome.close,
+                volume=outcome.volume,
                 strategy_state=outcome.strategy_state,
             ),
             orders=[self._order_row(order) for order in outcome.orders],
@@ -277,6 +279,7 @@ class Ledger:
         last_bar_at: datetime | None,
         bars: int,
         close: Decimal | None,
+        volume: Decimal,
         strategy_state: dict[str, Any],
     ) -> Checkpoint:
         return Checkpoint(
@@ -286,7 +289,11 @@ class Ledger:
             bars=bars,
             balance=account.cash if close is None else account.equity(close),
             total_pnl=account.total_pnl,
-            broker_state={"account": dump(account), "last_close": None if close is None else str(close)},
+            broker_state={
+                "account": dump(account),
+                "last_close": None if close is None else str(close),
+                "last_volume": str(volume),
+            },
             strategy_state={"identity": identity(self._config), "state": strategy_state},
         )
 
@@ -299,6 +306,7 @@ class Ledger:
                 interval=_length(stored.interval),
             )
             close = None if broker["last_close"] is None else Decimal(broker["last_close"])
+            volume = Decimal(broker.get("last_volume", 0))  # of a checkpoint that didn't keep it yet: the worst
             kept = dict(_whole(strategy["state"]))
             same_strategy = strategy["identity"] == identity(self._config)
         except (KeyError, ValueError, TypeError, ArithmeticError) as error:
@@ -315,12 +323,13 @@ class Ledger:
                     "before changing them"
                 )
             # dust is counted in the market's base currency
-            last_bar_at, close, account = None, None, replace(account, dust=Decimal(0))
+            last_bar_at, close, volume, account = None, None, Decimal(0), replace(account, dust=Decimal(0))
         self._opening = account.cash if close is None else None
         state = BotState(
             account=account,
             last_bar_at=last_bar_at,
             last_close=close,
+            last_volume=volume,
             bars=stored.bars,
         )
         if not same_strategy:

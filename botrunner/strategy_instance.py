@@ -18,6 +18,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal, localcontext
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 import backtrader as bt
@@ -66,6 +67,10 @@ REST_S = 0.5
 
 class StrategyUnbuildable(PermanentError):
     """The strategy can't be made, and there is no position to watch without it."""
+
+
+class EngineEnded(Exception):
+    """The engine ended, or took another candle, though nobody had told it to: the strategy made it."""
 
 
 class BarLedger(Protocol):
@@ -160,6 +165,7 @@ class StrategyInstance(StrategyHost):
         )
         self._own_error: BaseException | None = None
         self._handed_out = False
+        self._at_end = False
         self._bot: BaseTradingBot
 
     def run(self) -> ExitReason:
@@ -195,11 +201,17 @@ class StrategyInstance(StrategyHost):
             self._parts.stop.be_patient_while(lambda: self._bot.in_market)
         if self._config.on_stop is OnStop.FLATTEN:
             self._parts.stop.leave_within_s = FLATTEN_S
-        while not self._parts.stop.requested:
-            self._run_block()
-            if self._parts.fence.lost:
-                raise FencedError(f"bot {self._bot_id} lost its run")
-        if self._config.on_stop is OnStop.FLATTEN and (self._strategy is not None or self._live):
+        flattens = self._config.on_stop is OnStop.FLATTEN
+        try:
+            while not self._parts.stop.requested:
+                self._run_block()
+                if self._parts.fence.lost:
+                    raise FencedError(f"bot {self._bot_id} lost its run")
+        except ExchangeAway:
+            # it was asked to stop while it waited for candles; closing at the last close needs none
+            if not flattens:
+                raise
+        if flattens:
             outcome = self._bot.flatten(self._strategy or self._nobody())
             if outcome:
                 self._report(outcome, ready=False)
@@ -280,7 +292,8 @@ class StrategyInstance(StrategyHost):
             )
         )
         cerebro.addstrategy(self._build)
-        self._strategy, self._handed_out, failure = None, False, None
+        self._strategy, self._handed_out, self._at_end = None, False, False
+        failure: BaseException | None = None
         try:
             with foreign():
                 cerebro.run()
@@ -288,6 +301,9 @@ class StrategyInstance(StrategyHost):
             if error is self._own_error:
                 raise
             failure = error
+        else:
+            if not self._at_end or self._is_unworked():
+                failure = EngineEnded("it stopped the engine, took itself out of it, or moved on its data by itself")
         finally:
             end_if_copy()
         del cerebro
@@ -361,8 +377,9 @@ class StrategyInstance(StrategyHost):
         # its own copy: what it changes there must not be what the next one gets, nor what a trade's row says
         parameters = deepcopy(self._config.strategy_parameters)
         strategy = self._parts.strategy(*datas, bot=self, parameters=parameters)
-        strategy._start = lambda: self._start(strategy)
-        strategy._next = lambda: self._step(strategy)
+        for name, ours_instead in (("_start", self._start), ("_next", self._step)):
+            # past whatever the class does with attributes
+            object.__setattr__(strategy, name, partial(ours_instead, strategy))
         return strategy
 
     def _start(self, strategy: Any) -> None:
@@ -497,20 +514,29 @@ class StrategyInstance(StrategyHost):
             return self._next_of_block(may_block_s)
 
     def _next_of_block(self, may_block_s: float) -> Candle | Feed:
+        if self._is_unworked():
+            # a bar is worked through before the next: whoever asks for that now gets nothing, and the engine ends
+            return Feed.END
         self._parts.stop.settle()
         if self._parts.stop.requested or self._parts.fence.lost:
-            return Feed.END
+            return self._end()
         if self._strategy is not None and self._strategy.stale:
-            return Feed.END
-        self._candle = next(self._warmup, None)
-        if self._candle is not None:
+            return self._end()
+        warming = next(self._warmup, None)
+        if warming is not None:
+            self._candle = warming
             self._parts.progress.made()
-            return self._candle
+            return warming
         self._go_live()
         found = self._next_new(may_block_s)
         if isinstance(found, Candle):
             self._take(found)
-        return found
+        return self._end() if found is Feed.END else found
+
+    def _end(self) -> Feed:
+        """The engine's run is over."""
+        self._at_end = True
+        return Feed.END
 
     def _take(self, candle: Candle) -> None:
         self._candle, self._handed_out = candle, True

@@ -107,6 +107,7 @@ class BarOutcome:
         events: what a person may be told, beyond what follows from trades and denial.
         config: the one that decided, with the limits in force; None for what happens between bars.
         stopping: whether the bot had been asked to stop when the bar came, and opened nothing any more.
+        volume: of the newest candle, base currency.
     """
 
     follows: datetime | None
@@ -125,6 +126,7 @@ class BarOutcome:
     events: tuple[Event, ...] = ()
     config: BotConfig | None = None
     stopping: bool = False
+    volume: Decimal = Decimal(0)
 
     @property
     def balance(self) -> Decimal:
@@ -138,12 +140,14 @@ class BotState:
 
     Attributes:
         last_bar_at: open time of the last committed bar. bars: how many were.
-        last_close: of that bar; None before the first.
+        last_close: of that bar; None before the first. last_volume: of its candle, base currency: what an order
+            between bars is a share of.
     """
 
     account: Account
     last_bar_at: datetime | None = None
     last_close: Decimal | None = None
+    last_volume: Decimal = Decimal(0)
     bars: int = 0
 
 
@@ -189,7 +193,6 @@ class BaseTradingBot:
         self._at_closes = self._rules.fill_price is FillPrice.CLOSE
         self._guarded: tuple[Trade, Decimal | None, RiskLimits] | None = None
         self._last_exit_at = state.account.counters.last_exit_at
-        self._last_volume = Decimal(0)
 
     @property
     def in_market(self) -> bool:
@@ -250,6 +253,7 @@ class BaseTradingBot:
                 events=self._events(desk),
                 config=self._config,
                 stopping=self._stopping,
+                volume=candle.volume,
             )
         )
 
@@ -276,7 +280,7 @@ class BaseTradingBot:
         if not state.account.is_busy or state.last_bar_at is None or state.last_close is None:
             return None
         close = state.last_close
-        desk = self._desk(Candle(to_ms(state.last_bar_at), close, close, close, close, self._last_volume), strategy)
+        desk = self._desk(Candle(to_ms(state.last_bar_at), close, close, close, close, state.last_volume), strategy)
         for leg in tuple(desk.book):
             desk.close(leg)
         if desk.trade is not None:
@@ -293,6 +297,7 @@ class BaseTradingBot:
                 fills=tuple(desk.fills),
                 trades=tuple(desk.trades.values()),
                 events=() if event is None else tuple(event(trade) for trade in desk.trades.values()),
+                volume=state.last_volume,
             )
         )
 
@@ -680,10 +685,12 @@ class BaseTradingBot:
     def _conclude(self, outcome: BarOutcome) -> BarOutcome:
         self._commit(outcome)
         self.state = BotState(
-            account=outcome.account, last_bar_at=outcome.bar_at, last_close=outcome.close, bars=outcome.bars
+            account=outcome.account,
+            last_bar_at=outcome.bar_at,
+            last_close=outcome.close,
+            last_volume=outcome.volume,
+            bars=outcome.bars,
         )
-        if outcome.candle is not None:
-            self._last_volume = outcome.candle.volume
         return outcome
 
 

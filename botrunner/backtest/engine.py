@@ -156,6 +156,7 @@ class MemoryLedger(Ledger):
             last_bar_at=state.last_bar_at,
             bars=state.bars,
             close=state.last_close,
+            volume=state.last_volume,
             strategy_state=strategy_state,
         )
         return state, strategy_state

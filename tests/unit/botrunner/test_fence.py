@@ -1,5 +1,7 @@
 """The deadline: which moments allow an order, and which end the process."""
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +85,31 @@ def test_limits_that_cannot_be_read_change_nothing() -> None:
     for limits in (good, Unreadable("is not JSON"), None, good):
         lease._obey(HeartbeatReply(stop_requested=False, stop_reason=None, limits=limits))
     assert taken == [good]
+
+
+@pytest.mark.parametrize("error", [ValueError(), SystemExit(1), GeneratorExit()], ids=repr)
+def test_nothing_that_is_raised_ends_the_heartbeats(error: BaseException) -> None:
+    """Limits that come with one pass the models of packages."""
+    beats, clock = threading.Semaphore(0), SystemClock()
+
+    class Raises(Lease):
+        def beat(self) -> None:
+            beats.release()
+            raise error
+
+    lease = Raises(
+        url="",
+        run=RunId(1, 1, "me"),
+        deadlines=Deadlines(heartbeat_s=0.01, stop_s=15, exit_s=600),
+        fence=Fence(DEADLINES, claimed_at=clock.monotonic()),
+        progress=Progress(clock),
+        clock=clock,
+        on_stop=lambda _: None,
+        on_limits=lambda _: None,
+    )
+    lease.start()
+    assert all(beats.acquire(timeout=30) for _ in range(3))
+    lease.stop()
 
 
 class Hands:

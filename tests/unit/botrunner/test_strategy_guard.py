@@ -8,6 +8,7 @@ import json
 import locale
 import math
 import random
+import signal
 import sys
 import threading
 import warnings
@@ -23,9 +24,11 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from botrunner.brokers.errors import ExchangeAway
 from botrunner.budget import STATE_KEY, BudgetLimits, GaveUp, StrategyFailing
 from botrunner.failures import FailureBook
 from botrunner.feeds.candles import Candle
+from botrunner.fence import StopRequest, StopSwitch
 from botrunner.isolation import DECIMALS, SAID_MAX, foreign, ours
 from botrunner.strategies.base import BaseStrategy, Direction, OpenPosition, Signal, SignalKind
 from botrunner.strategy_guard import STATE_DEPTH, STATE_MAX, BadAnswer, signal_of, state_of
@@ -35,7 +38,7 @@ from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.events import EventKind
 from fleet.states import ExitReason
 from tests.unit.botrunner.test_feed_and_failures import EventLedger, run
-from tests.unit.botrunner.test_strategy_instance import Killed, M, MemoryLedger, Store, config, walk
+from tests.unit.botrunner.test_strategy_instance import Killed, ListSource, M, MemoryLedger, Store, config, walk
 
 D = Decimal
 PATIENT = BudgetLimits(in_a_row=10**6, in_window=10**6)
@@ -282,6 +285,84 @@ def test_the_stop_sells_wherever_it_misbehaves(hook: str, deed: Callable[[], Any
     assert the_trade(store) == reference()
 
 
+def unhook(strategy: Any) -> None:
+    del warnings.filters
+
+
+def leave_out(_: Any) -> None:
+    raise bt.errors.StrategySkipError
+
+
+ENGINE_DEEDS: Mapping[str, Callable[[Any], Any]] = {
+    "stops the engine": lambda strategy: strategy.env.runstop(),
+    "leaves the engine": lambda strategy: strategy.env.runningstrats.clear(),
+    "isn't taken into it": leave_out,
+    "takes the next candle": lambda strategy: strategy.data.next(),
+    "loads the next candle": lambda strategy: strategy.data._load(),
+    "has no broker": lambda strategy: setattr(strategy.env, "broker", None),
+    "removes the warnings' filters": unhook,
+}
+
+
+@pytest.mark.parametrize("hook", ["init", "start", "prenext", "next", "notify", "decide", "export_state"])
+@pytest.mark.parametrize("deed", [*ENGINE_DEEDS.values()], ids=[*ENGINE_DEEDS])
+def test_the_stop_sells_whatever_it_does_to_its_engine(hook: str, deed: Callable[[Any], Any]) -> None:
+    """An engine that ends by itself, or a candle that is taken beside it, costs no bar."""
+    clock = {"bar": -1}
+
+    class Steers(Honest):
+        def act(self, here: str) -> None:
+            if here == hook and clock["bar"] > ENTRY:
+                deed(self)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.act("init")
+
+        def start(self) -> None:
+            self.act("start")
+
+        def prenext(self) -> None:
+            self.act("prenext")
+
+        def next(self) -> None:
+            clock["bar"] = max(clock["bar"], self.bar())
+            self.act("next")
+
+        def notify_cashvalue(self, cash: float, value: float) -> None:
+            self.act("notify")
+
+        def decide(self, position: OpenPosition | None) -> Signal | None:
+            self.act("decide")
+            return super().decide(position)
+
+        def export_state(self) -> dict[str, Any]:
+            self.act("export_state")
+            return {}
+
+    store = Store()
+    run(MemoryLedger(store), candles()[: ENTRY + 2], stopping(), Steers, budget=PATIENT)
+    # one that can't be made ends the run once it is flat
+    with suppress(StrategyUnbuildable):
+        run(MemoryLedger(store), candles(), stopping(), Steers, budget=PATIENT)
+    assert the_trade(store) == reference()
+    bars = [round(at.timestamp() * 1000) // M - START for at, _ in store.states]
+    assert bars == [*range(len(bars))]
+    assert len(bars) > FALL
+
+
+def test_the_bot_does_not_depend_on_how_a_strategy_keeps_its_attributes() -> None:
+    class Keeps(Honest):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name not in ("_next", "_start"):
+                super().__setattr__(name, value)
+
+    store = Store()
+    assert run(MemoryLedger(store), candles(), stopping(), Keeps) is ExitReason.STOPPED
+    assert the_trade(store) == reference()
+    assert len(store.states) == BARS
+
+
 @pytest.mark.parametrize(
     "sections",
     [
@@ -383,6 +464,26 @@ def test_what_foreign_code_changes_is_put_back_for_ours_and_afterwards(monkeypat
     assert (sys.stdout, sys.getrecursionlimit(), [*warnings.filters]) == before
     assert len(real.getvalue()) == SAID_MAX + len("again\n")
     assert not real.closed
+
+
+def test_an_alarm_of_theirs_does_not_ring_in_code_of_ours() -> None:
+    before, outer = signal.getsignal(signal.SIGALRM), signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        with foreign():
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, 60, 60)
+            with ours():
+                assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+            signal.setitimer(signal.ITIMER_REAL, 60)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+        # one that was there before them is not theirs
+        signal.setitimer(signal.ITIMER_REAL, 60)
+        with foreign():
+            pass
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *outer)
 
 
 def test_the_engine_reckons_alike_whatever_the_context_is_outside_of_it() -> None:
@@ -535,6 +636,28 @@ def test_a_stop_that_is_to_flatten_flattens_without_a_strategy_too() -> None:
     switch.broken = ZeroDivisionError("x")
     assert run(MemoryLedger(store), candles()[: ENTRY + 3], made, switch.made()) is ExitReason.STOPPED
     assert the_trade(store).exit_reason == "flatten_on_stop"
+
+
+class AwayWithAStop(ListSource):
+    """Doesn't answer, and a stop comes meanwhile."""
+
+    def history(self, start_ms: int, end_ms: int) -> list[Candle]:
+        self.stop.request(StopRequest(ExitReason.STOPPED))
+        raise ExchangeAway("scripted")
+
+
+@pytest.mark.parametrize("when", ["before the start", "while it waits for the exchange"])
+def test_a_stop_that_is_to_flatten_flattens_a_bot_that_is_still_starting(when: str) -> None:
+    store, stop = Store(), StopSwitch()
+    run(MemoryLedger(store), candles()[: ENTRY + 2], stopping(), Honest)
+    if when == "before the start":
+        stop.request(StopRequest(ExitReason.STOPPED))
+    made, source = stopping(trading={"on_stop": "flatten"}), AwayWithAStop(candles(), stop)
+    assert run(MemoryLedger(store), [], made, Honest, source=source, stop=stop) is ExitReason.STOPPED
+    trade = the_trade(store)
+    assert (trade.exit_reason, trade.exit_price) == ("flatten_on_stop", candles()[ENTRY + 1].close)
+    assert run(MemoryLedger(store), candles(), stopping(), Honest) is ExitReason.STOPPED
+    assert len({at for at, _ in store.states}) == BARS
 
 
 def test_it_is_built_as_soon_as_that_succeeds_and_goes_on_from_its_state() -> None:
