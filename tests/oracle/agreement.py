@@ -21,7 +21,7 @@ from botrunner.strategy_handler import StrategyHandler
 from cli.backtest import load_candles
 from fleet.config import parse_config
 from tests.oracle.configs import Case
-from tests.oracle.scripted import offer
+from tests.oracle.scripted import offered
 from tests.oracle.simulator import Market, Result, Simulator
 
 D = Decimal
@@ -72,13 +72,13 @@ def _ms(at: datetime) -> int:
 def rows_of_engine(case: Case, folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     """The engine's, through what `botfleet backtest` calls."""
     write(case, folder)
-    offer(folder)
-    config = parse_config(case.config, extra_names=StrategyHandler().extra_names())
-    file = load_candles(folder / "candles.csv", config)
-    choice = "none" if case.market is None else "market.json"
-    market = market_for(config, choice, candles=file, exchange_urls={}, given=case.market)
-    with structlog.testing.capture_logs() as logs:
-        done = backtest(config, file.candles, market=market.rules, bot_id=0, begin=None, on_bar=lambda: None)
+    with offered(folder):
+        config = parse_config(case.config, extra_names=StrategyHandler().extra_names())
+        file = load_candles(folder / "candles.csv", config)
+        choice = "none" if case.market is None else "market.json"
+        market = market_for(config, choice, candles=file, exchange_urls={}, given=case.market)
+        with structlog.testing.capture_logs() as logs:
+            done = backtest(config, file.candles, market=market.rules, bot_id=0, begin=None, on_bar=lambda: None)
     orders = done.tables.orders
     return {
         "orders": sorted(

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import Field
 
 from botrunner.strategies.base import Direction, OpenPosition, Signal
 from botrunner.strategies.mixins import EntryMixin, ExitMixin, enter, leave
+from botrunner.strategies.registry import forget
 from fleet.config.params import MixinParams
 from tests.oracle.hashing import chance
 
@@ -75,12 +78,22 @@ class ScriptedExitMixin(ExitMixin[ScriptedExitParams]):
         return leave("scripted_exit", position) if drawn < self.params.share else None
 
 
-def offer(folder: Path) -> None:
-    """Make both known to this process, as an installed package would."""
+@contextmanager
+def offered(folder: Path) -> Iterator[None]:
+    """Make both known to this process, as an installed package would, for a while."""
     info = folder / "oracle_scripted-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: oracle-scripted\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(DISTRIBUTION)
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    sys.path.append(str(folder))
+    _look_again()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        _look_again()
+
+
+def _look_again() -> None:
     importlib.invalidate_caches()
+    forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -215,18 +216,20 @@ def test_flatten_says_what_it_is_told_to_say_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("restarted", "price"),
+    ("made_of", "price"),
     [
         # 0.49 of the last bar's volume of 1: 100 × (1 - 0.1 × 0.49²) = 97.599
-        pytest.param(False, "97.59", id="as a share of the last bar's volume"),
-        # what isn't known is taken to be nothing: the whole impact
-        pytest.param(True, "90.00", id="its volume is no longer known"),
+        pytest.param(lambda state: None, "97.59", id="as a share of the last bar's volume"),
+        pytest.param(lambda state: state, "97.59", id="after a restart too"),
+        # of an earlier checkpoint; what isn't known is taken to be nothing: the whole impact
+        pytest.param(lambda state: replace(state, last_volume=D(0)), "90.00", id="its volume is not known"),
     ],
 )
-def test_flatten_slips_like_a_market_order(restarted: bool, price: str) -> None:
+def test_flatten_slips_like_a_market_order(made_of: Callable[[BotState], BotState | None], price: str) -> None:
     made = config({"slippage_model": "volume_share"}, trading={"position_size": 0.05})
     world = run([bar(100, 100, 100, 100, 10**9), bar(100, 100, 100, 100, 1)], [LONG], made)
-    bot = bot_of(world.bot.state, made)[0] if restarted else world.bot
+    state = made_of(world.bot.state)
+    bot = world.bot if state is None else bot_of(state, made)[0]
     outcome = bot.flatten(world.script)
     assert outcome is not None
     assert outcome.fills[0].price == D(price)
