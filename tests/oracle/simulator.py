@@ -251,18 +251,21 @@ class Simulator:
         if self._liquidation_price() is not None and self.bar.open >= self._liquidation_price():
             self._liquidate(now)
         self._resend(now)
-        for order in (self.stop, self.exit):
-            if order is not None and order.open and (order.type == "market" or order.triggered):
-                self._market_at_open(order)
+        if self.exit is not None and self.exit.open:
+            if self.exit.type == "market":
+                self._market_at_open(self.exit)
+            else:
+                self._limit_at_open(self.exit)
+        if self.stop is not None and self.stop.open and self.stop.triggered:
+            self._market_at_open(self.stop)
         if self.target is not None and self.target.open and not self.target.rested:
             self._target_at_open(self.target)
-        if self.exit is not None and self.exit.open and self.exit.type == "limit":
-            self._limit_at_open(self.exit)
         if self.entry is not None and self.entry.open:
             if self.entry.type == "market":
                 self._market_at_open(self.entry)
             else:
                 self._limit_at_open(self.entry)
+        self._write_off()
 
     def _range(self) -> None:
         bar = self.bar
@@ -277,6 +280,7 @@ class Simulator:
             self._execute(entry, entry.price, max(self.close_ms - 1, entry.arrives_ms), taker=False)
             if self.position is not None and entry.filled > filled:
                 self.position.entered_in_range_of = bar.open_ms
+            self._write_off()
         liquidation = self._liquidation_price()
         if self.position is None:
             return
@@ -323,8 +327,15 @@ class Simulator:
             if order is not None and order.open:
                 self._at_close(order)
         self._protect(now)
+        self._write_off()
         self.result.equity.append((now, self._equity(bar.close), self.position is not None))
         self.peak = max(self.peak, self._equity(bar.close))
+
+    def _write_off(self) -> None:
+        """A position whose entry is over and of which nothing can be sold: its base fee took it below the step."""
+        bought = self.entry is None or not self.entry.open
+        if self.position is not None and bought and self._sellable(self.position) <= 0:
+            self._finish(self.position.left_by or "dust", self.close_ms)
 
     # --- executing ------------------------------------------------------------------------------------------------
 
@@ -416,10 +427,11 @@ class Simulator:
             return
         if self.position is not None:
             at_ms = max(at_ms, self.position.filled_ms)
+        before = self.target.price if self.target is not None else None
         self._book(order, price, quantity, value, fee, fee_value, fee_in_base, at_ms)
         if entering and order.side > 0 and order.open and order.left > 0:
             self._fit_rest(order, price)
-        if entering and self.target is not None and self.target.open:
+        if entering and self.target is not None and self.target.open and self.target.price != before:
             self.target.rested = self.target.side * quote > self.target.side * self.target.price
 
     def _book(
