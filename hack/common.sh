@@ -7,7 +7,7 @@ GO_MINIMUM=1.26             # where no such Go is installed, wheels/go.txt has o
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 HACK=$ROOT/hack
 export STATE=${STATE:-$ROOT/.botfleet} # what this checkout runs: kubeconfig, env, logs, records of processes
-CACHE=${BOTFLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/botfleet}
+CACHE=${BOTFLEET_CACHE:-${XDG_CACHE_HOME:-~/.cache}/botfleet} # ~: also where HOME is not set
 
 RELEASE=botfleet # of the chart
 CLUSTER=${CLUSTER:-botfleet}
@@ -65,9 +65,10 @@ install_packages() {
 }
 
 locked() { # NAME COMMAND...: one at a time on this machine; the lock ends with the process that holds it
-  local name=$1 lock_fd # its own, since a locked command may lock something else
+  local name=$1 problem lock_fd # its own, since a locked command may lock something else
   shift
-  mkdir -p "$CACHE/locks"
+  problem=$({ mkdir -p "$CACHE/locks" && : > "$CACHE/locks/$name"; } 2>&1) ||
+    die "the cache cannot be written: ${problem%%$'\n'*}" "make room there, or set BOTFLEET_CACHE to a folder that you may write to"
   exec {lock_fd}> "$CACHE/locks/$name"
   if ! flock -n "$lock_fd"; then
     say "waiting for another run that is busy with $name"
@@ -77,8 +78,19 @@ locked() { # NAME COMMAND...: one at a time on this machine; the lock ends with 
   exec {lock_fd}>&-
 }
 
-registry_answers() { # can images be pulled? A quick look: without a network, a pull takes its time to say so
-  timeout 5 python3 -c 'import socket; socket.create_connection(("registry-1.docker.io", 443), 4)' 2> /dev/null
+registry_answers() { # can images be pulled? A quick look, through a proxy where one is set: without a network, a pull takes its time to say so
+  timeout 5 python3 - 2> /dev/null << 'PYTHON'
+import base64, http.client, urllib.parse, urllib.request
+registry = "registry-1.docker.io"
+proxy = None if urllib.request.proxy_bypass(registry) else urllib.request.getproxies().get("https")
+address = urllib.parse.urlsplit(proxy if not proxy or "//" in proxy else f"//{proxy}")
+connection = http.client.HTTPConnection(address.hostname or registry, (address.port or 80) if proxy else 443, timeout=4)
+if proxy:
+    login = urllib.parse.unquote(address.netloc.rpartition("@")[0])
+    headers = {"Proxy-Authorization": "Basic " + base64.b64encode(login.encode()).decode()} if login else {}
+    connection.set_tunnel(registry, 443, headers)
+connection.connect()
+PYTHON
 }
 
 wheel() { # NAME PROBE: the folder where wheels/NAME.txt is unpacked; PROBE is a file in it; false if it cannot be had

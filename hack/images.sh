@@ -11,7 +11,7 @@ NAMES=$STATE/images # shell assignments: CONTROLLER_IMAGE=botfleet/controller:<i
 build_flags() { # what this host needs to reach its package index from inside a build; none of it ends up in an image
   local variable
   FLAGS=(--network=host)
-  for variable in PIP_INDEX_URL PIP_EXTRA_INDEX_URL UV_INDEX_URL UV_DEFAULT_INDEX UV_INDEX HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+  for variable in PIP_INDEX_URL PIP_EXTRA_INDEX_URL UV_INDEX_URL UV_DEFAULT_INDEX UV_INDEX {HTTP,HTTPS,ALL,NO}_PROXY {http,https,all,no}_proxy; do
     [ -z "${!variable-}" ] || FLAGS+=(--build-arg "$variable=${!variable}")
   done
   docker buildx version > /dev/null 2>&1 || export DOCKER_BUILDKIT=0

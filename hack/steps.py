@@ -112,8 +112,16 @@ def say(text: str) -> None:
 
 
 class Run:
+    """Of all steps.
+
+    Attributes:
+        ended: the signal that asked for the end, 0 for none. Its handler raises nothing, since it may come in the
+            moment in which a process is made and nobody knows it yet.
+    """
+
     def __init__(self, steps: list[Step]) -> None:
         self.steps = steps
+        self.ended = 0
         self.reported = time.monotonic()
 
     @property
@@ -124,9 +132,15 @@ class Run:
         return f"[{sum(step.done for step in self.steps)}/{len(self.steps)}]"
 
     def run(self) -> int:
-        """All steps; the exit code of the first that failed, or 0."""
+        """All steps; the exit code of the first that failed, or 0.
+
+        Raises:
+            EndedError: a signal asked for the end; all steps have ended. OSError: STATE can't be written; so they have.
+        """
         try:
             while not all(step.done for step in self.steps):
+                if self.ended:
+                    raise EndedError(self.ended)
                 self._begin_what_can()
                 failed = self._collect()
                 if failed:
@@ -142,7 +156,7 @@ class Run:
     def _begin_what_can(self) -> None:
         done = {step.name for step in self.steps if step.done}
         for step in self.steps:
-            if step.process is None and done.issuperset(step.needs):
+            if step.process is None and done.issuperset(step.needs) and not self.ended:
                 step.log.parent.mkdir(parents=True, exist_ok=True)
                 step.progress.unlink(missing_ok=True)
                 with step.log.open("wb") as log:
@@ -263,15 +277,23 @@ def main() -> int:
         print(f"error: steps.py: {error}", file=sys.stderr)
         return 2
 
+    run = Run(steps)
+
     def ended(number: int, _: FrameType | None) -> None:
-        raise EndedError(number)
+        run.ended = number
 
     for number in ENDING:
         signal.signal(number, ended)
     end_with_parent()
-    STATE.mkdir(parents=True, exist_ok=True)
     try:
-        code = Run(steps).run()
+        STATE.mkdir(parents=True, exist_ok=True)
+        code = run.run()
+    except OSError as problem:
+        print(
+            f"\nerror: {STATE} cannot be written: {problem}\n  fix: make room there, or set STATE to another folder",
+            file=sys.stderr,
+        )
+        return 1
     except EndedError as end:
         print("\nended; the same command again goes on from what is done", file=sys.stderr)
         return 128 + int(end.args[0])

@@ -264,14 +264,19 @@ Botfleet is up after $(($(date +%s) - STARTED)) s ($RUNTIME, $MARKET). Next thin
 TEXT
 }
 
+main() {
+  check_market
+  [ -z "${CANDLES-}" ] || "$HACK/candles.sh" folder > /dev/null # a wrong name is told before the long steps
+  mkdir -p "$STATE"
+  : > "$STATE/times"
+  case $RUNTIME in
+    kubernetes) up_kubernetes ;;
+    process) up_process ;;
+    *) die "RUNTIME is $RUNTIME" "use RUNTIME=kubernetes or RUNTIME=process" ;;
+  esac
+  farewell
+}
+
 have python3 || need_packages python3
-check_market
-[ -z "${CANDLES-}" ] || "$HACK/candles.sh" folder > /dev/null # a wrong name is told before the long steps
-mkdir -p "$STATE"
-: > "$STATE/times"
-case $RUNTIME in
-  kubernetes) up_kubernetes ;;
-  process) up_process ;;
-  *) die "RUNTIME is $RUNTIME" "use RUNTIME=kubernetes or RUNTIME=process" ;;
-esac
-farewell
+# of one checkout one at a time: they would write into each other's logs, and Helm refuses a second release
+locked "up-$(sha256sum <<< "$STATE" | cut -c1-8)" main

@@ -5,18 +5,23 @@ The scripts are real; go, uv, docker and the programs that may be installed are 
 
 from __future__ import annotations
 
+import base64
 import io
 import runpy
+import select
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -172,6 +177,85 @@ def test_a_signal_ends_every_child(checkout: Checkout, tmp_path: Path, number: s
         assert run.wait(20) == 128 + number
     # a killed process is gone a moment after it was told
     until(lambda: all(is_gone(int((tmp_path / name).read_text())) for name in ("a", "b")))
+
+
+MAKING = """
+import os, runpy, signal, subprocess, sys
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        open(sys.argv[2], "w").write(str(self.pid))
+        os.kill(os.getpid(), signal.SIGINT)
+subprocess.Popen = Popen
+steps = sys.argv[1]
+sys.argv[1:] = []
+runpy.run_path(steps, run_name="__main__")
+"""
+"""steps.py that is asked for its end in the moment in which it makes a process."""
+
+
+def test_a_signal_while_a_step_begins_ends_that_step_too(checkout: Checkout, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MAKING.replace("sys.argv[2]", repr(str(tmp_path / "pid"))), checkout.hack / "steps.py"],
+        env=checkout.environment(),
+        input="a | - | 600 | sleep 600\nb | - | 600 | sleep 600\n",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 128 + signal.SIGINT
+    assert "the same command again goes on" in done.stderr
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("broken", ["no folder", "full disk"])
+def test_a_state_that_cannot_be_written_is_told_in_words(checkout: Checkout, broken: str) -> None:
+    checkout.state.mkdir()
+    if broken == "no folder":
+        (checkout.state / "log").touch()
+    else:
+        (checkout.state / "times").symlink_to("/dev/full")
+    done = checkout.steps("a | - | 1 | true\n")
+    assert done.returncode == 1
+    assert f"error: {checkout.state} cannot be written: " in done.stderr
+    assert "fix: make room there" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_words(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.stand_in("docker", "")
+    (tmp_path / "cache").touch()
+    done = checkout.run("base-image.sh", BASE_IMAGE="x")
+    assert done.returncode == 1
+    assert "error: the cache cannot be written: " in done.stderr
+    assert "fix: make room there, or set BOTFLEET_CACHE" in done.stderr
+    assert "unbound variable" not in done.stderr
+
+
+def test_a_second_up_of_a_checkout_waits_for_the_first(checkout: Checkout, tmp_path: Path) -> None:
+    """Both end with an error behind the point up to which one waits."""
+    checkout.replace("candles.sh", f"touch {tmp_path}/begun; until [ -e {tmp_path}/go ]; do sleep 0.05; done")
+    environment = checkout.environment(RUNTIME="none", CANDLES="x")
+
+    def up() -> subprocess.Popen[str]:
+        return subprocess.Popen([checkout.hack / "up.sh"], env=environment, stderr=subprocess.PIPE, text=True)
+
+    with up() as first:
+        try:
+            until((tmp_path / "begun").exists)
+            with up() as second:
+                assert second.stderr is not None
+                try:
+                    line = second.stderr.readline() if select.select([second.stderr], [], [], 20)[0] else ""
+                    assert "waiting for another run that is busy with up-" in line
+                    assert len(checkout.calls) == 1
+                finally:
+                    (tmp_path / "go").touch()
+                assert "RUNTIME is none" in second.stderr.read()
+        finally:
+            (tmp_path / "go").touch()
+        assert first.stderr is not None
+        assert "RUNTIME is none" in first.stderr.read()
+    assert len(checkout.calls) == 2
 
 
 def test_the_end_of_the_script_that_waits_ends_every_child(checkout: Checkout, tmp_path: Path) -> None:
@@ -482,6 +566,40 @@ def test_images_are_built_when_something_changed(images: Checkout) -> None:
     (images.folder / "gone").touch()  # somebody ended Docker's data: the images are made again, as far as can be seen
     assert images.run("images.sh", "build").returncode != 0
     assert built_images(images)
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "no_proxy", "ALL_PROXY"])
+def test_a_build_goes_through_the_hosts_proxy(images: Checkout, variable: str) -> None:
+    ok(images.run("images.sh", "build", **{variable: "proxy.example:3128"}))
+    builds = [call for call in images.calls if call.startswith("docker build ")]
+    assert len(builds) == 4
+    assert all(f"--build-arg {variable}=proxy.example:3128" in call for call in builds)
+
+
+class Proxy(socketserver.StreamRequestHandler):
+    """Opens a tunnel to nowhere, or refuses to; notes what it was asked."""
+
+    answer = ""
+    asked: ClassVar[list[str]] = []
+
+    def handle(self) -> None:
+        while (line := self.rfile.readline().decode().strip()) != "":
+            self.asked.append(line)
+        self.wfile.write(f"HTTP/1.1 {self.answer}\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize(("answer", "code"), [("200 yes", 0), ("403 no", 1)])
+def test_behind_a_proxy_the_registry_is_asked_for_through_it(checkout: Checkout, answer: str, code: int) -> None:
+    Proxy.answer, Proxy.asked[:] = answer, []
+    with socketserver.TCPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        done = subprocess.run(
+            ["bash", "-c", f". {checkout.hack}/common.sh; registry_answers"],
+            env=checkout.environment(https_proxy=f"http://me:p%40ss@127.0.0.1:{server.server_address[1]}"),
+        )
+    assert done.returncode == code
+    assert Proxy.asked[0].startswith("CONNECT registry-1.docker.io:443 ")
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'me:p@ss').decode()}" in Proxy.asked
 
 
 def test_a_failed_build_is_not_taken_for_done(images: Checkout) -> None:
