@@ -373,6 +373,7 @@ LIMIT_EXIT = {"trading": {"exit_order_type": "limit", "limit_offset_pct": 5, "li
         pytest.param([FLAT, FLAT], {}, ["filled"], id="at market"),
         pytest.param([FLAT, FLAT, FLAT], LIMIT_EXIT, ["expired", "filled"], id="a limit that became a market order"),
         pytest.param([bar(100, 100, 100, 100, 4), bar(100, 100, 100, 100, 0)], {}, [], id="too little to sell"),
+        pytest.param([FLAT, FLAT, bar(100, 100, 9, 9)], LIMIT_EXIT, ["expired"], id="worth too little by then"),
         pytest.param(
             [FLAT, FLAT, bar(100, 105, 100, 100, 46)], LIMIT_EXIT, ["expired"], id="a limit with too little left"
         ),
