@@ -61,6 +61,10 @@ FLOAT_CHARS = 350
 
 HOUR_MS = 3_600_000
 
+UNTOLD = "_untold"
+"""In a strategy's state: which of the next two it doesn't know of, as nobody could be told or what it knew was lost."""
+ENTERED, EXITED = "entered", "exited"
+
 
 class BadAnswer(ValueError):
     """A strategy answered with something that its bot can't take; the message says what it must be."""
@@ -205,11 +209,16 @@ def _shown(value: object) -> str:
 # --- the boundary --------------------------------------------------------------------------------------------------
 
 
+def own_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What the strategy itself exported."""
+    return {key: value for key, value in without_budget(state).items() if key != UNTOLD}
+
+
 class NoStrategy:
     """Stands in while there is no strategy to ask: it could not be built, or the bot has given up.
 
     Args:
-        kept: the state to hand on; empty to begin anew.
+        kept: the state to hand on; empty to begin anew, knowing of nothing.
     """
 
     def __init__(self, kept: Mapping[str, Any]) -> None:
@@ -266,8 +275,11 @@ class GuardedStrategy:
         self.last_error: str | None = None
         self.failed_now = False
         self.stale = False
-        self._good: dict[str, JsonValue] = deepcopy(without_budget(state))
+        self._good: dict[str, JsonValue] = deepcopy(own_state(state))
         self._strategy: DecidesOnBars = strategy
+        self._absent = isinstance(strategy, NoStrategy)
+        self._news = state.get(UNTOLD)
+        self._owes = self._news is not None and not self._absent
         self._bot_id = bot_id
         self._limits = limits
         self._interval_ms = interval_ms
@@ -292,7 +304,13 @@ class GuardedStrategy:
             raise StateRefused("the strategy can't go on from its own state") from error
 
     def decide(self, position: OpenPosition | None) -> Signal | None:
-        """The strategy's answer; None when it failed."""
+        """The strategy's answer; None when it failed. Before its first one it hears what it wasn't told."""
+        if self._owes:
+            if position is None:
+                self.on_exited()
+            elif self._news == ENTERED:
+                self.on_entered(position)
+        self._owes = False
         try:
             signal = signal_of(_asked(self._strategy.decide, position))
         except BaseException as error:
@@ -303,6 +321,7 @@ class GuardedStrategy:
 
     def on_entered(self, position: OpenPosition) -> None:
         """Tell the strategy; that it fails doesn't undo a fill."""
+        self._news, self._owes = ENTERED, False
         try:
             _asked(self._strategy.on_entered, position)
         except BaseException as error:
@@ -310,6 +329,7 @@ class GuardedStrategy:
 
     def on_exited(self) -> None:
         """Tell the strategy; that it fails doesn't undo a fill."""
+        self._news, self._owes = EXITED, False
         try:
             _asked(self._strategy.on_exited)
         except BaseException as error:
@@ -318,13 +338,21 @@ class GuardedStrategy:
     def export_state(self) -> dict[str, JsonValue]:
         """The strategy's state, or the last good one, and the count; asked once, when all else of a bar is done."""
         try:
-            self._good = without_budget(state_of(_asked(self._strategy.export_state)))
+            self._good = own_state(state_of(_asked(self._strategy.export_state)))
         except BaseException as error:
             self.failed("export_state", error)
             self.stale = True
+        else:
+            if not (self._good if self._absent else self._owes):
+                self._news = None
         self._settle()
         # each bar's own: nobody may change what is being committed
-        return {**self._good, STATE_KEY: self.budget.dump()} if self.budget.at else {**self._good}
+        state = {**self._good}
+        if self._news is not None:
+            state[UNTOLD] = self._news
+        if self.budget.at:
+            state[STATE_KEY] = self.budget.dump()
+        return state
 
     def failed(self, where: str, error: BaseException) -> None:
         """Take note of a failure at this bar, wherever it came from."""

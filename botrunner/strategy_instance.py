@@ -27,7 +27,7 @@ from structlog.contextvars import bound_contextvars
 from botrunner.accounting import Trade
 from botrunner.brokers.errors import CircuitOpen, ExchangeAway
 from botrunner.brokers.paper import Account
-from botrunner.budget import STATE_KEY, BudgetLimits, ErrorBudget, GaveUp, failing, load_budget, without_budget
+from botrunner.budget import STATE_KEY, BudgetLimits, ErrorBudget, GaveUp, failing, load_budget
 from botrunner.copies import end_if_copy
 from botrunner.failures import FailureBook
 from botrunner.feeds.backtrader_feed import QCHECK_S, ClosedCandles, Feed
@@ -42,7 +42,7 @@ from botrunner.memory import return_free_memory
 from botrunner.retry import EXCHANGE, Patience, exchange_away
 from botrunner.risk import Denial, Market
 from botrunner.strategies.base import StrategyHost
-from botrunner.strategy_guard import GuardedStrategy, NoStrategy, StateRefused, message_of, type_of
+from botrunner.strategy_guard import GuardedStrategy, NoStrategy, StateRefused, message_of, own_state, type_of
 from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
 from fleet.clock import Clock
 from fleet.config import OnFailure, OnStop, RunningConfig
@@ -450,7 +450,7 @@ class StrategyInstance(StrategyHost):
         """The engine ended by an error of the strategy's: go on without it for a bar, if there is a reason to."""
         if self._is_unworked():
             self._work_without(failure, "engine")
-        elif self._handed_out:
+        elif self._handed_out or self._at_end:
             # all its bars are done: a hook failed, and the next engine goes on behind them
             name, words = type_of(failure), message_of(failure)
             log.warning("strategy_error", where="engine", type=name, error=words)
@@ -490,7 +490,7 @@ class StrategyInstance(StrategyHost):
 
     def _work_without(self, failure: BaseException, where: str) -> None:
         kept = self._strategy_state
-        self._strategy = self._guarded(NoStrategy(without_budget(kept)), kept)
+        self._strategy = self._guarded(NoStrategy(own_state(kept)), kept)
         self._on_candle(ready=False, failure=failure, where=where)
 
     def _work_through(self, candle: Candle, *, ready: bool) -> None:

@@ -31,7 +31,7 @@ from botrunner.feeds.candles import Candle
 from botrunner.fence import StopRequest, StopSwitch
 from botrunner.isolation import DECIMALS, SAID_MAX, foreign, ours
 from botrunner.strategies.base import BaseStrategy, Direction, OpenPosition, Signal, SignalKind
-from botrunner.strategy_guard import STATE_DEPTH, STATE_MAX, BadAnswer, signal_of, state_of
+from botrunner.strategy_guard import STATE_DEPTH, STATE_MAX, UNTOLD, BadAnswer, own_state, signal_of, state_of
 from botrunner.strategy_instance import StrategyUnbuildable
 from fleet.config import BotConfig
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
@@ -684,6 +684,59 @@ def test_it_is_built_as_soon_as_that_succeeds_and_goes_on_from_its_state() -> No
     assert [(kind.where, kind.count) for kind in book.failures] == [("build", 2)]
     assert store.states[-1][1]["seen"] == before + BARS - (ENTRY + 2) - 2
     assert the_trade(store) == reference()
+
+
+class Believes(Honest):
+    """Enters once and, believing what it was told, again after that position was closed."""
+
+    broken: Callable[[int], bool] = staticmethod(lambda _: False)
+    """Bars after which it can't be built, or can't say its state."""
+    where = "init"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.entered = False, 0
+        if self.where == "init" and self.broken(self.committed()):
+            raise ValueError
+
+    def committed(self) -> int:
+        return round((self.p.bot._after_ms or 0) / M) - START
+
+    def decide(self, position: OpenPosition | None) -> Signal | None:
+        wants = self.bar() in (ENTRY, BARS - 2) and not self.inside
+        return Signal(SignalKind.ENTER, "now") if wants else None
+
+    def on_entered(self, position: OpenPosition) -> None:
+        self.inside, self.entered = True, self.entered + 1
+
+    def on_exited(self) -> None:
+        self.inside = False
+
+    def export_state(self) -> dict[str, Any]:
+        bad = self.where == "export_state" and self.broken(self.bar())
+        return {"inside": self.inside, "entered": math.nan if bad else self.entered}
+
+    def import_state(self, state: Mapping[str, Any]) -> None:
+        self.inside, self.entered = bool(state.get("inside")), int(state.get("entered", 0))
+
+
+@pytest.mark.parametrize("every_bar_anew", [False, True])
+@pytest.mark.parametrize("lost", ["the entry", "the exit", "both"])
+@pytest.mark.parametrize("where", ["init", "export_state"])
+def test_a_strategy_hears_later_of_what_it_was_not_told(where: str, lost: str, every_bar_anew: bool) -> None:
+    # built anew it fails behind the bar before the one that the fill belongs to: the entry waits for an open
+    closing = FALL - 1 if where == "init" else FALL
+    bars = {"the entry": {ENTRY}, "the exit": {closing}, "both": {ENTRY, closing}}[lost]
+    made = stopping(broker={"paper_trading_config": {"fill_price": "next_open" if where == "init" else "close"}})
+    strategy = type("Believing", (Believes,), {"broken": staticmethod(bars.__contains__), "where": where})
+    store, book = Store(), FailureBook()
+    for end in range(1, BARS + 1) if every_bar_anew else (BARS,):
+        assert run(MemoryLedger(store), candles()[:end], made, strategy, failures=book) is ExitReason.STOPPED
+    first, second = store.trades.values()
+    assert (first.exit_reason, second.is_open) == ("stop_loss", True)
+    assert own_state(store.states[-1][1]) == {"inside": True, "entered": 2}
+    assert UNTOLD not in store.states[-1][1]
+    assert [at for at, _ in store.states] == [candle.open_at for candle in candles()]
 
 
 # --- giving up ----------------------------------------------------------------------------------------------------
