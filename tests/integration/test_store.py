@@ -38,7 +38,7 @@ class World:
         return None if row is None else row[0] if len(row) == 1 else row
 
     async def start(self) -> None:
-        assert await self.store.start_run(1, 1, config_version=1, pod_name=POD) is True
+        assert await self.store.start_run(1, 1, config_version=1, pod_name=POD, closes_out=False) is True
 
 
 @pytest.fixture
@@ -110,13 +110,14 @@ async def test_the_three_fences(world: World) -> None:
     await world.start()
     assert await store.fence_unclaimed(1, 1, **fate(world, ExitReason.NOT_CLAIMED)) is True
     assert world.one("SELECT exit_reason, error_message FROM trading_runs WHERE epoch = 1") == ("not_claimed", "m")
-    assert await store.start_run(1, 2, config_version=1, pod_name="p") is True
+    assert await store.start_run(1, 2, config_version=1, pod_name="p", closes_out=False) is True
     claim(world.see, RunId(1, 2, "me"))
     assert await store.fence_silent(1, 2, silent_s=35, **fate(world, ExitReason.FENCED_SILENT)) is False
     world.see.execute(old(36, "heartbeat_at"))
     assert await store.fence_silent(1, 2, silent_s=35, **fate(world, ExitReason.FENCED_SILENT)) is True
     assert world.one("SELECT exit_reason, error_message FROM trading_runs WHERE epoch = 2") == ("fenced_silent", "m")
-    assert await store.start_run(1, 3, config_version=1, pod_name="p") is True
+    assert await store.start_run(1, 3, config_version=1, pod_name="p", closes_out=True) is True
+    assert world.one("SELECT array_agg(closes_out ORDER BY epoch) FROM trading_runs") == [False, False, True]
     claim(world.see, RunId(1, 3, "me"))
     assert await store.request_stop(1, 3, "hung") is True
     world.see.execute(old(36, "stop_requested_at"))
@@ -149,13 +150,13 @@ async def test_no_decision_under_a_lease_that_was_taken_over(world: World) -> No
     assert await store.prove_heartbeats() is None
     world.see.execute("UPDATE trading_runs SET ended_at = now(), exit_reason = 'failed', exit_code = 1")
     assert not await store.explain_end(1, 1, seen=None, message="m")
-    assert not await store.start_run(1, 2, config_version=1, pod_name="p")
+    assert not await store.start_run(1, 2, config_version=1, pod_name="p", closes_out=False)
     assert not await store.renew_shard(lost)
     await store.release_shard(lost)
     await store.show_settings()
     assert world.one("SELECT holder, settings_hash FROM controller_shards") == ("c1", None)
     world.lease = held  # asked for anew with each call
-    assert await store.start_run(1, 2, config_version=1, pod_name="p")
+    assert await store.start_run(1, 2, config_version=1, pod_name="p", closes_out=False)
 
 
 async def test_shards(world: World) -> None:
