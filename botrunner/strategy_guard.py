@@ -74,9 +74,6 @@ class StateRefused(Exception):
     """A strategy can't go on from the state it exported; the cause is chained."""
 
 
-# --- what a strategy failed at ------------------------------------------------------------------------------------
-
-
 # --- answers -------------------------------------------------------------------------------------------------------
 
 
@@ -382,7 +379,7 @@ class GuardedStrategy:
                 title=f"The strategy failed: {name}",
                 body=f"No decision at the bar of {from_ms(bar_ms):%Y-%m-%d %H:%M:%S} UTC; stops and limits go on. "
                 f"{message}",
-                facts={"type": name, "where": where, "error": message, "in_a_row": str(counted.in_a_row)},
+                facts={"type": name, "where": where, "in_a_row": str(counted.in_a_row)},
                 # once per kind of failure and hour
                 dedupe_key=f"error:{self._bot_id}:{name}:{hour_ms}",
             )
