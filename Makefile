@@ -40,13 +40,14 @@ mutants: ## small changes of the core modules that a unit test must notice: MODU
 	@.venv/bin/python hack/mutants.py $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(SURVIVORS),--survivors) $(if $(LIST),--list) $(if $(WORKERS),--workers $(WORKERS))
 
-lint: ## ruff, mypy, import-linter, shellcheck, helm lint
+lint: ## ruff, mypy, import-linter, shellcheck, helm lint, links of the docs
 	@hack/test.sh lint
 
-docs: ## the reference pages in docs/ that are made from the code
+docs: ## the pages that are made from the code, and all pages as a site in site/
 	@hack/python.sh sync
-	@.venv/bin/python -m cli.reference
-	@.venv/bin/python -m controller.reasons_page > docs/reference/reasons.md
+	@hack/docs.sh pages
+	@hack/docs.sh build
+	@echo "$(CURDIR)/site/index.html"
 
 format: ## put the code into the one form
 	@hack/python.sh sync
