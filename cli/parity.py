@@ -27,7 +27,7 @@ def parity(
     candles: Annotated[
         str | None,
         typer.Option(
-            help="File of the bot's candles, or `exchange`: shows revised ones, and stands in for deleted bars."
+            help="File of the bot's candles, or `exchange`: shows changed candles, and replaces deleted bars."
         ),
     ] = None,
     begin: Annotated[

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
@@ -118,7 +118,8 @@ def strategies_page() -> str:
         MADE,
         (
             "[How strategies work](../user/strategies.md). The same on the command line: `botfleet "
-            "strategies show NAME`. Periods count closed candles; ratios are fractions: 0.02 is 2 %."
+            "strategies show NAME`. Periods count closed candles; ratios are fractions: 0.02 is 2 %. A *deviation* is "
+            "where a rule differs from the design that these strategies were first written from."
         ),
     ]
     for kind, title in KINDS.items():
@@ -220,8 +221,9 @@ def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
     yield _text(model)
     yield _table(model)
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _sections(f"{path}.{name}" if path else name, field.annotation)
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _sections(f"{path}.{name}" if path else name, part)
 
 
 def _text(model: type[BaseModel]) -> str:
