@@ -39,14 +39,14 @@ MADE = "<!-- made by `make docs`; change the code it is made from instead -->"
 MADE_OF_README = "<!-- made of README.md by `make docs`; change that instead -->"
 FILES = """## Files
 
-The command line reads JSON and YAML, in UTF-8: a name that ends in `.json` is JSON; anything else is JSON if it can be,
-else YAML. Errors name file, line and column. A key that stands twice in an object is an error in both, so are `NaN` and
-numbers out of range. JSON has no comments; YAML has, with `#`.
+The command line reads JSON and YAML, in UTF-8. A file whose name ends in `.json` is JSON; any other is JSON if it can
+be, else YAML. Errors name file, line and column. In both, a key that is twice in an object is an error, and so are
+`NaN` and numbers out of range. Comments (`#`) are possible in YAML alone.
 
-YAML is that of version 1.2 (core schema): `true` and `false` alone are truth values, while `yes`, `no`, `on` and `off`
-are texts; `1e-3` is a number; `1_000`, `1:30` and dates are texts; a number that begins with 0 (`010`) is refused, as
-some read it as octal. Anchors and `<<` work. A file holds one document.
-[Why so](../decisions/0017-documents-of-people.md)."""
+YAML is that of version 1.2 (core schema): only `true` and `false` are truth values; `yes`, `no`, `on` and `off` are
+texts. `1e-3` is a number; `1_000`, `1:30` and dates are texts. A number that begins with 0 (`010`) is refused, because
+some programs read it as octal. Anchors and `<<` work. A file has one document.
+([Why](../decisions/0017-documents-of-people.md).)"""
 
 SETTINGS = """Programs are set by environment variables. With the chart they come from its values
 (`charts/botfleet/values.yaml`, each with a comment); `controller.extraEnv` and `worker.extraEnv` take any other. Lists
@@ -133,7 +133,7 @@ def strategies_page() -> str:
 def configuration_page() -> str:
     """Every key of a bot's configuration."""
     same = "\n".join(f"- `{first}` and `{second}`" for first, second in SAME_VALUE)
-    hot = " and ".join(f"`{name}`" for name in HOT_FIELDS)
+    hot = " or ".join(f"`{name}`" for name in HOT_FIELDS)
     parts = [
         "# Configuration: reference",
         MADE,
@@ -143,11 +143,12 @@ def configuration_page() -> str:
             "prints the JSON Schema for editors and forms."
         ),
         (
-            "Types are JSON's; a whole number may be written with a point (14.0), a number never as a text. Times are "
-            f"seconds unless the name says otherwise. Changes of {hot} reach a running bot, any other starts it anew."
+            "Types are those of JSON. A whole number may be written as 14.0; a number in quotes is an error. Times are "
+            f"seconds unless the name says otherwise. A changed {hot} reaches the running bot; any other change ends "
+            "the run and starts the next one."
         ),
+        "Some values have two places. Use one of them; two different values are an error:\n\n" + same,
         FILES,
-        "Some values have two places. Either may be used; two different values are an error:\n\n" + same,
         *_sections("", ConfigDocument),
         "## `strategy.parameters` of CustomStrategy",
         _text(CustomSection),
