@@ -107,7 +107,7 @@ def _show(found: Comparison, output: Output) -> None:
         tell_failures("the replay", found.failures, bars=found.bars, gave_up=False)
     for at, fields in found.revised.items():
         values = ", ".join(f"{name} {plain(seen)} → {plain(now)}" for name, (seen, now) in fields.items())
-        say(f"candle of {at:%Y-%m-%d %H:%M} was seen as it no longer is: {values}")
+        say(f"candle of {at:%Y-%m-%d %H:%M} has changed since the bot saw it: {values}")
     verdict = f"{len(found.differences)} differences" if found.differences else "no difference"
     tell(
         f"{verdict}: {found.bars} bars of {found.runs} runs replayed; {found.orders} orders, {found.fills} fills, "
