@@ -28,19 +28,21 @@ from typing import Any
 
 import structlog
 
-from botrunner.brokers.address import SharedAddress
-from botrunner.brokers.binance import BinanceBroker
-from botrunner.brokers.breaker import GuardedBroker
-from botrunner.brokers.ccxt_import import exchange_class
-from botrunner.brokers.errors import ExchangeAway
-from botrunner.brokers.outage import Outage
-from botrunner.brokers.rulebook import Rulebook
+from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.exchange.address import SharedAddress
+from botrunner.exchange.binance import BinanceBroker
+from botrunner.exchange.breaker import GuardedBroker
+from botrunner.exchange.ccxt_import import exchange_class
+from botrunner.exchange.errors import ExchangeAway
+from botrunner.exchange.outage import Outage
+from botrunner.exchange.rulebook import Rulebook
+from botrunner.exchange.stream import CandleStream
 from botrunner.feeds.source import ExchangeCandles
-from botrunner.feeds.stream import CandleStream
-from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
-from botrunner.retry import EXCHANGE, Patience
-from botrunner.strategy_handler import StrategyHandler
-from botrunner.strategy_instance import Collaborators, StrategyInstance
+from botrunner.process.fence import Deadlines, Fence
+from botrunner.process.progress import Progress
+from botrunner.process.retry import EXCHANGE, Patience
+from botrunner.process.stop import StopRequest, StopSwitch
+from botrunner.strategies.strategy_handler import StrategyHandler
 from fleet.clock import SystemClock
 from fleet.config import BotConfig, RunningConfig, parse_config
 from fleet.embedded import EmbeddedPostgres, free_port

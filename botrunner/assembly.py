@@ -7,24 +7,26 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from botrunner.brokers.address import SharedAddress
-from botrunner.brokers.breaker import GuardedBroker
-from botrunner.brokers.errors import ExchangeAway
-from botrunner.brokers.manager import Broker, BrokerManager
-from botrunner.brokers.outage import Outage
-from botrunner.brokers.rulebook import Rulebook
+from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.exchange.address import SharedAddress
+from botrunner.exchange.breaker import GuardedBroker
+from botrunner.exchange.broker import Broker, BrokerManager
+from botrunner.exchange.errors import ExchangeAway
+from botrunner.exchange.outage import Outage
+from botrunner.exchange.rulebook import Rulebook
+from botrunner.exchange.stream import CandleStream
 from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
-from botrunner.feeds.stream import CandleStream
-from botrunner.fence import Fence, Progress, StopSwitch
-from botrunner.isolation import foreign
-from botrunner.ledger import Ledger
-from botrunner.retry import EXCHANGE, Patience, exchange_away
-from botrunner.risk import Market
+from botrunner.ledger.ledger import Ledger
+from botrunner.ledger.witness import Witness
+from botrunner.market.rules import Market
+from botrunner.process.fence import Fence
+from botrunner.process.progress import Progress
+from botrunner.process.retry import EXCHANGE, Patience, exchange_away
+from botrunner.process.stop import StopSwitch
 from botrunner.settings import Settings
-from botrunner.strategy_handler import StrategyHandler, strings_in
-from botrunner.strategy_instance import Collaborators, StrategyInstance
-from botrunner.witness import Witness
+from botrunner.strategies.isolation import foreign
+from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
 from fleet.clock import Clock
 from fleet.config import BotConfig, ConfigInvalid, RunningConfig, parse_config, with_hot_fields
 from fleet.errors import ConfigUnusable

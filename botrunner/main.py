@@ -22,16 +22,19 @@ from uuid import uuid4
 import psycopg
 import structlog
 
-from botrunner import last_words
-from botrunner.brokers.address import SharedAddress, venue_of
-from botrunner.brokers.errors import ExchangeAway
-from botrunner.budget import GaveUp
-from botrunner.copies import end_if_copy
-from botrunner.error_book import ErrorBook
-from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
-from botrunner.retry import DATABASE, Patience
+from botrunner.engine.budget import GaveUp
+from botrunner.exchange.address import SharedAddress, venue_of
+from botrunner.exchange.errors import ExchangeAway
+from botrunner.process import last_words
+from botrunner.process.copies import end_if_copy
+from botrunner.process.error_book import ErrorBook
+from botrunner.process.fence import EXIT_FENCED, Fence
+from botrunner.process.heartbeat import Lease
+from botrunner.process.progress import Progress
+from botrunner.process.retry import DATABASE, Patience
+from botrunner.process.signals import listen, next_stop
+from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.settings import EGRESS_NODE, Settings, SettingsInvalid, load_settings
-from botrunner.signals import listen, next_stop
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.log import configure_logging, get_logger, say_failure

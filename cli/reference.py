@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from botrunner.strategies.registry import GROUPS, plugins
-from botrunner.strategy_handler import Offer, StrategyHandler
+from botrunner.strategies.strategy_handler import Offer, StrategyHandler
 from cli.parameters import default_of, example, kind_of, range_of
 from fleet.config.document import ConfigDocument, CustomSection, LogicSection
 from fleet.config.hot import HOT_FIELDS

@@ -65,8 +65,16 @@ PACKAGES = (
 )
 
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"
-_PAPER = [_BOT + f"test_{name}.py" for name in ("paper_trading", "paper_properties", "limits", "lost_entries")]
-_DESK = [_BOT + "brokers/test_desk.py", _BOT + "test_money_bounds.py", *_PAPER]
+_PAPER = [
+    _BOT + name
+    for name in (
+        "execution/paper/test_paper_trading.py",
+        "execution/paper/test_paper_properties.py",
+        "test_limits.py",
+        "trading/test_lost_entries.py",
+    )
+]
+_DESK = [_BOT + "execution/paper/test_desk.py", _BOT + "trading/test_money_bounds.py", *_PAPER]
 MODULES: dict[str, list[str]] = {
     "controller/plan.py": [
         _CONTROLLER + "test_plan.py",
@@ -92,12 +100,12 @@ MODULES: dict[str, list[str]] = {
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
     "fleet/notify/routing.py": [_FLEET + "notify"],
     "fleet/notify/webhook.py": [_FLEET + "notify"],
-    "botrunner/fence.py": [_BOT + "test_fence.py", _BOT + "test_lease.py"],
-    "botrunner/ledger.py": [_BOT + "test_ledger.py", _BOT + "test_ledger_database.py", *_PAPER],
-    "botrunner/risk.py": [_BOT + "test_risk.py", _BOT + "test_trading_bot.py", *_DESK],
-    "botrunner/brokers/matching.py": [_BOT + "brokers/test_matching.py", *_PAPER],
-    "botrunner/brokers/desk.py": [_BOT + "test_trading_bot.py", *_DESK],
-    "botrunner/trading_bot.py": [_BOT + "test_trading_bot.py", *_DESK],
+    "botrunner/process/fence.py": [_BOT + "process/test_fence.py", _BOT + "process/test_heartbeat.py"],
+    "botrunner/ledger/ledger.py": [_BOT + "ledger/test_ledger.py", _BOT + "ledger/test_ledger_database.py", *_PAPER],
+    "botrunner/trading/risk.py": [_BOT + "trading/test_risk.py", _BOT + "engine/test_trading_bot.py", *_DESK],
+    "botrunner/execution/paper/matching.py": [_BOT + "execution/paper/test_matching.py", *_PAPER],
+    "botrunner/execution/paper/desk.py": [_BOT + "engine/test_trading_bot.py", *_DESK],
+    "botrunner/engine/trading_bot.py": [_BOT + "engine/test_trading_bot.py", *_DESK],
 }
 
 Result = dict[str, Any]
@@ -579,7 +587,7 @@ def _own(code: types.CodeType) -> Any:
 
 def _be_the_process() -> None:
     """Say nothing to the terminal, and be no mere copy to the bot's guard against forks."""
-    copies = sys.modules.get("botrunner.copies")
+    copies = sys.modules.get("botrunner.process.copies")
     if copies is not None:
         copies._OWNER = os.getpid()  # type: ignore[attr-defined]
     nothing = os.open(os.devnull, os.O_RDWR)

@@ -11,9 +11,11 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from botrunner.assembly import Bot
-from botrunner.brokers.address import SharedAddress
-from botrunner.feeds.candles import Candle
-from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
+from botrunner.exchange.address import SharedAddress
+from botrunner.market.candle import Candle
+from botrunner.process.fence import Deadlines, Fence
+from botrunner.process.progress import Progress
+from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.settings import Settings
 from fleet.clock import SystemClock
 from fleet.states import ExitReason

@@ -15,16 +15,19 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from botrunner.accounting import Trade
 from botrunner.backtest.rows import as_stored
-from botrunner.budget import BudgetLimits, GaveUp, StrategyFailing
-from botrunner.failures import Failure, FailureBook
-from botrunner.feeds.candles import Candle
-from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
-from botrunner.ledger import Ledger
-from botrunner.risk import Denial, Market
-from botrunner.strategy_instance import Collaborators, StrategyInstance
-from botrunner.trading_bot import BarOutcome, BotState
+from botrunner.engine.budget import BudgetLimits, GaveUp, StrategyFailing
+from botrunner.engine.failures import Failure, FailureBook
+from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.ledger.ledger import Ledger
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
+from botrunner.process.fence import Deadlines, Fence
+from botrunner.process.progress import Progress
+from botrunner.process.stop import StopRequest, StopSwitch
+from botrunner.trading.risk import Denial
+from botrunner.trading.state import BarOutcome, BotState
+from botrunner.trading.trades import Trade
 from fleet.config import BotConfig, RunningConfig
 from fleet.states import ExitReason
 from fleet.trading_service.lease import RunId

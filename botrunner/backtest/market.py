@@ -13,10 +13,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from botrunner.assembly import EIGHT_DECIMALS, file_market, rules_of_file
-from botrunner.brokers.errors import ExchangeAway
-from botrunner.brokers.manager import BrokerManager
+from botrunner.exchange.broker import BrokerManager
+from botrunner.exchange.errors import ExchangeAway
 from botrunner.feeds.files.reader import CandleFile
-from botrunner.risk import Market
+from botrunner.market.rules import Market
 from fleet.config import BotConfig
 from fleet.errors import PermanentError
 

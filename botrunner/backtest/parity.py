@@ -14,12 +14,13 @@ from typing import Any
 
 from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
 from botrunner.backtest.rows import Row, as_stored
-from botrunner.failures import Failure, FailureBook
-from botrunner.feeds.candles import Candle
-from botrunner.risk import Denial, Market
-from botrunner.strategy_handler import StrategyHandler, strings_in
-from botrunner.trading_bot import BarOutcome
-from botrunner.witness import load_candles, load_market
+from botrunner.engine.failures import Failure, FailureBook
+from botrunner.ledger.witness import load_candles, load_market
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
+from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
+from botrunner.trading.risk import Denial
+from botrunner.trading.state import BarOutcome
 from fleet import __version__
 from fleet.config import BotConfig, ConfigInvalid, OnStop, parse_config, with_hot_fields
 from fleet.errors import PermanentError

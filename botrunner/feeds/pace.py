@@ -7,7 +7,7 @@ slowly: a market that doesn't trade must not be polled five times a second for h
 
 from __future__ import annotations
 
-from botrunner.retry import EXCHANGE, Backoff
+from botrunner.process.retry import EXCHANGE, Backoff
 
 QUICK_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits after a stream's word while REST doesn't serve the candle yet; 1.5 s altogether."""

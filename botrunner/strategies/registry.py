@@ -19,10 +19,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from botrunner.isolation import foreign
 from botrunner.strategies.base import BaseStrategy
 from botrunner.strategies.entry import ENTRY_MIXINS
 from botrunner.strategies.exit import EXIT_MIXINS
+from botrunner.strategies.isolation import foreign
 from botrunner.strategies.mixins import EntryMixin, ExitMixin
 from fleet.config.parse import CUSTOM_STRATEGY
 from fleet.config.schema import parameter_table

@@ -35,7 +35,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """What a run took from outside from this bar on (`botrunner.witness`); None: as before."""
+    """What a run took from outside from this bar on (`botrunner.ledger.witness`); None: as before."""
 
     epoch: int
     bar_at: datetime

@@ -14,13 +14,13 @@ import pytest
 import structlog
 from psycopg.types.json import Jsonb
 
-from botrunner.brokers.address import SharedAddress, venue_of
-from botrunner.brokers.errors import ExchangeAway, MarketHalted, UnknownSymbol
-from botrunner.brokers.rulebook import Rulebook
-from botrunner.brokers.rules import CLAIM_S, dump_rules
-from botrunner.feeds.candles import Candle
-from botrunner.feeds.turn import return_s
-from botrunner.risk import Market
+from botrunner.exchange.address import SharedAddress, venue_of
+from botrunner.exchange.errors import ExchangeAway, MarketHalted, UnknownSymbol
+from botrunner.exchange.rulebook import Rulebook
+from botrunner.exchange.rules import CLAIM_S, dump_rules
+from botrunner.exchange.turn import return_s
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
 from fleet.clock import SystemClock
 from fleet.errors import DatabaseAway
 from fleet.trading_service.connect import connect

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from botrunner.brokers.binance import BinanceBroker, pause_s
-from botrunner.brokers.errors import ExchangeAway, ExchangeRefused
+from botrunner.exchange.binance import BinanceBroker, pause_s
+from botrunner.exchange.errors import ExchangeAway, ExchangeRefused
 
 ROW = [1_600_000_000_000, "1.5", "2.0", "1.0", "1.7", "10"]
 DAY_S = 86_400.0

@@ -16,11 +16,12 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from botrunner.brokers.paper import Account
-from botrunner.ledger import Ledger
-from botrunner.orders.ids import Leg
-from botrunner.orders.machine import Order, OrderType, Side
-from botrunner.trading_bot import BotState
+from botrunner.ledger.ledger import Ledger
+from botrunner.market.side import Side
+from botrunner.trading.account import Account
+from botrunner.trading.order_ids import Leg
+from botrunner.trading.orders import Order, OrderType
+from botrunner.trading.state import BotState
 from fleet.config import RunningConfig, parse_config
 from fleet.errors import FencedError
 from fleet.states import BotStatus, ExitReason, OrderState
@@ -31,7 +32,7 @@ from fleet.trading_service.pool import Pool
 from tests.integration.receivers import SECRET, receivers
 from tests.integration.worker_process import CONFIG, REPOSITORY, Outbox, wait_until, worker
 from tests.support import FakeClock
-from tests.unit.botrunner.test_ledger import CLOSED, outcome
+from tests.unit.botrunner.ledger.test_ledger import CLOSED, outcome
 from worker.health import HealthWatch
 from worker.summaries import Summaries
 

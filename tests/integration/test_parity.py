@@ -22,11 +22,11 @@ from botrunner.backtest.market import market_for
 from botrunner.backtest.parity import Comparison, ReplayImpossible, compare, replayed, rows_differ
 from botrunner.backtest.rows import as_stored
 from botrunner.backtest.run import Backtest, backtest
-from botrunner.budget import StrategyFailing
-from botrunner.feeds.candles import Candle
+from botrunner.engine.budget import StrategyFailing
 from botrunner.feeds.source import read_candles
+from botrunner.market.candle import Candle
 from botrunner.strategies.entry import ENTRY_MIXINS
-from botrunner.strategy_handler import StrategyHandler
+from botrunner.strategies.strategy_handler import StrategyHandler
 from fleet.config import parse_config
 from fleet.trading_service.replays import NothingRecorded, Recorded, recorded
 from tests.loose import LOOSE
@@ -48,7 +48,7 @@ BARS, FEW = 700, 400
 @pytest.fixture(autouse=True)
 def _keep_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Collecting a test session's whole heap at each of some hundred engines would be most of the time."""
-    monkeypatch.setattr("botrunner.strategy_instance.return_free_memory", lambda: None)
+    monkeypatch.setattr("botrunner.engine.strategy_instance.return_free_memory", lambda: None)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import structlog
 from botrunner.assembly import file_market
 from botrunner.backtest.engine import MemoryLedger, holding, replay
 from fleet.config import BotConfig
-from tests.unit.botrunner.test_strategy_guard import ENTRY, Honest, candles
-from tests.unit.botrunner.test_strategy_instance import config
+from tests.unit.botrunner.engine.test_strategy_guard import ENTRY, Honest, candles
+from tests.unit.botrunner.engine.test_strategy_instance import config
 
 D = Decimal
 MARKET = file_market("ETHBTC")
@@ -23,7 +23,7 @@ SHARE = {"slippage_model": "volume_share", "price_impact": 0.5}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("botrunner.strategy_instance.return_free_memory", lambda: None)
+    monkeypatch.setattr("botrunner.engine.strategy_instance.return_free_memory", lambda: None)
     with structlog.testing.capture_logs():
         yield
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from botrunner.feeds.candles import Candle
+from botrunner.exchange.turn import ALONE, Turn
 from botrunner.feeds.source import (
     POLL_MAX_S,
     POLL_MIN_S,
@@ -16,8 +16,8 @@ from botrunner.feeds.source import (
     LocalTurn,
     read_candles,
 )
-from botrunner.feeds.turn import ALONE, Turn
-from botrunner.risk import Market
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
 from tests.support import FakeClock
 
 M = 60_000

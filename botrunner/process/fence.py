@@ -1,0 +1,67 @@
+"""The bot's own deadline: stop sending, then exit, when the right to trade can't be renewed.
+
+`Fence` is the decision (pure but for its lock, the time is an argument); `Lease` runs it: one thread renews, another
+watches, so that neither a hung database call nor a hung main loop can keep a dead run alive. Deadlines count from the
+time an acknowledged heartbeat was *sent*, on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from fleet.log import get_logger
+
+log = get_logger("fence")
+
+EXIT_FENCED = 3
+"""Exit code of a process that lost its run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds; `controller.settings` holds the counterpart T_dead and checks the order of them all.
+
+    Attributes:
+        heartbeat_s: between heartbeats.
+        stop_s: T_stop, after which no order leaves. exit_s: T_exit, after which the process ends.
+    """
+
+    heartbeat_s: float = 5.0
+    stop_s: float = 15.0
+    exit_s: float = 600.0
+
+
+class Fence:
+    """Whether this process still has the right to trade."""
+
+    def __init__(self, deadlines: Deadlines, *, claimed_at: float) -> None:
+        self._deadlines = deadlines
+        self._lock = threading.Lock()
+        self._renewed_at = claimed_at
+        self._lost = False
+
+    def acknowledged(self, *, sent_at: float) -> None:
+        """A heartbeat sent at this monotonic time was acknowledged; older ones change nothing."""
+        with self._lock:
+            self._renewed_at = max(self._renewed_at, sent_at)
+
+    def lose(self) -> None:
+        """The database said that the run is no longer current. Final."""
+        with self._lock:
+            self._lost = True
+
+    @property
+    def lost(self) -> bool:
+        """Whether the run is lost for good."""
+        return self._lost
+
+    def may_send(self, now: float) -> bool:
+        """Whether an order may leave at this monotonic time."""
+        with self._lock:
+            return not self._lost and now - self._renewed_at < self._deadlines.stop_s
+
+    def must_exit(self, now: float) -> bool:
+        """Whether the database has been away for longer than T_exit."""
+        with self._lock:
+            return now - self._renewed_at >= self._deadlines.exit_s
