@@ -21,7 +21,8 @@ from botrunner.ledger.witness import Witness
 from botrunner.market.candle import Candle
 from botrunner.process.copies import end_if_copy
 from botrunner.process.retry import DATABASE, Patience
-from botrunner.trading.account import Account, dump, load
+from botrunner.trading.account import Account
+from botrunner.trading.checkpoint import CheckpointDamaged, dump, load
 from botrunner.trading.events import events_of, trade_milestones
 from botrunner.trading.orders import Fill, Order
 from botrunner.trading.risk import Denial
@@ -30,7 +31,7 @@ from botrunner.trading.trades import Trade
 from fleet.clock import Clock
 from fleet.config import BotConfig, LogicSpec, RunningConfig
 from fleet.config.values import INTERVAL_SECONDS
-from fleet.errors import ConfigUnusable, DatabaseAway, FencedError, TransientError
+from fleet.errors import DatabaseAway, FencedError, TransientError
 from fleet.events import Event, wanted
 from fleet.foreign import Unreadable, clean_text
 from fleet.log import get_logger
@@ -58,10 +59,6 @@ ABANDON_S = 1.0
 
 PENDING_MAX = 100
 """Events kept while the database is away; older ones are dropped, since their logs are not."""
-
-
-class CheckpointDamaged(ConfigUnusable):
-    """The stored checkpoint can't be gone on from; the message says why and what to do."""
 
 
 def _whole(document: object) -> Mapping[str, Any]:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from botrunner.ledger.ledger import CheckpointDamaged, Ledger, identity
 from botrunner.market.candle import Candle
 from botrunner.market.side import Side
-from botrunner.trading.account import Account, CheckpointNewer, dump, load
+from botrunner.trading.account import Account
+from botrunner.trading.checkpoint import CheckpointNewer, dump, load
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Fill, Order, OrderType
 from botrunner.trading.risk import Counters, Denial

@@ -22,7 +22,8 @@ from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.market.candle import Candle
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from botrunner.strategies.strategy_handler import StrategyHandler
-from botrunner.trading.account import Account, dump, load
+from botrunner.trading.account import Account
+from botrunner.trading.checkpoint import dump, load
 from botrunner.trading.risk import Counters, Denial
 from botrunner.trading.state import BarOutcome, BotState
 from botrunner.trading.trades import Trade
