@@ -17,8 +17,8 @@ from botrunner.exchange.rulebook import Rulebook
 from botrunner.exchange.stream import CandleStream
 from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
+from botrunner.ledger.inputs import InputRecorder
 from botrunner.ledger.ledger import Ledger
-from botrunner.ledger.witness import Witness
 from botrunner.market.rules import Market
 from botrunner.process.fence import Fence
 from botrunner.process.progress import Progress
@@ -90,7 +90,7 @@ class Bot:
             log.warning("config_notice", notice=notice)
         progress.enter("loads its broker")
         found = BrokerManager(settings.exchange_urls).get(config.broker_type)
-        witness = Witness()
+        inputs = InputRecorder()
         self._running = RunningConfig(config)
         self._ledger = Ledger(
             url=settings.database_url,
@@ -100,7 +100,7 @@ class Bot:
             owner=claimed.user_id,
             clock=clock,
             waiting=progress.made,
-            witness=witness,
+            inputs=inputs,
         )
         address = share(found.name)
         broker = GuardedBroker(
@@ -117,7 +117,7 @@ class Bot:
         exchange = source if isinstance(source, ExchangeCandles) else None
         parts = Collaborators(
             strategy=resolved.cls,
-            source=witness.watching(source, market),
+            source=inputs.recording(source, market),
             ledger=self._ledger,
             market=market,
             fence=fence,
