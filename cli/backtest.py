@@ -232,8 +232,8 @@ def load_candles(path: Path, config: BotConfig) -> CandleFile:
     Raises:
         CandlesUnreadable: they can't be used; names the place in the file and what to do.
     """
-    from botrunner.assembly import candle_file
     from botrunner.feeds.files.errors import CandleFileInvalid
+    from botrunner.feeds.files.market import candle_file
 
     try:
         return candle_file(path, config)

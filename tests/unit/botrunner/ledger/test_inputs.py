@@ -10,10 +10,10 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.assembly import file_market
 from botrunner.backtest.rows import as_stored
 from botrunner.ledger.inputs import InputRecorder, dump_candles, dump_market, limits_of, load_candles, load_market
 from botrunner.market.candle import Candle
+from botrunner.market.rules import file_market
 from botrunner.trading.account import Account
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome
