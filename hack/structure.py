@@ -141,9 +141,8 @@ def main() -> None:
         inner = {room: targets for room, targets in rooms.items() if room.split(".")[0] == program}
         arrows_inside = sum(1 for targets in inner.values() for target in targets if target.split(".")[0] == program)
         inside = {r: {t for t in targets if t.split(".")[0] == program} for r, targets in inner.items()}
-        print(
-            f"{program:18} rooms {len({*inner}):3}   arrows between them {arrows_inside:4}   circles {len(circles(inside))}"
-        )
+        counts = f"rooms {len(inner):3}   arrows between them {arrows_inside:4}   circles {len(circles(inside))}"
+        print(f"{program:18} {counts}")
         for group in circles(inside):
             print("    circle:", ", ".join(sorted(group)))
     print("circles of modules:", len(circles(arrows)))
