@@ -1,7 +1,7 @@
 """Why a pod isn't what it should be, in one sentence: what happened, in Kubernetes' own words, and what to do.
 
-The tables are all there is to know about a reason; docs/reasons.md is made of them. A reason that isn't listed is
-told in Kubernetes' words alone. Texts come in clean (`observe.pods`, `runtime`); the sentences are cut, never
+The tables are all there is to know about a reason; docs/reference/reasons.md is made of them. A reason that isn't
+listed is told in Kubernetes' words alone. Texts come in clean (`observe.pods`, `runtime`); the sentences are cut, never
 raised about. Pure: no I/O.
 """
 

@@ -1,4 +1,4 @@
-"""docs/reasons.md out of the tables of `controller.reasons`: `python -m controller.reasons_page > docs/reasons.md`."""
+"""docs/reference/reasons.md out of the tables of `controller.reasons`: what `make docs` writes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from controller.reasons import answer_words, end_words, waiting_words
 from fleet.states import ExitReason
 from tests.unit.controller.make import pod
 
-REASONS_PAGE = Path(__file__).resolve().parents[3] / "docs" / "reasons.md"
+REASONS_PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "reasons.md"
 
 
 def read(status: dict[str, Any], **metadata: Any) -> PodFacts:
