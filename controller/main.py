@@ -14,16 +14,16 @@ import sys
 import time
 from functools import partial
 
-from controller.admission import FIRST_PER_CORE, FIRST_PER_NODE
+from controller.act.runtime import RunningRuntime
+from controller.act.runtime.process import ProcessRuntime, StateFolder
+from controller.act.starts import Capacity, Starts
+from controller.decide.admission import FIRST_PER_CORE, FIRST_PER_NODE
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
 from controller.runner import BOUND_S, Intervals, TradingRunner
-from controller.runtime import RunningRuntime
-from controller.runtime.process import ProcessRuntime, StateFolder
 from controller.settings import Settings, SettingsInvalid, load_settings
 from controller.shards import ShardKeeper
-from controller.starts import Capacity, Starts
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet import plugins
@@ -128,7 +128,7 @@ def build_runtime(settings: Settings, pods: PodStore, folder: StateFolder, metri
             grace_s=settings.grace_s,
             metrics=metrics,
         )
-    from controller.runtime.kubernetes import KubernetesRuntime
+    from controller.act.runtime.kubernetes import KubernetesRuntime
 
     return KubernetesRuntime(
         template=settings.pod_template,

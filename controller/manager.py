@@ -15,10 +15,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypedDict
 
-from controller.admission import Candidate
-from controller.facts import BotFacts, Observer, Policy, RunEnd, RunFacts, StopReason
-from controller.metrics import Metrics
-from controller.plan import (
+from controller.act.runtime import CreateRefused, PodNote, Runtime, RuntimeAway
+from controller.act.starts import Starts
+from controller.decide.admission import Candidate
+from controller.decide.facts import BotFacts, Observer, Policy, RunEnd, RunFacts, StopReason
+from controller.decide.plan import (
     Action,
     AdoptConfig,
     CreatePod,
@@ -35,10 +36,9 @@ from controller.plan import (
     Wait,
     plan,
 )
-from controller.podspec import PodRequest, pod_name
-from controller.runtime import CreateRefused, PodNote, Runtime, RuntimeAway
+from controller.decide.podspec import PodRequest, pod_name
+from controller.metrics import Metrics
 from controller.shards import LeaseLost
-from controller.starts import Starts
 from controller.store import Store
 from fleet.config import (
     NO_EXTRAS,

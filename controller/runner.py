@@ -16,15 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.facts import Policy
-from controller.liveness import Signs, Turn, why_dead
+from controller.act.runtime import RunningRuntime, RuntimeAway
+from controller.act.starts import Starts
+from controller.decide.facts import Policy
+from controller.decide.liveness import Signs, Turn, why_dead
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
+from controller.observe.heartbeats import RunWatch
 from controller.observe.rows import RowWatch
-from controller.observe.runs import RunWatch
-from controller.runtime import RunningRuntime, RuntimeAway
 from controller.shards import ShardKeeper
-from controller.starts import Starts
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet.errors import DatabaseAway, TransientError

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from controller.facts import PodFacts, PodPhase, Policy
+from controller.act.runtime import PodNote, RuntimeAway
+from controller.act.starts import Capacity, Starts
+from controller.decide.facts import PodFacts, PodPhase, Policy
+from controller.decide.podspec import PodRequest
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
+from controller.observe.heartbeats import RunWatch
 from controller.observe.pods import PodStore
-from controller.observe.runs import RunWatch
-from controller.podspec import PodRequest
-from controller.runtime import PodNote, RuntimeAway
-from controller.starts import Capacity, Starts
 from fleet.errors import DatabaseAway, TransientError
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
@@ -973,7 +973,7 @@ class SimStore:
 
 
 class SimRuntime:
-    """The cluster as `controller.runtime.Runtime` shows it, with lost replies."""
+    """The cluster as `controller.act.runtime.Runtime` shows it, with lost replies."""
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from controller.admission import Place
-from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts
-from controller.plan import (
+from controller.decide.admission import Place
+from controller.decide.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts
+from controller.decide.plan import (
     Action,
     AdoptConfig,
     CreatePod,

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from psycopg import DataError
 
-from controller.facts import PodFacts, PodPhase
+from controller.act.runtime import RuntimeAway
+from controller.decide.facts import PodFacts, PodPhase
+from controller.decide.podspec import PodRequest
 from controller.manager import Contact, StrategyManager, examine
 from controller.metrics import Metrics
-from controller.podspec import PodRequest
-from controller.runtime import RuntimeAway
 from controller.shards import LeaseLost
 from fleet.errors import DatabaseAway
 from fleet.foreign import Unreadable
