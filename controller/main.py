@@ -24,7 +24,7 @@ from controller.observe.pods import PodStore
 from controller.runner import BOUND_S, Intervals, TradingRunner
 from controller.settings import Settings, SettingsInvalid, load_settings
 from controller.shards import ShardKeeper
-from controller.store import PostgresStore
+from controller.store import Store
 from controller.workqueue import WorkQueue
 from fleet import plugins
 from fleet.log import configure_logging, get_logger, say_failure
@@ -67,7 +67,7 @@ async def run(settings: Settings, life: Life) -> int:
     queue = WorkQueue(sync, settings.workers)
     pods = PodStore(queue.add)
     runtime = build_runtime(settings, pods, folder, metrics)
-    store = PostgresStore(
+    store = Store(
         settings.database_url,
         connections=settings.database_connections,
         controller=holder,

@@ -306,7 +306,7 @@ class StrategyManager:
                 return True
             case RequestStop():
                 self._metrics.stops_requested.labels(action.reason).inc()
-                return await self._store.request_stop(case.bot_id, action.epoch, action.reason)
+                return await self._store.request_stop(case.bot_id, action.epoch, reason=action.reason)
             case EndRun():
                 return await self._end(case, action)
             case ExplainEnd():
@@ -373,7 +373,7 @@ class StrategyManager:
             fence = FenceRun(action.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, safe_text(error, MESSAGE_LIMIT))
             return await self._fence(case, fence)
         self._troubles.pop(case.bot_id, None)
-        return await self._store.record_pod(case.bot_id, action.epoch, pod.uid)
+        return await self._store.record_pod(case.bot_id, action.epoch, uid=pod.uid)
 
     async def _end(self, case: _Case, action: EndRun) -> bool:
         ended = await self._store.end_run(

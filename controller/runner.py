@@ -25,7 +25,7 @@ from controller.metrics import Metrics
 from controller.observe.heartbeats import RunWatch
 from controller.observe.rows import RowWatch
 from controller.shards import ShardKeeper
-from controller.store import PostgresStore
+from controller.store import Store
 from controller.workqueue import WorkQueue
 from fleet.errors import DatabaseAway, TransientError
 from fleet.events import EventKind, Severity
@@ -89,7 +89,7 @@ class TradingRunner:
         self,
         *,
         url: str,
-        store: PostgresStore,
+        store: Store,
         runtime: RunningRuntime,
         manager: StrategyManager,
         queue: WorkQueue,

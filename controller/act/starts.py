@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Protocol
 
 from controller.decide.admission import (
     ENOUGH,
@@ -28,6 +27,7 @@ from controller.decide.admission import (
 from controller.decide.classify import waits_for_node
 from controller.decide.facts import PodFacts, Policy
 from controller.metrics import Metrics
+from controller.store import Store
 from fleet.log import get_logger
 from fleet.trading_service.starts import StartFacts, StartingRun
 
@@ -49,13 +49,6 @@ MANY = 500
 """Up to so many waiting bots the queue is sorted for each that asks; beyond, once a second."""
 
 _NEVER = -1e18
-
-
-class StartStore(Protocol):
-    """The database's part."""
-
-    async def start_facts(self) -> StartFacts:
-        """Who is starting, and how long starts took. Raises DatabaseAway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +89,7 @@ class Starts:
         freed: called when a slot may have become free, so that `look` needn't wait.
     """
 
-    store: StartStore
+    store: Store
     pods: Callable[[int], Collection[PodFacts]]
     policy: Policy
     capacity: Callable[[], Capacity]

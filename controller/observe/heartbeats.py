@@ -8,10 +8,9 @@ otherwise, or their nodes are known to be lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 from uuid import uuid4
 
 from controller.decide.classify import suspect_observer
@@ -19,6 +18,7 @@ from controller.decide.facts import PodFacts, Policy
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
 from controller.shards import LeaseLost
+from controller.store import Store
 from fleet.errors import TransientError
 from fleet.events import EventKind, Severity, severity_of
 from fleet.foreign import clean_text
@@ -36,25 +36,6 @@ BLIND_TOLD_S = 60.0
 """Looks that fail for so long are told: nobody who falls silent is fenced meanwhile, so nobody starts again either."""
 
 
-class RunStore(Protocol):
-    """The database's part."""
-
-    async def prove_heartbeats(self) -> datetime | None:
-        """Write a heartbeat for nobody; when that was possible, or None without the controller's lease."""
-
-    async def prove_connection(self) -> None:
-        """Connect anew. Raises DatabaseAway: a bot that lost its connection can't either."""
-
-    async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:
-        """Which of the bots' current runs are held by somebody."""
-
-    async def watch(self, limits: WatchLimits) -> Watch:
-        """Current runs that are late."""
-
-    async def notify(self, notification: Notification) -> bool:
-        """Put a message into the outbox, once per key."""
-
-
 @dataclass(slots=True)
 class RunWatch:
     """The watch on heartbeats.
@@ -66,7 +47,7 @@ class RunWatch:
         clock: monotonic seconds.
     """
 
-    store: RunStore
+    store: Store
     manager: StrategyManager
     pods: Callable[[int], Collection[PodFacts]]
     policy: Policy

@@ -212,7 +212,7 @@ FATE = {"message": "m", "decided_at": NOW}
             )
             for closes_out in (False, True)
         ),
-        (RequestStop(5, StopReason.HUNG), "request_stop", (7, 5, "hung"), {}),
+        (RequestStop(5, StopReason.HUNG), "request_stop", (7, 5), {"reason": "hung"}),
         (
             EndRun(5, ExitReason.FAILED, 1, "m"),
             "end_run",
@@ -288,7 +288,7 @@ async def test_a_created_pod_is_written_down(monkeypatch: pytest.MonkeyPatch) ->
             PodRequest(bot_id=7, epoch=5, name="bot-7-a-e5", user_id=11, config_version=3, mode="paper", holding=True),
         )
     ]
-    assert scene.store.asked("record_pod") == [((7, 5, "made"), {})]
+    assert scene.store.asked("record_pod") == [((7, 5), {"uid": "made"})]
     assert scene.acted == [7]
 
 
