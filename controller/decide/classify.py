@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from controller.decide.facts import Observer, PodFacts, PodPhase, Policy, RunFacts
+from controller.decide.facts import ObserverFacts, PodFacts, PodPhase, Policy, RunFacts
 
 FENCED_EXIT_CODE = 3
 """A bot's exit code for: this run isn't mine (any more). It says nothing about the process that has claimed it."""
@@ -63,7 +63,7 @@ class Verdict:
 
 
 def classify(
-    run: RunFacts | None, pods: Sequence[PodFacts], *, now: datetime, observer: Observer, policy: Policy
+    run: RunFacts | None, pods: Sequence[PodFacts], *, now: datetime, observer: ObserverFacts, policy: Policy
 ) -> Verdict:
     """The one condition that holds for the newest run, seen with all of the bot's pods."""
     if run is None or run.ended:
@@ -74,7 +74,9 @@ def classify(
     return _claimed(run, own, now=now, observer=observer, policy=policy)
 
 
-def _unclaimed(run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observer: Observer, policy: Policy) -> Verdict:
+def _unclaimed(
+    run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observer: ObserverFacts, policy: Policy
+) -> Verdict:
     pod = own_pod(run, own)
     if run.stop_requested_at is not None:
         return Verdict(Condition.UNCLAIMABLE, pod)
@@ -90,7 +92,9 @@ def _unclaimed(run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observe
     return Verdict(Condition.UNCLAIMABLE, pod)
 
 
-def _claimed(run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observer: Observer, policy: Policy) -> Verdict:
+def _claimed(
+    run: RunFacts, own: Sequence[PodFacts], *, now: datetime, observer: ObserverFacts, policy: Policy
+) -> Verdict:
     dead = proof_of_death(run, own)
     if dead is not None:
         return Verdict(Condition.DEAD, dead)
@@ -124,7 +128,7 @@ def waits_for_node(pod: PodFacts) -> bool:
 
 
 def claim_deadline(
-    run: RunFacts, pod: PodFacts | None, *, now: datetime, observer: Observer, policy: Policy
+    run: RunFacts, pod: PodFacts | None, *, now: datetime, observer: ObserverFacts, policy: Policy
 ) -> datetime:
     """By when the run must be claimed: its time begins when the pod's container could run.
 
@@ -135,7 +139,7 @@ def claim_deadline(
     return begin + timedelta(seconds=policy.claim_deadline_s)
 
 
-def start_deadline(run: RunFacts, *, observer: Observer, policy: Policy) -> datetime:
+def start_deadline(run: RunFacts, *, observer: ObserverFacts, policy: Policy) -> datetime:
     """By when a claimed run must be live. The time up to its last word of waiting for the exchange doesn't count."""
     moments = (run.created_at, run.claimed_at, run.waited_at, observer.connected_since)
     return max(moment for moment in moments if moment is not None) + timedelta(seconds=policy.start_deadline_s)
@@ -180,7 +184,7 @@ def claimant_uid(run: RunFacts) -> str | None:
     return uid if named and uid else None
 
 
-def stop_deadline(run: RunFacts, *, observer: Observer, policy: Policy) -> datetime:
+def stop_deadline(run: RunFacts, *, observer: ObserverFacts, policy: Policy) -> datetime:
     """When a run that was asked to stop may be fenced for not having done so."""
     asked = max(run.stop_requested_at or run.created_at, observer.connected_since)
     return asked + timedelta(seconds=policy.grace_s + policy.stop_slack_s)

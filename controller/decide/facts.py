@@ -183,7 +183,7 @@ class RunEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observer:
+class ObserverFacts:
     """How far the controller may trust its own view.
 
     Attributes:

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from controller.decide.admission import Place
 from controller.decide.classify import FENCED_EXIT_CODE, Condition, Verdict, classify, own_pod
-from controller.decide.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
+from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
 from controller.decide.reasons import disruption_words, end_words, waiting_words
 from controller.decide.restarts import failure_streak, gave_up, may_close_out, quick_streak, recent_failures, restart_at
 from fleet.events import EventKind
@@ -184,7 +184,7 @@ def plan(
     *,
     ends: Sequence[RunEnd] = (),
     now: datetime,
-    observer: Observer,
+    observer: ObserverFacts,
     policy: Policy,
     place: Place | None = None,
 ) -> Plan:

@@ -20,7 +20,8 @@ from controller.decide.facts import PodFacts, PodPhase, Policy
 from controller.decide.podspec import PodRequest
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
-from controller.observe.heartbeats import RunWatch
+from controller.observe.heartbeats import HeartbeatWatch
+from controller.observe.observer import Contact, Observer
 from controller.observe.pods import PodStore
 from fleet.errors import DatabaseAway, TransientError
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
@@ -550,22 +551,24 @@ class Controller:
             clock=lambda: self.world.now,
             wake=self.add,
         )
+        observer = Observer(Contact(POLICY.contact_gap_s))
         self.manager = StrategyManager(
             store=SimStore(self),
             runtime=SimRuntime(self),
+            observer=observer,
             policy=POLICY,
             metrics=METRICS,
             starts=self.starts,
             may_act=self.may_act,
         )
-        self.runs = RunWatch(
+        self.heartbeats = HeartbeatWatch(
             store=SimStore(self),
-            manager=self.manager,
+            observer=observer,
             pods=self.store.of,
             policy=POLICY,
             metrics=METRICS,
             interval_s=1,
-            due=self.add,
+            enqueue=self.add,
             clock=lambda: self.world.now,
         )
         self.listed = False
@@ -639,7 +642,7 @@ class Controller:
                 self.add(bot_id)
         if world.now >= self.next_watch_at:
             self.next_watch_at = world.now + 1
-            drive(self.runs.look())
+            drive(self.heartbeats.look())
         if self.listed:
             drive(self.starts.look())
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from controller.decide.admission import Place
-from controller.decide.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts
+from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, Policy, RunEnd, RunFacts
 from controller.decide.plan import (
     Action,
     AdoptConfig,
@@ -26,7 +26,7 @@ from fleet.states import BotStatus, ExitReason
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 POLICY = Policy()
 LONG_AGO = NOW - timedelta(hours=2)
-TRUSTED = Observer(connected_since=LONG_AGO)
+TRUSTED = ObserverFacts(connected_since=LONG_AGO)
 
 
 def ago(seconds: float) -> datetime:
@@ -100,7 +100,7 @@ class World:
     pods: tuple[PodFacts, ...] = ()
     ends: tuple[RunEnd, ...] = ()
     now: datetime = NOW
-    observer: Observer = TRUSTED
+    observer: ObserverFacts = TRUSTED
     place: Place | None = None
 
     def plan(self, policy: Policy = POLICY) -> Plan:

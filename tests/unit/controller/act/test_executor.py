@@ -37,6 +37,7 @@ from controller.decide.plan import (
 from controller.decide.podspec import PodRequest
 from controller.manager import MAX_STEPS, MESSAGE_LIMIT, SOON_S, StrategyManager
 from controller.metrics import Metrics
+from controller.observe.observer import Contact, Observer
 from controller.shards import LeaseLost
 from fleet.errors import DatabaseAway
 from fleet.events import EventKind, Severity
@@ -173,9 +174,11 @@ class Scene:
         self.plans, self.asked, self.acted = list(plans), list[dict[str, Any]](), list[int]()
         leases = list(may_act)
         monkeypatch.setattr(module, "plan", self._plan)
+        self.observer = Observer(Contact(POLICY.contact_gap_s))
         self.manager = StrategyManager(
             store=self.store,  # type: ignore[arg-type]
             runtime=self.runtime,
+            observer=self.observer,
             policy=POLICY,
             metrics=self.metrics,
             starts=self.starts,  # type: ignore[arg-type]
@@ -704,9 +707,9 @@ async def test_what_the_planner_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     unexplained = replace(RUN, epoch=2, ended_at=ago(9), exit_reason=None)
     newest = replace(RUN, waits_for="the exchange's\x00 pause", phase="p", waited_at=ago(3))
     scene.store.row = replace(ROW, runs=(newest, older, strange, unexplained), error_message="e")
-    scene.manager.suspicious = True
-    scene.manager.contact.proved(ago(8))
-    scene.manager.contact.proved(ago(4))
+    scene.observer.suspicious = True
+    scene.observer.contact.proved(ago(8))
+    scene.observer.contact.proved(ago(4))
     await scene.sync()
     [asked] = scene.asked
     bot, run = asked["bot"], asked["run"]
@@ -728,16 +731,6 @@ async def test_what_the_planner_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     )
     assert (asked["now"], asked["policy"], asked["pods"]) == (NOW, POLICY, (pod(),))
     assert (asked["observer"].connected_since, asked["observer"].suspicious) == (ago(8), True)
-
-
-async def test_a_lock_on_the_runs_row_keeps_its_silence_from_counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = Scene(monkeypatch)
-    assert scene.manager.suspicious is False
-    scene.manager.contact.proved(ago(8))
-    for locked_at, since in ((ago(3), ago(3)), (ago(20), ago(8))):
-        scene.manager.locked = {7: locked_at, 8: NOW}
-        await scene.sync()
-        assert scene.asked[-1]["observer"].connected_since == since
 
 
 async def test_a_row_that_changes_while_it_is_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -812,14 +805,6 @@ async def test_a_version_that_is_invalid_now_says_nothing_of_the_run_that_had_it
     await scene.sync()
     assert scene.asked[0]["bot"].invalid
     assert scene.asked[0]["run"].waits_until_flat is True
-
-
-def test_a_clock_that_goes_back_by_the_gap_is_no_gap() -> None:
-    contact = module.Contact(gap_s=10)
-    contact.proved(NOW)
-    assert contact.since(NOW - timedelta(seconds=10)) == NOW
-    assert contact.since(NOW - timedelta(seconds=11)) == NOW - timedelta(seconds=11)
-    assert module.Contact(gap_s=10).since(NOW) == NOW
 
 
 async def test_a_config_that_vanished_is_not_adopted(monkeypatch: pytest.MonkeyPatch) -> None:

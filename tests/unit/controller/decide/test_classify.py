@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.decide.classify import Condition, Verdict, classify, suspect_observer
-from controller.decide.facts import Observer, PodFacts, PodPhase
+from controller.decide.facts import ObserverFacts, PodFacts, PodPhase
 from tests.unit.controller.make import NOW, POLICY, TRUSTED, ago, pod, run, unclaimed
 
 PENDING = pod(phase=PodPhase.PENDING, placed=False)
 PLACED = pod(phase=PodPhase.PENDING, placed=True, placed_at=ago(10))
 
 
-def judged(facts: Any, *pods: PodFacts, observer: Observer = TRUSTED) -> Verdict:
+def judged(facts: Any, *pods: PodFacts, observer: ObserverFacts = TRUSTED) -> Verdict:
     return classify(facts, pods, now=NOW, observer=observer, policy=POLICY)
 
 
@@ -107,19 +107,19 @@ def test_a_claimed_run(facts: dict[str, Any], pods: list[PodFacts], condition: C
 @pytest.mark.parametrize(
     ("observer", "condition", "until"),
     [
-        (Observer(connected_since=ago(35)), C.SILENT, None),
-        (Observer(connected_since=ago(34)), C.UNWATCHED, in_s(1)),
-        (Observer(connected_since=ago(900), suspicious=True), C.UNWATCHED, in_s(5)),
-        (Observer(connected_since=ago(34), suspicious=True), C.UNWATCHED, in_s(5)),
+        (ObserverFacts(connected_since=ago(35)), C.SILENT, None),
+        (ObserverFacts(connected_since=ago(34)), C.UNWATCHED, in_s(1)),
+        (ObserverFacts(connected_since=ago(900), suspicious=True), C.UNWATCHED, in_s(5)),
+        (ObserverFacts(connected_since=ago(34), suspicious=True), C.UNWATCHED, in_s(5)),
     ],
 )
-def test_silence_is_believed_of_a_trusted_observer_alone(observer: Observer, condition: C, until: Any) -> None:
+def test_silence_is_believed_of_a_trusted_observer_alone(observer: ObserverFacts, condition: C, until: Any) -> None:
     found = judged(run(heartbeat_at=ago(900)), observer=observer)
     assert (found.condition, found.until) == (condition, until)
 
 
 def test_what_the_observer_did_not_see_costs_nobody_a_deadline() -> None:
-    away = Observer(connected_since=ago(10))
+    away = ObserverFacts(connected_since=ago(10))
     assert judged(unclaimed(created_at=ago(900)), pod(), observer=away).until == in_s(110)
     assert judged(run(live_at=None, claimed_at=ago(900)), observer=away).until == in_s(590)
     assert judged(run(stop_requested_at=ago(900)), observer=away).until == in_s(25)

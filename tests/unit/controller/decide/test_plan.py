@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.decide.admission import Place
 from controller.decide.classify import Condition, waits_for_node
-from controller.decide.facts import BotFacts, Observer, PodFacts, PodPhase, RunEnd, RunFacts, StopReason
+from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, RunEnd, RunFacts, StopReason
 from controller.decide.plan import (
     AdoptConfig,
     CreatePod,
@@ -192,7 +192,7 @@ CASES = {
     ),
     "silence just short of T_dead is not": (World(bot(), run(heartbeat_at=ago(34.9)), (pod(),)), ()),
     "silence isn't believed soon after a reconnect": (
-        World(bot(), run(heartbeat_at=ago(50)), (pod(),), observer=Observer(connected_since=ago(10))),
+        World(bot(), run(heartbeat_at=ago(50)), (pod(),), observer=ObserverFacts(connected_since=ago(10))),
         (SetStatus(BotStatus.RUNNING, "no heartbeat since 11:59:10Z", 0), in_s(25)),
     ),
     "silence isn't believed while the observer is suspect": (
@@ -200,7 +200,7 @@ CASES = {
             bot(),
             run(heartbeat_at=ago(50)),
             (pod(),),
-            observer=Observer(connected_since=ago(9999), suspicious=True),
+            observer=ObserverFacts(connected_since=ago(9999), suspicious=True),
         ),
         (SetStatus(BotStatus.RUNNING, "no heartbeat since 11:59:10Z", 0), in_s(5)),
     ),
@@ -217,7 +217,7 @@ CASES = {
         (SetStatus(BotStatus.RUNNING, None, 0),),
     ),
     "a silent bot's words are old": (
-        World(bot(), run(heartbeat_at=ago(50), note="x"), (pod(),), observer=Observer(connected_since=ago(10))),
+        World(bot(), run(heartbeat_at=ago(50), note="x"), (pod(),), observer=ObserverFacts(connected_since=ago(10))),
         (SetStatus(BotStatus.RUNNING, "no heartbeat since 11:59:10Z", 0), in_s(25)),
     ),
     "a silent bot is not hung: its last heartbeat reported progress": (
@@ -271,7 +271,7 @@ CASES = {
             bot(status=STARTING),
             run(created_at=ago(9003), claimed_at=ago(9000), live_at=None),
             (pod(),),
-            observer=Observer(connected_since=ago(100)),
+            observer=ObserverFacts(connected_since=ago(100)),
         ),
         (in_s(500), in_s(10)),
     ),
@@ -685,7 +685,7 @@ HISTORIES: list[tuple[RunEnd, ...]] = [
     tuple(end(ExitReason.FAILED, epoch=5 - i, seconds_ago=1 + 9 * i) for i in range(2)),
     tuple(end(ExitReason.FAILED, epoch=50 - i, seconds_ago=1 + 9 * i) for i in range(6)),
 ]
-OBSERVERS = [TRUSTED, Observer(connected_since=ago(3)), Observer(connected_since=ago(999), suspicious=True)]
+OBSERVERS = [TRUSTED, ObserverFacts(connected_since=ago(3)), ObserverFacts(connected_since=ago(999), suspicious=True)]
 
 
 def combinations() -> list[World]:
@@ -874,7 +874,7 @@ def worlds(draw: st.DrawFn) -> World:
     )
     if newest is not None and newest.ended and not ends:
         ends = (end(ExitReason.STOPPED, epoch=newest.epoch),)
-    observer = Observer(connected_since=draw(moments), suspicious=draw(st.booleans()))
+    observer = ObserverFacts(connected_since=draw(moments), suspicious=draw(st.booleans()))
     return World(owner, newest, tuple(found), ends, NOW, observer, draw(st.none() | st.just(PLACE)))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from controller.decide.admission import Place
 from controller.decide.classify import Condition
-from controller.decide.facts import Observer, PodFacts, PodPhase
+from controller.decide.facts import ObserverFacts, PodFacts, PodPhase
 from controller.decide.plan import (
     LOOK_AGAIN_S,
     SLOW_START_S,
@@ -374,7 +374,7 @@ def test_a_start_that_is_too_slow_says_where_it_was(phase: str | None, last: str
 
 
 def test_an_unwatched_run_says_since_when_it_is_silent() -> None:
-    world = {"run": run(heartbeat_at=ago(60)), "observer": Observer(connected_since=LONG_AGO, suspicious=True)}
+    world = {"run": run(heartbeat_at=ago(60)), "observer": ObserverFacts(connected_since=LONG_AGO, suspicious=True)}
     actions = planned(pods=(pod(),), **world)
     assert actions == (
         SetStatus(BotStatus.RUNNING, "no heartbeat since 11:59:00Z", 0),

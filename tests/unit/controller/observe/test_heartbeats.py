@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from controller.decide.facts import PodFacts
-from controller.manager import StrategyManager
 from controller.metrics import Metrics
-from controller.observe.heartbeats import BLIND_TOLD_S, REPEAT_S, RunWatch
+from controller.observe.heartbeats import FAILURE_TOLD_S, REPEAT_S, HeartbeatWatch
+from controller.observe.observer import Contact, Observer
 from controller.shards import LeaseLost
 from fleet.errors import DatabaseAway
 from fleet.trading_service.bots import Notification
@@ -51,35 +51,24 @@ class FakeStore:
         return True
 
 
-class Nothing:
-    """Stands for collaborators that aren't used here."""
-
-
 @dataclass
 class Scene:
     claimed: int = 30
     lost_nodes: set[int] = field(default_factory=set)
     now: float = 0.0
-    due: list[int] = field(default_factory=list)
+    enqueued: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = FakeStore()
-        self.manager = StrategyManager(
-            store=Nothing(),
-            runtime=Nothing(),
-            policy=POLICY,
-            metrics=Metrics(),
-            starts=Nothing(),
-            may_act=lambda: True,
-        )
-        self.watch = RunWatch(
+        self.observer = Observer(Contact(POLICY.contact_gap_s))
+        self.watch = HeartbeatWatch(
             store=self.store,
-            manager=self.manager,
+            observer=self.observer,
             pods=self._pods,
             policy=POLICY,
             metrics=Metrics(),
             interval_s=2,
-            due=self.due.append,
+            enqueue=self.enqueued.append,
             clock=lambda: self.now,
         )
 
@@ -88,10 +77,10 @@ class Scene:
 
     def look(self, *quiet: QuietRun) -> list[int]:
         """The bots that are handed over by one look."""
-        self.due.clear()
+        self.enqueued.clear()
         self.store.watch_result = Watch(NOW, self.claimed, quiet)
         asyncio.run(self.watch.look())
-        return sorted(self.due)
+        return sorted(self.enqueued)
 
 
 def silent(bot_id: int, seconds: float = 40) -> QuietRun:
@@ -116,12 +105,12 @@ def test_a_mass_death_keeps_all_fences_down_and_is_told_once() -> None:
     dying = [silent(number, 17) for number in range(1, 17)]
     dead = [silent(number, 40) for number in range(1, 17)]
     assert scene.look(*dying) == []
-    assert scene.manager.suspicious  # before any of them could be fenced
+    assert scene.observer.suspicious  # before any of them could be fenced
     assert scene.look(*dead, QuietRun(20, True, ago(1), True)) == [20]  # a hung one is another matter
     assert len(scene.store.notices) == 1
     assert scene.store.notices[0].title == "16 of 30 bots fell silent at once"
     assert scene.look(*dead[:4]) == [1, 2, 3, 4, 20]  # the others are back: these four are really dead
-    assert not scene.manager.suspicious
+    assert not scene.observer.suspicious
 
 
 def test_lost_nodes_explain_a_mass_death() -> None:
@@ -134,12 +123,12 @@ def test_lost_nodes_explain_a_mass_death() -> None:
 def test_reads_alone_prove_nothing() -> None:
     scene = Scene()
     scene.look()
-    contact = scene.manager.contact
+    contact = scene.observer.contact
     assert contact.since(NOW) == NOW
     scene.store.proof = DatabaseAway("cannot execute UPDATE in a read-only transaction")
     with pytest.raises(DatabaseAway):
         scene.look(silent(1))
-    assert scene.due == []
+    assert scene.enqueued == []
     later = NOW + timedelta(seconds=1)
     assert contact.since(later) == later  # no silence before this moment counts
     scene.store.proof = later
@@ -152,19 +141,19 @@ def test_without_its_lease_a_controller_concludes_nothing() -> None:
     scene.store.proof = None
     with pytest.raises(LeaseLost):
         scene.look(silent(1))
-    assert scene.due == []
+    assert scene.enqueued == []
 
 
 def test_a_lock_on_a_runs_row_is_remembered_until_its_heartbeat_is_back() -> None:
     scene = Scene()
     scene.store.locked = {1, 5}  # 5 isn't late: nobody asks about it
     scene.look(silent(1, 20), silent(2, 20))
-    assert scene.manager.locked == {1: NOW}
+    assert scene.observer.locked_at == {1: NOW}
     scene.store.locked = set()
     scene.look(silent(1, 22), silent(2, 22))
-    assert scene.manager.locked == {1: NOW}
+    assert scene.observer.locked_at == {1: NOW}
     scene.look(silent(2, 24))
-    assert scene.manager.locked == {}
+    assert scene.observer.locked_at == {}
 
 
 @pytest.mark.parametrize("failure", [DatabaseAway("read-only"), KeyError("a query's parameter is missing")])
@@ -175,12 +164,12 @@ def test_looks_that_fail_for_long_are_told_once_and_their_end_too(failure: Excep
 
     def turn(after_s: float) -> list[str]:
         scene.now += after_s
-        asyncio.run(scene.watch.turn())
+        asyncio.run(scene.watch.attempt())
         return [note.title for note in scene.store.notices]
 
     assert turn(0) == []
-    assert scene.manager.contact.since(NOW) == NOW  # no silence before this moment counts
-    assert turn(BLIND_TOLD_S) == []  # the database doesn't take the message either
+    assert scene.observer.contact.since(NOW) == NOW  # no silence before this moment counts
+    assert turn(FAILURE_TOLD_S) == []  # the database doesn't take the message either
     scene.store.deaf = False
     told = ["Silent bots can't be told from dead ones"]
     assert turn(2) == told
@@ -194,8 +183,8 @@ def test_a_controller_without_the_lease_tells_nothing() -> None:
     scene = Scene()
     scene.store.proof = None
     for _ in range(3):
-        asyncio.run(scene.watch.turn())
-        scene.now += BLIND_TOLD_S
+        asyncio.run(scene.watch.attempt())
+        scene.now += FAILURE_TOLD_S
     assert scene.store.notices == []
 
 
@@ -204,14 +193,14 @@ def test_silence_counts_only_while_a_bot_could_connect_anew() -> None:
     scene.look()
     scene.store.full = True
     scene.look()  # nobody is late: their connections are there
-    assert scene.manager.contact.since(NOW) == NOW
+    assert scene.observer.contact.since(NOW) == NOW
     scene.store.proof = NOW + timedelta(seconds=2)
     with pytest.raises(DatabaseAway):
         scene.look(silent(1, 20))
-    assert scene.due == []
+    assert scene.enqueued == []
     scene.store.full, scene.store.proof = False, NOW + timedelta(seconds=4)
     scene.look(silent(1, 20))
-    assert scene.manager.contact.since(NOW + timedelta(seconds=5)) == NOW + timedelta(seconds=4)
+    assert scene.observer.contact.since(NOW + timedelta(seconds=5)) == NOW + timedelta(seconds=4)
 
 
 def gauge(scene: Scene, name: str) -> float:
@@ -251,7 +240,7 @@ def test_who_is_silent(seconds: float, claimed: bool, quiet: bool) -> None:
     runs = [QuietRun(number, claimed, ago(seconds), False) for number in range(1, 17)]
     scene.look(*runs)
     assert gauge(scene, "runs_quiet") == (16 if quiet else 0)
-    assert scene.manager.suspicious is quiet
+    assert scene.observer.suspicious is quiet
     assert gauge(scene, "observer_suspicious") == int(quiet)
 
 
@@ -267,21 +256,21 @@ def test_what_is_decided_while_the_observer_is_suspect(run: QuietRun, handed: bo
     scene = Scene()
     dying = [QuietRun(number, True, ago(20), False) for number in range(1, 18)]
     assert scene.look(*dying, run) == ([50] if handed else [])
-    assert scene.manager.suspicious
+    assert scene.observer.suspicious
 
 
 def test_a_node_explains_what_one_of_a_bots_pods_says() -> None:
     scene = Scene()
     scene.watch.pods = lambda bot_id: [pod(uid="old"), pod(uid="new", node_lost=bot_id < 13)]
     scene.look(*[silent(number) for number in range(1, 17)])
-    assert not scene.manager.suspicious
+    assert not scene.observer.suspicious
 
 
 def test_what_a_lost_node_explains_counts_neither_as_dead_nor_as_alive() -> None:
     """12 of 40 went with their node; of the other 28 fifteen are silent: more than half."""
     scene = Scene(claimed=40, lost_nodes=set(range(1, 13)))
     scene.look(*[silent(number, 17) for number in range(1, 28)])
-    assert scene.manager.suspicious
+    assert scene.observer.suspicious
 
 
 def test_the_end_of_a_mass_death_is_told_once_too() -> None:
@@ -311,11 +300,11 @@ def test_how_long_the_watch_is_blind_is_shown_and_an_episode_has_one_name() -> N
 
     def turn(after_s: float, proof: datetime | Exception | None) -> float:
         scene.now, scene.store.proof = scene.now + after_s, proof
-        asyncio.run(scene.watch.turn())
+        asyncio.run(scene.watch.attempt())
         return gauge(scene, "watch_blind_seconds")
 
     away = DatabaseAway("away")
-    assert (BLIND_TOLD_S, REPEAT_S) == (60.0, 5.0)
+    assert (FAILURE_TOLD_S, REPEAT_S) == (60.0, 5.0)
     assert [turn(0, away), turn(10, away), turn(49.9, away)] == [0, 10, pytest.approx(59.9)]
     assert scene.store.notices == []
     assert turn(0.1, away) == 60
@@ -336,15 +325,15 @@ def test_blindness_after_an_end_that_could_not_be_told_is_the_same_episode() -> 
     scene = Scene()
     scene.store.proof = DatabaseAway("away")
     for _ in range(2):
-        asyncio.run(scene.watch.turn())
-        scene.now += BLIND_TOLD_S
+        asyncio.run(scene.watch.attempt())
+        scene.now += FAILURE_TOLD_S
     assert len(scene.store.notices) == 1
     scene.store.proof, scene.store.deaf = NOW, True
-    asyncio.run(scene.watch.turn())
+    asyncio.run(scene.watch.attempt())
     scene.store.proof, scene.store.deaf = DatabaseAway("away"), False
-    asyncio.run(scene.watch.turn())
+    asyncio.run(scene.watch.attempt())
     scene.store.proof = NOW
-    asyncio.run(scene.watch.turn())
+    asyncio.run(scene.watch.attempt())
     blind, sees = scene.store.notices
     assert sees.key == blind.key.replace("watch_blind", "watch_sees")
 
@@ -352,13 +341,13 @@ def test_blindness_after_an_end_that_could_not_be_told_is_the_same_episode() -> 
 def test_it_looks_until_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene()
     looks, turns = list[float](), list[float]()
-    turn = RunWatch.turn
+    turn = HeartbeatWatch.attempt
 
-    async def noted(watch: RunWatch) -> None:
+    async def noted(watch: HeartbeatWatch) -> None:
         await turn(watch)
         turns.append(scene.now)
 
-    monkeypatch.setattr(RunWatch, "turn", noted)
+    monkeypatch.setattr(HeartbeatWatch, "attempt", noted)
 
     async def sleep(seconds: float) -> None:
         assert scene.watch.looked_at == scene.now
@@ -375,6 +364,6 @@ def test_it_looks_until_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None
         asyncio.run(scene.watch.run())
     assert looks == [2, 2, 2]
     assert scene.watch.looked_at == 104.0
-    assert scene.manager.contact.since(NOW) == NOW
+    assert scene.observer.contact.since(NOW) == NOW
     assert gauge(scene, "watch_blind_seconds") == 0
     assert turns == [100.0, 102.0, 104.0]
