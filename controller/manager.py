@@ -17,9 +17,7 @@ from typing import TypedDict
 
 from controller.act.runtime import CreateRefused, PodNote, Runtime, RuntimeAway
 from controller.act.starts import Starts
-from controller.decide.admission import Candidate
-from controller.decide.facts import BotFacts, ObserverFacts, Policy, RunEnd, RunFacts, StopReason
-from controller.decide.plan import (
+from controller.decide.actions import (
     Action,
     AdoptConfig,
     CreatePod,
@@ -34,8 +32,10 @@ from controller.decide.plan import (
     SetStatus,
     StartRun,
     Wait,
-    plan,
 )
+from controller.decide.admission import Candidate
+from controller.decide.facts import BotFacts, ObserverFacts, Policy, RunEnd, RunFacts, StopReason
+from controller.decide.plan import plan
 from controller.decide.podspec import PodRequest, pod_name
 from controller.metrics import Metrics
 from controller.observe.observer import Observer
@@ -352,9 +352,9 @@ class StrategyManager:
                 fenced = await self._store.fence_unclaimed(case.bot_id, action.epoch, **fate)
             case Guard.SILENT:
                 fenced = await self._store.fence_silent(case.bot_id, action.epoch, silent_s=policy.t_dead_s, **fate)
-            case Guard.DEAF:
+            case Guard.STOP_OVERDUE:
                 patient = case.run is not None and case.run.waits_until_flat
-                fenced = await self._store.fence_deaf(
+                fenced = await self._store.fence_stop_overdue(
                     case.bot_id,
                     action.epoch,
                     asked_s=policy.grace_s + policy.stop_slack_s,

@@ -116,7 +116,7 @@ class Store:
     explain_end = _decision(runs.explain_end)
     fence_unclaimed = _decision(runs.fence_unclaimed)
     fence_silent = _decision(runs.fence_silent)
-    fence_deaf = _decision(runs.fence_deaf)
+    fence_stop_overdue = _decision(runs.fence_stop_overdue)
 
     async def start_run(self, bot_id: int, epoch: int, *, config_version: int, pod_name: str, closes_out: bool) -> bool:
         """Commit the next run, with this controller's name, runtime and settings; see `runs.start_run`."""

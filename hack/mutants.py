@@ -73,6 +73,12 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "decide/test_plan_tables.py",
         _CONTROLLER + "decide/test_reasons.py",
     ],
+    "controller/decide/death.py": [
+        _CONTROLLER + "decide/test_classify.py",
+        _CONTROLLER + "decide/test_death.py",
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_plan_tables.py",
+    ],
     "controller/decide/classify.py": [
         _CONTROLLER + "decide/test_classify.py",
         _CONTROLLER + "decide/test_plan.py",

@@ -1,4 +1,4 @@
-"""From facts to one named condition of the current run, and whether the observer may be trusted.
+"""From facts to one named condition of the current run.
 
 Total: every combination of run and pods is exactly one `Condition`. A condition says what is the case, never
 what to do; `controller.decide.plan` decides that. Pure: no I/O, `now` is an argument.
@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from controller.decide.death import claimant_uid, proof_of_death
 from controller.decide.facts import ObserverFacts, PodFacts, PodPhase, Policy, RunFacts
-
-FENCED_EXIT_CODE = 3
-"""A bot's exit code for: this run isn't mine (any more). It says nothing about the process that has claimed it."""
 
 
 class Condition(StrEnum):
@@ -44,7 +42,7 @@ class Condition(StrEnum):
     """Heartbeats without progress of the main loop; or not live by the start deadline."""
     STOPPING = "stopping"
     """Asked to stop, within its grace period."""
-    DEAF = "deaf"
+    STOP_OVERDUE = "stop_overdue"
     """Asked to stop, and the grace period is over."""
 
 
@@ -113,7 +111,7 @@ def _claimed(
         if run.waits_until_flat and not stalled:
             return Verdict(Condition.STOPPING, pod)
         if now >= grace_over:
-            return Verdict(Condition.DEAF, pod)
+            return Verdict(Condition.STOP_OVERDUE, pod)
         return Verdict(Condition.STOPPING, pod, grace_over)
     if run.live_at is None:
         # importing and warming up isn't hanging: heartbeats are fresh, and the start has a deadline of its own
@@ -162,54 +160,7 @@ def own_pod(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
     return min(own, key=rank)
 
 
-def proof_of_death(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
-    """The pod whose reported end proves that the process which claimed the run is dead, or None.
-
-    An epoch can have had a second pod: when the first one's object vanished before its creation was recorded. So a
-    claim names its pod, and only that one's end counts. Where a claim names none, an end counts if no other pod
-    of the epoch may still run and its exit code isn't the one of a process that lost the claim to another.
-    """
-    ended = [pod for pod in own if pod.phase is PodPhase.TERMINATED]
-    claimant = claimant_uid(run)
-    if claimant is not None:
-        return next((pod for pod in ended if pod.uid == claimant), None)
-    if any(pod.may_run for pod in own):
-        return None
-    return next((pod for pod in ended if pod.exit_code != FENCED_EXIT_CODE), None)
-
-
-def claimant_uid(run: RunFacts) -> str | None:
-    """The pod that the claim names: `<pod uid>/<anything>`; None when it names none."""
-    uid, named, _ = (run.claimed_by or "").partition("/")
-    return uid if named and uid else None
-
-
 def stop_deadline(run: RunFacts, *, observer: ObserverFacts, policy: Policy) -> datetime:
     """When a run that was asked to stop may be fenced for not having done so."""
     asked = max(run.stop_requested_at or run.created_at, observer.connected_since)
     return asked + timedelta(seconds=policy.grace_s + policy.stop_slack_s)
-
-
-def suspect_observer(*, claimed: int, quiet_since: Sequence[datetime], now: datetime, policy: Policy) -> bool:
-    """Whether a mass death looks like a fault of the observer (database, clock, network).
-
-    True when more than half of at least `mass_minimum` claimed runs fell silent within one heartbeat interval:
-    last heartbeats of bots that stop together at most span two intervals, as each is up to one interval old.
-
-    Args:
-        claimed: current runs that a process has claimed, without those whose death is explained (lost node).
-        quiet_since: their last heartbeats, of those without one for more than T_stop.
-        now: by the database's clock.
-        policy: intervals and the minimum.
-    """
-    if claimed < policy.mass_minimum:
-        return False
-    span = timedelta(seconds=2 * policy.heartbeat_interval_s)
-    moments = sorted(moment for moment in quiet_since if moment <= now)
-    first = 0
-    for index, moment in enumerate(moments):
-        while moment - moments[first] > span:
-            first += 1
-        if 2 * (index - first + 1) > claimed:
-            return True
-    return False

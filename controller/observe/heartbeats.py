@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
 
-from controller.decide.classify import suspect_observer
+from controller.decide.death import suspect_observer
 from controller.decide.facts import PodFacts, Policy
 from controller.metrics import Metrics
 from controller.observe import notifications

@@ -114,7 +114,7 @@ _FENCE_SILENT = _FENCE.format(
     guard="COALESCE(heartbeat_at, claimed_at, created_at) < clock_timestamp() - make_interval(secs => %(silent_s)s)"
 )
 
-_FENCE_DEAF = _FENCE.format(
+_FENCE_STOP_OVERDUE = _FENCE.format(
     guard="stop_requested_at < clock_timestamp() - make_interval(secs => %(asked_s)s)"
     " AND (%(stalled_s)s::float8 IS NULL OR heartbeat_at - progress_at > make_interval(secs => %(stalled_s)s))"
 )
@@ -330,7 +330,7 @@ async def fence_silent(
     return await _fenced(connection, _FENCE_SILENT, values)
 
 
-async def fence_deaf(
+async def fence_stop_overdue(
     connection: Connection,
     lease: ShardLease | None,
     bot_id: int,
@@ -366,7 +366,7 @@ async def fence_deaf(
         asked_s=asked_s,
         stalled_s=stalled_s,
     )
-    return await _fenced(connection, _FENCE_DEAF, values)
+    return await _fenced(connection, _FENCE_STOP_OVERDUE, values)
 
 
 async def load_run_config(connection: Connection, bot_id: int, epoch: int) -> object:

@@ -121,10 +121,10 @@ async def test_the_three_fences(world: World) -> None:
     claim(world.see, RunId(1, 3, "me"))
     assert await store.request_stop(1, 3, reason="hung") is True
     world.see.execute(old(36, "stop_requested_at"))
-    deaf = fate(world, ExitReason.FENCED_HUNG)
-    assert await store.fence_deaf(1, 3, asked_s=60, stalled_s=None, **deaf) is False
-    assert await store.fence_deaf(1, 3, asked_s=35, stalled_s=30, **deaf) is False  # it makes progress
-    assert await store.fence_deaf(1, 3, asked_s=35, stalled_s=None, **deaf) is True
+    overdue = fate(world, ExitReason.FENCED_HUNG)
+    assert await store.fence_stop_overdue(1, 3, asked_s=60, stalled_s=None, **overdue) is False
+    assert await store.fence_stop_overdue(1, 3, asked_s=35, stalled_s=30, **overdue) is False  # it makes progress
+    assert await store.fence_stop_overdue(1, 3, asked_s=35, stalled_s=None, **overdue) is True
     assert world.one("SELECT exit_reason, error_message FROM trading_runs WHERE epoch = 3") == ("fenced_hung", "m")
 
 
@@ -146,7 +146,7 @@ async def test_no_decision_under_a_lease_that_was_taken_over(world: World) -> No
     world.see.execute(old(60, "heartbeat_at", "progress_at"))
     world.see.execute("UPDATE trading_runs SET stop_requested_at = '2026-01-01', stop_reason = 'hung'")
     assert not await store.fence_silent(1, 1, silent_s=35, **fate(world, ExitReason.FENCED_SILENT))
-    assert not await store.fence_deaf(1, 1, asked_s=35, stalled_s=None, **fate(world, ExitReason.FENCED_HUNG))
+    assert not await store.fence_stop_overdue(1, 1, asked_s=35, stalled_s=None, **fate(world, ExitReason.FENCED_HUNG))
     assert await store.prove_heartbeats() is None
     world.see.execute("UPDATE trading_runs SET ended_at = now(), exit_reason = 'failed', exit_code = 1")
     assert not await store.explain_end(1, 1, seen=None, message="m")

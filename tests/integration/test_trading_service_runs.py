@@ -323,18 +323,18 @@ async def test_a_stop_is_asked_for_once_and_obeyed(
     assert (await row(db, bot))["exit_code"] == 0
 
 
-async def test_a_deaf_run_is_fenced_after_its_grace(
+async def test_a_run_that_does_not_stop_is_fenced_after_its_grace(
     db: AsyncConnection[Any], bot: int, bot_db: psycopg.Connection[Any]
 ) -> None:
     await start(db, bot)
     claim(bot_db, RunId(bot, 1, "t"))
     await runs.request_stop(db, None, bot, 1, reason="hung")
-    assert not await runs.fence_deaf(db, None, bot, 1, asked_s=35, stalled_s=None, **fate())
+    assert not await runs.fence_stop_overdue(db, None, bot, 1, asked_s=35, stalled_s=None, **fate())
     await age(db, bot, stop_requested_at=36)
     heartbeat(bot_db, RunId(bot, 1, "t"), progress_age_s=29)
-    assert not await runs.fence_deaf(db, None, bot, 1, asked_s=35, stalled_s=30, **fate())
+    assert not await runs.fence_stop_overdue(db, None, bot, 1, asked_s=35, stalled_s=30, **fate())
     heartbeat(bot_db, RunId(bot, 1, "t"), progress_age_s=31)
-    assert await runs.fence_deaf(db, None, bot, 1, asked_s=35, stalled_s=30, **fate())
+    assert await runs.fence_stop_overdue(db, None, bot, 1, asked_s=35, stalled_s=30, **fate())
 
 
 async def test_a_config_is_adopted_forwards_only(
@@ -389,7 +389,7 @@ async def test_the_watch_finds_what_is_late(db: AsyncConnection[Any], bot_db: ps
         "starting": {"progress_at": 31, "claimed_at": 500},
         "never live": {"claimed_at": 601},
         "back from the exchange": {"claimed_at": 9000, "waited_at": 500},
-        "deaf": {"stop_requested_at": 36},
+        "stop overdue": {"stop_requested_at": 36},
         "unclaimed": {},
         "forgotten": {"created_at": 121},
     }
@@ -413,7 +413,7 @@ async def test_the_watch_finds_what_is_late(db: AsyncConnection[Any], bot_db: ps
         "dead": True,
         "stalled": True,
         "never live": True,
-        "deaf": True,
+        "stop overdue": True,
         "forgotten": True,
     }
     assert watch.claimed == 8

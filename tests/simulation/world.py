@@ -869,7 +869,7 @@ class SimStore:
             bot_id, epoch, reason, message, decided_at, lambda run: self._older(run.heartbeat_at, silent_s)
         )
 
-    async def fence_deaf(
+    async def fence_stop_overdue(
         self,
         bot_id: int,
         epoch: int,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from controller.decide.admission import Place
-from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, Policy, RunEnd, RunFacts
-from controller.decide.plan import (
+from controller.decide.actions import (
     Action,
     AdoptConfig,
     CreatePod,
@@ -19,8 +17,10 @@ from controller.decide.plan import (
     RequestStop,
     SetStatus,
     StartRun,
-    plan,
 )
+from controller.decide.admission import Place
+from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, Policy, RunEnd, RunFacts
+from controller.decide.plan import plan
 from fleet.states import BotStatus, ExitReason
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)

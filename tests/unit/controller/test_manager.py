@@ -181,8 +181,8 @@ class OneBot:
         self.run |= {"stop_requested_at": NOW, "stop_reason": reason}
         return True
 
-    async def fence_deaf(self, bot_id: int, epoch: int, **fate: object) -> bool:
-        self.calls.append(f"fence_deaf, stalled {fate['stalled_s']}")
+    async def fence_stop_overdue(self, bot_id: int, epoch: int, **fate: object) -> bool:
+        self.calls.append(f"fence_stop_overdue, stalled {fate['stalled_s']}")
         self.run |= {"ended_at": NOW, "exit_reason": ExitReason.STOPPED}
         return True
 
@@ -249,7 +249,7 @@ def test_a_bot_that_is_not_wanted_is_stopped_before_its_config_is_read(snapshot:
 def test_a_run_whose_snapshot_cannot_be_read_lets_nobody_wait(snapshot: object, stalled: float | None) -> None:
     asked = {"stop_requested_at": ago(120), "stop_reason": "stopped", "progress_at": ago(60)}
     store = synced(OneBot(wanted=False, config=UNREADABLE, snapshot=snapshot, **asked))
-    assert f"fence_deaf, stalled {stalled}" in store.calls
+    assert f"fence_stop_overdue, stalled {stalled}" in store.calls
     assert "load_config" not in store.calls
 
 

@@ -15,10 +15,7 @@ from psycopg import DataError
 
 from controller import manager as module
 from controller.act.runtime import CreateRefused, PodNote, RuntimeAway
-from controller.decide.admission import Candidate, Place
-from controller.decide.classify import Condition
-from controller.decide.facts import PodFacts, StopReason
-from controller.decide.plan import (
+from controller.decide.actions import (
     Action,
     AdoptConfig,
     CreatePod,
@@ -34,6 +31,9 @@ from controller.decide.plan import (
     StartRun,
     Wait,
 )
+from controller.decide.admission import Candidate, Place
+from controller.decide.classify import Condition
+from controller.decide.facts import PodFacts, StopReason
 from controller.decide.podspec import PodRequest
 from controller.manager import MAX_STEPS, MESSAGE_LIMIT, SOON_S, StrategyManager
 from controller.metrics import Metrics
@@ -236,8 +236,8 @@ FATE = {"message": "m", "decided_at": NOW}
             {"reason": ExitReason.FENCED_SILENT, "silent_s": POLICY.t_dead_s, **FATE},
         ),
         (
-            FenceRun(5, ExitReason.FENCED_HUNG, Guard.DEAF, "m"),
-            "fence_deaf",
+            FenceRun(5, ExitReason.FENCED_HUNG, Guard.STOP_OVERDUE, "m"),
+            "fence_stop_overdue",
             (7, 5),
             {
                 "reason": ExitReason.FENCED_HUNG,
@@ -274,10 +274,10 @@ async def test_a_message_for_the_owner(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_bot_that_waits_until_it_is_flat_is_fenced_when_it_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = Scene(monkeypatch, [FenceRun(5, ExitReason.FENCED_HUNG, Guard.DEAF, "m")])
+    scene = Scene(monkeypatch, [FenceRun(5, ExitReason.FENCED_HUNG, Guard.STOP_OVERDUE, "m")])
     scene.store.config = PATIENT
     await scene.sync()
-    [(_, named)] = scene.store.asked("fence_deaf")
+    [(_, named)] = scene.store.asked("fence_stop_overdue")
     assert named["stalled_s"] == POLICY.hung_after_s
 
 

@@ -7,10 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from controller.decide.classify import Condition, Verdict, classify, suspect_observer
+from controller.decide.classify import Condition, Verdict, classify
 from controller.decide.facts import ObserverFacts, PodFacts, PodPhase
 from tests.unit.controller.make import NOW, POLICY, TRUSTED, ago, pod, run, unclaimed
 
@@ -88,9 +86,9 @@ NAMELESS = {"claimed_by": "me"}
         ({"live_at": None, "progress_at": ago(500)}, [], C.WARMING, in_s(2)),  # warming up isn't hanging
         # asked to stop
         ({"stop_requested_at": ago(34.9)}, [], C.STOPPING, in_s(0.1)),
-        ({"stop_requested_at": ago(35)}, [], C.DEAF, None),
+        ({"stop_requested_at": ago(35)}, [], C.STOP_OVERDUE, None),
         ({"stop_requested_at": ago(900), "waits_until_flat": True}, [], C.STOPPING, None),
-        ({"stop_requested_at": ago(900), "waits_until_flat": True, "progress_at": ago(40)}, [], C.DEAF, None),
+        ({"stop_requested_at": ago(900), "waits_until_flat": True, "progress_at": ago(40)}, [], C.STOP_OVERDUE, None),
         (
             {"stop_requested_at": ago(1), "waits_until_flat": True, "progress_at": ago(40)},
             [],
@@ -145,37 +143,3 @@ def test_which_of_a_runs_pods_speaks_for_it(facts: dict[str, Any], pods: list[Po
 def test_no_run_is_no_condition() -> None:
     for absent in (None, run(ended=True)):
         assert judged(absent, pod()) == Verdict(Condition.ABSENT)
-
-
-def test_a_heartbeat_of_the_future_is_no_silence() -> None:
-    assert not suspect_observer(claimed=20, quiet_since=[in_s(1)] * 20, now=NOW, policy=POLICY)
-    assert suspect_observer(claimed=20, quiet_since=[NOW] * 11, now=NOW, policy=POLICY)
-    together = [ago(30)] * 5 + [ago(20)] * 6  # exactly two intervals apart
-    assert suspect_observer(claimed=20, quiet_since=together, now=NOW, policy=POLICY)
-
-
-@pytest.mark.parametrize(
-    ("claimed", "ages_s", "suspicious"),
-    [
-        (20, [16.0] * 11, True),
-        (20, [16.0] * 10, False),  # exactly half
-        (19, [16.0] * 19, False),  # too few bots to tell
-        (20, [16 + 0.9 * i for i in range(11)], True),  # within two intervals of 5 s: each was up to one old
-        (20, [16 + 1.1 * i for i in range(11)], False),  # one after the other
-        (20, [500.0] * 9 + [16.0] * 3, False),
-        (20, [500.0] * 11 + [16.0] * 3, True),  # a mass death stays one until it is explained
-        (0, [], False),
-    ],
-)
-def test_mass_deaths(claimed: int, ages_s: list[float], suspicious: bool) -> None:
-    found = suspect_observer(claimed=claimed, quiet_since=[ago(age) for age in ages_s], now=NOW, policy=POLICY)
-    assert found is suspicious
-
-
-@given(st.lists(st.floats(0, 100), max_size=60), st.integers(0, 60))
-def test_agrees_with_the_definition(ages_s: list[float], claimed: int) -> None:
-    moments = [ago(age) for age in ages_s]
-    span = timedelta(seconds=2 * POLICY.heartbeat_interval_s)
-    together = max((sum(first <= m <= first + span for m in moments) for first in moments), default=0)
-    expected = claimed >= POLICY.mass_minimum and 2 * together > claimed
-    assert suspect_observer(claimed=claimed, quiet_since=moments, now=NOW, policy=POLICY) is expected

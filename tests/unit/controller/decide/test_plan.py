@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.decide.admission import Place
-from controller.decide.classify import Condition, waits_for_node
-from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, RunEnd, RunFacts, StopReason
-from controller.decide.plan import (
+from controller.decide.actions import (
     AdoptConfig,
     CreatePod,
     DeletePod,
@@ -28,6 +25,9 @@ from controller.decide.plan import (
     StartRun,
     Wait,
 )
+from controller.decide.admission import Place
+from controller.decide.classify import Condition, waits_for_node
+from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, RunEnd, RunFacts, StopReason
 from fleet.ids import LARGEST_ID
 from fleet.states import COUNTED_FAILURES, ENDED_BY_SIGNAL, BotStatus, ExitReason
 from fleet.trading_service.adapt import words
@@ -239,7 +239,7 @@ CASES = {
             run(progress_at=ago(70), stop_requested_at=ago(35), stop_reason="hung"),
             (pod(deleting=True),),
         ),
-        (FenceRun(5, ExitReason.FENCED_HUNG, Guard.DEAF, "did not stop within 30 s"),),
+        (FenceRun(5, ExitReason.FENCED_HUNG, Guard.STOP_OVERDUE, "did not stop within 30 s"),),
     ),
     "a start without progress isn't hung": (
         World(

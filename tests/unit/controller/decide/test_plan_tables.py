@@ -8,12 +8,7 @@ from typing import Any
 
 import pytest
 
-from controller.decide.admission import Place
-from controller.decide.classify import Condition
-from controller.decide.facts import ObserverFacts, PodFacts, PodPhase
-from controller.decide.plan import (
-    LOOK_AGAIN_S,
-    SLOW_START_S,
+from controller.decide.actions import (
     AdoptConfig,
     CreatePod,
     DeletePod,
@@ -27,9 +22,13 @@ from controller.decide.plan import (
     SetStatus,
     StartRun,
     Wait,
-    plan,
 )
+from controller.decide.admission import Place
+from controller.decide.classify import Condition
+from controller.decide.facts import ObserverFacts, PodFacts, PodPhase
+from controller.decide.plan import LOOK_AGAIN_S, plan
 from controller.decide.restarts import restart_at
+from controller.decide.status_text import SLOW_START_S
 from fleet.states import ENDED_BY_SIGNAL, BotStatus, ExitReason
 from tests.unit.controller.make import LONG_AGO, NOW, POLICY, TRUSTED, World, ago, bot, end, pod, run, unclaimed
 
@@ -67,7 +66,7 @@ def test_times_of_a_slow_start() -> None:
         ((pod(), pod(epoch=4, uid="u4", gone=True)), []),
     ],
 )
-def test_strays(pods: tuple[PodFacts, ...], deleted: list[str]) -> None:
+def test_pods_that_must_go(pods: tuple[PodFacts, ...], deleted: list[str]) -> None:
     actions = planned(run=run(), pods=pods)
     assert [action.pod.uid for action in actions if isinstance(action, DeletePod)] == deleted
 
@@ -148,9 +147,9 @@ def test_a_silent_run_is_fenced(
 @pytest.mark.parametrize(
     ("facts", "reason"), [({}, ExitReason.FENCED_HUNG), ({"stop_reason": "stopped"}, ExitReason.STOPPED)]
 )
-def test_a_deaf_run_is_fenced(facts: dict[str, Any], reason: ExitReason) -> None:
+def test_a_run_that_does_not_stop_in_time_is_fenced(facts: dict[str, Any], reason: ExitReason) -> None:
     found = only(FenceRun, planned(run=run(stop_requested_at=ago(40), **facts)))
-    assert found == FenceRun(5, reason, Guard.DEAF, "did not stop within 30 s")
+    assert found == FenceRun(5, reason, Guard.STOP_OVERDUE, "did not stop within 30 s")
 
 
 @pytest.mark.parametrize(
