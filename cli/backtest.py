@@ -91,7 +91,7 @@ class Finished:
 
     def as_json(self) -> dict[str, Any]:
         """What `-o json` prints."""
-        from botrunner.ledger.witness import dump_market
+        from botrunner.ledger.inputs import dump_market
         from cli.candle_report import data_as_json
 
         return {
@@ -232,8 +232,8 @@ def load_candles(path: Path, config: BotConfig) -> CandleFile:
     Raises:
         CandlesUnreadable: they can't be used; names the place in the file and what to do.
     """
-    from botrunner.assembly import candle_file
     from botrunner.feeds.files.errors import CandleFileInvalid
+    from botrunner.feeds.files.market import candle_file
 
     try:
         return candle_file(path, config)

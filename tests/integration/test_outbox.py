@@ -32,7 +32,7 @@ from fleet.trading_service.pool import Pool
 from tests.integration.receivers import SECRET, receivers
 from tests.integration.worker_process import CONFIG, REPOSITORY, Outbox, wait_until, worker
 from tests.support import FakeClock
-from tests.unit.botrunner.ledger.test_ledger import CLOSED, outcome
+from tests.unit.botrunner.bars import CLOSED, outcome
 from worker.health import HealthWatch
 from worker.summaries import Summaries
 

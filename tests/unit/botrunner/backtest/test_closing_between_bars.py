@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import structlog
 
-from botrunner.assembly import file_market
 from botrunner.backtest.engine import MemoryLedger, holding, replay
+from botrunner.market.rules import file_market
 from fleet.config import BotConfig
 from tests.unit.botrunner.engine.test_strategy_guard import ENTRY, Honest, candles
 from tests.unit.botrunner.engine.test_strategy_instance import config

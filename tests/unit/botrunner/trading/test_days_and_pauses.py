@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
-from botrunner.assembly import file_market
 from botrunner.backtest.engine import MemoryLedger, replay
 from botrunner.backtest.run import backtest
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.market.candle import Candle
+from botrunner.market.rules import file_market
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from botrunner.strategies.strategy_handler import StrategyHandler
-from botrunner.trading.account import Account, dump, load
+from botrunner.trading.account import Account
+from botrunner.trading.checkpoint import dump, load
 from botrunner.trading.risk import Counters, Denial
 from botrunner.trading.state import BarOutcome, BotState
 from botrunner.trading.trades import Trade

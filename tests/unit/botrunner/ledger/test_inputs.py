@@ -1,4 +1,4 @@
-"""What a run takes from outside is noted once, exactly, and can be read back."""
+"""What a run takes from outside is recorded once, exactly, and can be read back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.assembly import file_market
 from botrunner.backtest.rows import as_stored
-from botrunner.ledger.witness import Witness, dump_candles, dump_market, limits_of, load_candles, load_market
+from botrunner.ledger.inputs import InputRecorder, dump_candles, dump_market, limits_of, load_candles, load_market
 from botrunner.market.candle import Candle
+from botrunner.market.rules import file_market
 from botrunner.trading.account import Account
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome
@@ -36,9 +36,9 @@ class NoCandles:
         return []
 
 
-def witness_of(market: Any) -> Witness:
-    made = Witness()
-    made.watching(cast(Any, NoCandles()), market)
+def recorder_of(market: Any) -> InputRecorder:
+    made = InputRecorder()
+    made.recording(cast(Any, NoCandles()), market)
     return made
 
 
@@ -56,40 +56,40 @@ def outcome(made: Any, **changes: Any) -> BarOutcome:
     )
 
 
-def test_a_runs_first_bar_notes_everything_and_later_ones_what_changed() -> None:
+def test_a_runs_first_bar_records_everything_and_later_ones_what_changed() -> None:
     market = file_market("ETHBTC")
-    witness, made = witness_of(market), config(stop_loss_pct=2.5)
-    witness.warmed_up([CANDLE])
-    witness.warmed_up([])
-    first = witness.inputs(outcome(made), begins=True)
+    recorder, made = recorder_of(market), config(stop_loss_pct=2.5)
+    recorder.warmed_up([CANDLE])
+    recorder.warmed_up([])
+    first = recorder.row(outcome(made), begins=True)
     assert first is not None
     assert first["limits"] == {"stop_loss_pct": 2.5}
     assert load_market(first["market"]) == market
     assert load_candles(first["warmup"]) == [CANDLE]
     # until it is durable it is still news: a commit may have to be repeated
-    assert witness.inputs(outcome(made), begins=True) == first
-    witness.committed(outcome(made))
-    assert witness.inputs(outcome(made), begins=False) is None
-    assert witness.inputs(outcome(config(stop_loss_pct=2.5)), begins=False) is None
-    changed = witness.inputs(outcome(config(stop_loss_pct=3)), begins=False)
+    assert recorder.row(outcome(made), begins=True) == first
+    recorder.committed(outcome(made))
+    assert recorder.row(outcome(made), begins=False) is None
+    assert recorder.row(outcome(config(stop_loss_pct=2.5)), begins=False) is None
+    changed = recorder.row(outcome(config(stop_loss_pct=3)), begins=False)
     assert changed is not None
     assert (changed["limits"], changed["market"], changed["warmup"]) == ({"stop_loss_pct": 3}, None, None)
 
 
 def test_only_denials_from_outside_are_noted() -> None:
-    witness, made = witness_of(file_market("ETHBTC")), config()
-    witness.committed(outcome(made))
-    assert witness.inputs(outcome(made, denial=Denial.COOLDOWN), begins=False) is None
+    recorder, made = recorder_of(file_market("ETHBTC")), config()
+    recorder.committed(outcome(made))
+    assert recorder.row(outcome(made, denial=Denial.COOLDOWN), begins=False) is None
     for cause in ({"stopping": True}, {"denial": Denial.TENANT_MAX_EXPOSURE}, {"denial": Denial.LATE_CANDLE}):
-        noted = witness.inputs(outcome(made, **cause), begins=False)
+        noted = recorder.row(outcome(made, **cause), begins=False)
         assert noted is not None
         assert noted["denied"] is cause.get("denial", Denial.STOPPING)
 
 
 def test_a_later_run_of_the_bot_notes_no_warm_up() -> None:
-    witness = witness_of(file_market("ETHBTC"))
-    witness.warmed_up([CANDLE])
-    noted = witness.inputs(outcome(config()), begins=False)
+    recorder = recorder_of(file_market("ETHBTC"))
+    recorder.warmed_up([CANDLE])
+    noted = recorder.row(outcome(config()), begins=False)
     assert noted is not None
     assert noted["warmup"] is None
 

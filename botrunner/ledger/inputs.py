@@ -1,9 +1,9 @@
-"""Notes what a bot takes from outside besides its bars' candles, so that a replay can take the same.
+"""Records what a bot takes from outside besides its bars' candles, so that a replay can take the same.
 
-A run's first bar notes the version, the market's rules, the limits in force and, where the bot begins in a market, the
-candles it was warmed up with; later bars note limits that changed, and entries refused for a reason outside the bot.
-Everything else that a bot does follows from its config and its bars. The rows are `trading_inputs`, each written in
-its bar's transaction: a few per run, none for most bars.
+A run's first bar records the version, the market's rules, the limits in force and, where the bot begins in a market,
+the candles it was warmed up with; later bars record limits that changed, and entries refused for a reason outside the
+bot. Everything else that a bot does follows from its config and its bars. The rows are `trading_inputs`, each written
+in its bar's transaction: a few per run, none for most bars.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ OUTSIDE = (*TENANT_LIMITS, Denial.LATE_CANDLE)
 Row = Mapping[str, Any]
 
 
-class Witness:
-    """What one run takes from outside."""
+class InputRecorder:
+    """Records what one run takes from outside."""
 
     def __init__(self) -> None:
         self._market: Market | None = None
-        self._noted: BotConfig | None = None
+        self._recorded: BotConfig | None = None
         self._warmup: Sequence[Candle] | None = None
 
-    def watching(self, source: CandleSource, market: Market) -> CandleSource:
-        """The source, with the candles of the first warm-up noted, and the rules that the run goes by."""
+    def recording(self, source: CandleSource, market: Market) -> CandleSource:
+        """The source, with the candles of the first warm-up recorded, and the rules that the run goes by."""
         self._market = market
-        return cast(CandleSource, _Watched(source, self))
+        return cast(CandleSource, _RecordedSource(source, self))
 
     def warmed_up(self, candles: Sequence[Candle]) -> None:
         """The engine asked for these candles; the first ones count."""
         if self._warmup is None:
             self._warmup = candles
 
-    def inputs(self, outcome: BarOutcome, *, begins: bool) -> Row | None:
-        """The row to write with a bar; None for nothing new.
+    def row(self, outcome: BarOutcome, *, begins: bool) -> Row | None:
+        """The row of `trading_inputs` to write with a bar; None for nothing new.
 
         Args:
             outcome: of the bar.
@@ -57,11 +57,11 @@ class Witness:
         if outcome.candle is None or outcome.config is None:
             return None
         denied = _denied(outcome)
-        if outcome.config is self._noted and denied is None:
+        if outcome.config is self._recorded and denied is None:
             return None
         assert self._market is not None, "no bar comes before its source"
-        first, limits = self._noted is None, limits_of(outcome.config)
-        changed = self._noted is None or limits != limits_of(self._noted)
+        first, limits = self._recorded is None, limits_of(outcome.config)
+        changed = self._recorded is None or limits != limits_of(self._recorded)
         if not changed and denied is None:
             return None
         return {
@@ -76,7 +76,7 @@ class Witness:
     def committed(self, outcome: BarOutcome) -> None:
         """The bar is durable, and so is its row."""
         if outcome.candle is not None and outcome.config is not None:
-            self._noted, self._warmup = outcome.config, ()
+            self._recorded, self._warmup = outcome.config, ()
 
 
 def _denied(outcome: BarOutcome) -> Denial | None:
@@ -86,16 +86,16 @@ def _denied(outcome: BarOutcome) -> Denial | None:
     return outcome.denial if outcome.denial in OUTSIDE else None
 
 
-class _Watched:
-    """A candle source whose warm-up candles are noted; everything else goes straight through."""
+class _RecordedSource:
+    """A candle source whose warm-up candles are recorded; everything else goes straight through."""
 
-    def __init__(self, source: CandleSource, witness: Witness) -> None:
+    def __init__(self, source: CandleSource, recorder: InputRecorder) -> None:
         self._source = source
-        self._witness = witness
+        self._recorder = recorder
 
     def history(self, start_ms: int, end_ms: int) -> list[Candle]:
         candles = self._source.history(start_ms, end_ms)
-        self._witness.warmed_up(candles)
+        self._recorder.warmed_up(candles)
         return candles
 
     def __getattr__(self, name: str) -> Any:
