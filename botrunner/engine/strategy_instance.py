@@ -24,7 +24,7 @@ from typing import Any, NoReturn, Protocol
 import backtrader as bt
 from structlog.contextvars import bound_contextvars
 
-from botrunner.engine.backtrader_feed import QCHECK_S, ClosedCandles, Feed
+from botrunner.engine.backtrader_adapter import QCHECK_S, ClosedCandles, Feed
 from botrunner.engine.budget import STATE_KEY, BudgetLimits, ErrorBudget, GaveUp, failing, load_budget
 from botrunner.engine.failures import FailureBook
 from botrunner.engine.strategy_guard import GuardedStrategy, NoStrategy, StateRefused, message_of, own_state, type_of
