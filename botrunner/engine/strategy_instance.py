@@ -1,6 +1,6 @@
 """StrategyInstance: one run of one bot — candles in, Backtrader engine, bars out — until it is asked to stop.
 
-The engine (a Cerebro) lives for one block of candles (`market.candle.anchor_ms`) and is then built anew from the
+The engine (a Cerebro) lives for one block of candles (`engine.blocks`) and is then built anew from the
 checkpointed state, exactly as after a restart: so restarts change nothing, and nothing that Backtrader hoards grows.
 
 The strategy and its indicators are code of others. The engine calls them here and nowhere else, and a bar is worked
@@ -25,6 +25,7 @@ import backtrader as bt
 from structlog.contextvars import bound_contextvars
 
 from botrunner.engine.backtrader_adapter import QCHECK_S, ClosedCandles, Feed
+from botrunner.engine.blocks import anchor_ms, block_end_ms
 from botrunner.engine.budget import STATE_KEY, BudgetLimits, ErrorBudget, GaveUp, failing, load_budget
 from botrunner.engine.failures import FailureBook
 from botrunner.engine.strategy_guard import GuardedStrategy, NoStrategy, StateRefused, message_of, own_state, type_of
@@ -34,7 +35,7 @@ from botrunner.exchange.stream import CandleStream
 from botrunner.feeds.health import FeedWatch, is_late, overdue_ms
 from botrunner.feeds.pace import PollPace
 from botrunner.feeds.source import CandleSource, LocalTurn
-from botrunner.market.candle import Candle, anchor_ms, block_end_ms
+from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.process.copies import end_if_copy
 from botrunner.process.fence import Fence
