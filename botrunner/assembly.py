@@ -25,7 +25,7 @@ from botrunner.process.progress import Progress
 from botrunner.process.retry import Retrier, exchange_away
 from botrunner.process.stop import StopSwitch
 from botrunner.settings import Settings
-from botrunner.strategies.isolation import foreign
+from botrunner.strategies.isolation import untrusted_code
 from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
 from fleet.clock import Clock
 from fleet.config import BotConfig, ConfigInvalid, RunningConfig, parse_config, with_hot_fields
@@ -75,7 +75,7 @@ class Bot:
         self._progress = progress
         self._stop = stop
         self._clock = clock
-        with foreign():  # the parameters' models of packages run in it
+        with untrusted_code():  # the parameters' models of packages run in it
             config = self._parse(None if claimed.limits is None else _readable("limits", claimed.limits))
         resolved = self._handler.get_strategy_class(config.strategy_type)
         if resolved.fell_back and not claimed.closes_out:

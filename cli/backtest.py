@@ -121,7 +121,7 @@ def backtest(
         typer.Option("-c", "--config", help="JSON or YAML: a config, or an object with a key `config`; - is stdin."),
     ],
     candles: Annotated[
-        list[Path], typer.Option("--candles", help="File of candles (docs/candle-files.md); repeat it to compare.")
+        list[Path], typer.Option("--candles", help="File of candles (docs/user/candle-files.md); repeat it to compare.")
     ],
     begin: Annotated[
         datetime | None,

@@ -17,7 +17,7 @@ from typing import Any
 
 from botrunner.backtest.rows import as_stored
 from botrunner.engine.budget import BudgetLimits, GaveUp, StrategyFailing
-from botrunner.engine.failures import Failure, FailureBook
+from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.ledger.checkpoint import checkpoint_after, checkpoint_of, restored
 from botrunner.ledger.rows import BarRows
@@ -235,7 +235,7 @@ def replay(
     candles: Sequence[Candle],
     begin_after_ms: int | None = None,
     budget: BudgetLimits | None = None,
-    failures: FailureBook | None = None,
+    failures: FailureCounts | None = None,
     gives_up: bool = False,
 ) -> Ran:
     """Run a bot over candles until they are used up; what it did is in the ledger.
@@ -257,7 +257,7 @@ def replay(
         StrategyUnbuildable, ConfigUnusable: the strategy can't be made.
     """
     clock, stop = StillClock(), _Switch()
-    book = FailureBook() if failures is None else failures
+    book = FailureCounts() if failures is None else failures
     parts = Collaborators(
         strategy=strategy,
         source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),

@@ -14,7 +14,7 @@ from typing import Any
 
 from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
 from botrunner.backtest.rows import Row, as_stored
-from botrunner.engine.failures import Failure, FailureBook
+from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.ledger.inputs import load_candles, load_market
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
@@ -244,7 +244,7 @@ def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
     Raises:
         ReplayImpossible: bars or warm-up candles are missing, or a config can't be run here.
     """
-    tables, checkpoint, book = Tables(), None, FailureBook()
+    tables, checkpoint, book = Tables(), None, FailureCounts()
     worth: dict[tuple[str, str, datetime], tuple[Any, Any]] = {}
     epochs: dict[tuple[str, str, datetime], int] = {}
     known: dict[tuple[str, str], dict[int, Candle]] = {}

@@ -1,6 +1,6 @@
 """StrategyInstance: one run of one bot — candles in, Backtrader engine, bars out — until it is asked to stop.
 
-The engine (a Cerebro) lives for one block of candles (`market.candle.anchor_ms`) and is then built anew from the
+The engine (a Cerebro) lives for one block of candles (`engine.blocks`) and is then built anew from the
 checkpointed state, exactly as after a restart: so restarts change nothing, and nothing that Backtrader hoards grows.
 
 The strategy and its indicators are code of others. The engine calls them here and nowhere else, and a bar is worked
@@ -24,17 +24,25 @@ from typing import Any, NoReturn, Protocol
 import backtrader as bt
 from structlog.contextvars import bound_contextvars
 
-from botrunner.engine.backtrader_feed import QCHECK_S, ClosedCandles, Feed
+from botrunner.engine.backtrader_adapter import QCHECK_S, ClosedCandles, Feed
+from botrunner.engine.blocks import anchor_ms, block_end_ms
 from botrunner.engine.budget import STATE_KEY, BudgetLimits, ErrorBudget, GaveUp, failing, load_budget
-from botrunner.engine.failures import FailureBook
-from botrunner.engine.strategy_guard import GuardedStrategy, NoStrategy, StateRefused, message_of, own_state, type_of
+from botrunner.engine.failures import FailureCounts
+from botrunner.engine.strategy_guard import (
+    AbsentStrategy,
+    GuardedStrategy,
+    StateRefused,
+    message_of,
+    own_state,
+    type_of,
+)
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.exchange.errors import CircuitOpen, ExchangeAway
 from botrunner.exchange.stream import CandleStream
 from botrunner.feeds.health import FeedWatch, is_late, overdue_ms
 from botrunner.feeds.pace import PollPace
 from botrunner.feeds.source import CandleSource, LocalTurn
-from botrunner.market.candle import Candle, anchor_ms, block_end_ms
+from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.process.backoff import EXCHANGE
 from botrunner.process.copies import end_if_copy
@@ -44,7 +52,7 @@ from botrunner.process.progress import Progress
 from botrunner.process.retry import Retrier, exchange_away
 from botrunner.process.stop import FLATTEN_S, StopSwitch
 from botrunner.strategies.base import StrategyHost
-from botrunner.strategies.isolation import DECIMALS, foreign, ours
+from botrunner.strategies.isolation import DECIMALS, trusted_code, untrusted_code
 from botrunner.trading.account import Account
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState
@@ -129,7 +137,7 @@ class Collaborators:
     stream: Callable[[Callable[[int], None]], CandleStream] | None = None
     config_version: int = 0
     budget: BudgetLimits = field(default_factory=BudgetLimits)
-    failures: FailureBook = field(default_factory=FailureBook)
+    failures: FailureCounts = field(default_factory=FailureCounts)
     close_out: str | None = None
 
 
@@ -300,7 +308,7 @@ class StrategyInstance(StrategyHost):
         self._strategy, self._handed_out, self._at_end = None, False, False
         failure: BaseException | None = None
         try:
-            with foreign():
+            with untrusted_code():
                 cerebro.run()
         except BaseException as error:
             if error is self._own_error:
@@ -410,7 +418,7 @@ class StrategyInstance(StrategyHost):
     def _ours(self) -> Iterator[None]:
         """Around what the engine calls of ours: its errors pass, those of the strategy don't."""
         end_if_copy()
-        with ours():
+        with trusted_code():
             try:
                 yield
             except BaseException as error:
@@ -419,7 +427,7 @@ class StrategyInstance(StrategyHost):
 
     def _nobody(self) -> GuardedStrategy:
         """Where the strategy's state ends with its position, as there is nobody to be told of the exit."""
-        return self._guarded(NoStrategy({}), self._count_alone())
+        return self._guarded(AbsentStrategy({}), self._count_alone())
 
     def _count_alone(self) -> dict[str, Any]:
         """The checkpointed state without the strategy's own."""
@@ -435,7 +443,7 @@ class StrategyInstance(StrategyHost):
             interval_ms=self._interval_ms,
             bar_ms=lambda: self._candle.open_ms if self._candle else self._after_ms or 0,
             report=lambda event: self._events.append(event),
-            book=self._parts.failures,
+            failures=self._parts.failures,
         )
 
     def _on_candle(self, *, ready: bool, failure: BaseException | None = None, where: str = "indicators") -> None:
@@ -495,7 +503,7 @@ class StrategyInstance(StrategyHost):
 
     def _work_without(self, failure: BaseException, where: str) -> None:
         kept = self._strategy_state
-        self._strategy = self._guarded(NoStrategy(own_state(kept)), kept)
+        self._strategy = self._guarded(AbsentStrategy(own_state(kept)), kept)
         self._on_candle(ready=False, failure=failure, where=where)
 
     def _work_through(self, candle: Candle, *, ready: bool) -> None:
@@ -525,7 +533,7 @@ class StrategyInstance(StrategyHost):
         self._parts.stop.settle()
         if self._parts.stop.requested or self._parts.fence.lost:
             return self._end()
-        if self._strategy is not None and self._strategy.stale:
+        if self._strategy is not None and self._strategy.needs_rebuild:
             return self._end()
         warming = next(self._warmup, None)
         if warming is not None:
