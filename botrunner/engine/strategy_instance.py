@@ -44,11 +44,12 @@ from botrunner.feeds.pace import PollPace
 from botrunner.feeds.source import CandleSource, LocalTurn
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
+from botrunner.process.backoff import EXCHANGE
 from botrunner.process.copies import end_if_copy
 from botrunner.process.fence import Fence
 from botrunner.process.memory import return_free_memory
 from botrunner.process.progress import Progress
-from botrunner.process.retry import EXCHANGE, Patience, exchange_away
+from botrunner.process.retry import Retrier, exchange_away
 from botrunner.process.stop import FLATTEN_S, StopSwitch
 from botrunner.strategies.base import StrategyHost
 from botrunner.strategies.isolation import DECIMALS, trusted_code, untrusted_code
@@ -168,7 +169,7 @@ class StrategyInstance(StrategyHost):
         self._hint_ms = -1
         self._events: list[Event] = []
         self._stream: CandleStream | None = None
-        self._patience = Patience(
+        self._retrier = Retrier(
             on=ExchangeAway,
             backoff=EXCHANGE,
             pause=parts.stop.wait,
@@ -276,7 +277,7 @@ class StrategyInstance(StrategyHost):
             log.info("resumed", last_bar_at=state.last_bar_at, bars=state.bars, in_position=bool(state.account.trade))
             return resumed
         self._parts.progress.enter("looks for its first candle")
-        begin_ms = self._patience.ask(self._parts.source.latest_closed_ms)
+        begin_ms = self._retrier.call(self._parts.source.latest_closed_ms)
         fresh = BotState(account=Account(cash=self._config.initial_cash))
         state, kept = resumed if resumed is not None else (fresh, {})
         begin_at = None if begin_ms is None else from_ms(begin_ms)
@@ -341,7 +342,7 @@ class StrategyInstance(StrategyHost):
             return [candle for candle in self._recent if anchor <= candle.open_ms < first_ms]
         if not self._live:
             self._parts.progress.enter("fetches candles to warm up")
-        candles = self._patience.ask(lambda: self._parts.source.history(anchor, first_ms))
+        candles = self._retrier.call(lambda: self._parts.source.history(anchor, first_ms))
         if not self._live:
             self._parts.progress.enter(f"warms up over {len(candles)} candles")
         self._recent.clear()
