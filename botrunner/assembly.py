@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.exchange.address import SharedAddress
@@ -17,8 +16,8 @@ from botrunner.exchange.rulebook import Rulebook
 from botrunner.exchange.stream import CandleStream
 from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
+from botrunner.ledger.inputs import InputRecorder
 from botrunner.ledger.ledger import Ledger
-from botrunner.ledger.witness import Witness
 from botrunner.market.rules import Market
 from botrunner.process.fence import Fence
 from botrunner.process.progress import Progress
@@ -35,13 +34,7 @@ from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.lease import Claim, RunId
 
-if TYPE_CHECKING:
-    from botrunner.feeds.files.reader import CandleFile
-
 log = get_logger("assembly")
-
-EIGHT_DECIMALS = Decimal("1e-8")
-"""Price and quantity step where nothing says another."""
 
 CLOSE_OUT = "the bot failed too often and isn't started to trade again"
 """Why a run only closes what is open."""
@@ -90,7 +83,7 @@ class Bot:
             log.warning("config_notice", notice=notice)
         progress.enter("loads its broker")
         found = BrokerManager(settings.exchange_urls).get(config.broker_type)
-        witness = Witness()
+        inputs = InputRecorder()
         self._running = RunningConfig(config)
         self._ledger = Ledger(
             url=settings.database_url,
@@ -100,7 +93,7 @@ class Bot:
             owner=claimed.user_id,
             clock=clock,
             waiting=progress.made,
-            witness=witness,
+            inputs=inputs,
         )
         address = share(found.name)
         broker = GuardedBroker(
@@ -117,7 +110,7 @@ class Bot:
         exchange = source if isinstance(source, ExchangeCandles) else None
         parts = Collaborators(
             strategy=resolved.cls,
-            source=witness.watching(source, market),
+            source=inputs.recording(source, market),
             ledger=self._ledger,
             market=market,
             fence=fence,
@@ -205,6 +198,9 @@ class Bot:
         Raises:
             CandleFileInvalid: it can't be used.
         """
+        # most bots trade on an exchange and don't pay for it
+        from botrunner.feeds.files.market import candle_file, rules_of_file
+
         path = config.document.data.file_path
         assert path is not None, "fleet.config requires it"
         self._progress.enter(f"reads {clean_text(path, 200, lines=False)}")
@@ -248,46 +244,4 @@ def _readable(column: str, document: Mapping[str, Any] | Unreadable) -> Mapping[
 def _watch(run: RunId, config: BotConfig) -> FeedWatch:
     return FeedWatch(
         bot_id=run.bot_id, symbol=config.symbol, interval=config.interval, interval_ms=config.interval_s * 1000
-    )
-
-
-_QUOTES = ("USDT", "USDC", "BTC", "ETH", "EUR")
-
-
-def currencies(symbol: str) -> tuple[str, str]:
-    """Base and quote of a symbol; `QUOTE` where the quote isn't known."""
-    quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), "QUOTE")
-    return symbol.removesuffix(quote), quote
-
-
-def candle_file(path: Path, config: BotConfig) -> CandleFile:
-    """The candles of a file as a config wants them.
-
-    Raises:
-        CandleFileInvalid: it can't be used; the message says where it is wrong and what to do.
-    """
-    # most bots trade on an exchange and don't pay for it
-    from botrunner.feeds.files.reader import read_candle_file, wanted_by
-
-    base, quote = currencies(config.symbol)
-    return read_candle_file(path, wanted_by(config, base=base, quote=quote))
-
-
-def rules_of_file(file: CandleFile, symbol: str) -> Market:
-    """Rules for a file's candles: its own decimals, no minimums, short positions simulated."""
-    return file_market(symbol, tick=file.tick, step=file.step)
-
-
-def file_market(symbol: str, *, tick: Decimal = EIGHT_DECIMALS, step: Decimal = EIGHT_DECIMALS) -> Market:
-    """Rules for candles without an exchange: no minimums, short positions simulated."""
-    base, quote = currencies(symbol)
-    return Market(
-        symbol=symbol,
-        base=base,
-        quote=quote,
-        tick=tick,
-        step=step,
-        min_quantity=step,
-        min_notional=Decimal(0),
-        can_short=True,
     )

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TypedDict
 
-from controller.admission import Candidate
-from controller.facts import BotFacts, Observer, Policy, RunEnd, RunFacts, StopReason
-from controller.metrics import Metrics
-from controller.plan import (
+from controller.act.runtime import CreateRefused, PodNote, Runtime, RuntimeAway
+from controller.act.starts import Starts
+from controller.decide.actions import (
     Action,
     AdoptConfig,
     CreatePod,
@@ -33,12 +32,14 @@ from controller.plan import (
     SetStatus,
     StartRun,
     Wait,
-    plan,
 )
-from controller.podspec import PodRequest, pod_name
-from controller.runtime import CreateRefused, PodNote, Runtime, RuntimeAway
+from controller.decide.admission import Candidate
+from controller.decide.facts import BotFacts, ObserverFacts, Policy, RunEnd, RunFacts, StopReason
+from controller.decide.plan import plan
+from controller.decide.podspec import PodRequest, pod_name
+from controller.metrics import Metrics
+from controller.observe.observer import Observer
 from controller.shards import LeaseLost
-from controller.starts import Starts
 from controller.store import Store
 from fleet.config import (
     NO_EXTRAS,
@@ -71,40 +72,6 @@ MESSAGE_LIMIT = 2_000
 """Characters of what is kept of a refusal."""
 
 
-@dataclass(slots=True)
-class Contact:
-    """Since when heartbeats can be written, as far as is known.
-
-    Only a write proves it: reads succeed while the database is read-only or a table is locked. A failed proof, and a
-    gap between two by the database's own clock (an outage, a stopped controller, a machine that slept with everything
-    on it), may have cost heartbeats: T_dead counts anew from the next proof.
-    """
-
-    gap_s: float
-    _since: datetime | None = field(default=None, init=False)
-    _last: datetime | None = field(default=None, init=False)
-
-    def proved(self, at: datetime) -> None:
-        """A heartbeat could be written at this moment."""
-        if self._since is None or self._last is None or self._gap(self._last, at):
-            self._since = self._last = at
-        self._last = max(self._last, at)
-
-    def lost(self) -> None:
-        """A proof failed."""
-        self._since = None
-
-    def since(self, now: datetime) -> datetime:
-        """The begin of the unbroken time up to now; now itself when there is none."""
-        if self._since is None or self._last is None or self._gap(self._last, now):
-            return now
-        return self._since
-
-    def _gap(self, last: datetime, now: datetime) -> bool:
-        gap = timedelta(seconds=self.gap_s)
-        return now - last > gap or last - now > gap
-
-
 @dataclass(frozen=True, slots=True)
 class KnownConfig:
     """What is kept of a validated config: not the document, which 10,000 times would fill the memory."""
@@ -125,17 +92,13 @@ class StrategyManager:
     Args:
         store: the database.
         runtime: where bots run.
+        observer: how far silence may be believed.
         policy: the planner's times.
         metrics: counts what is done.
         starts: admits starts.
         may_act: whether the controller's own lease is valid at this moment.
         acted: called with a bot's id after each action that changes more than what people read.
         extra_names: strategies, mixins and brokers that packages add to the bots; the bot judges their parameters.
-
-    Attributes:
-        contact: since when heartbeats can be written, fed by `observe.runs`.
-        locked: when a run's row was last seen locked by somebody, by bot; from there.
-        suspicious: whether a mass death makes the observer suspect; from there.
     """
 
     CACHE = 25_000
@@ -146,6 +109,7 @@ class StrategyManager:
         *,
         store: Store,
         runtime: Runtime,
+        observer: Observer,
         policy: Policy,
         metrics: Metrics,
         starts: Starts,
@@ -155,6 +119,7 @@ class StrategyManager:
     ) -> None:
         self._store = store
         self._runtime = runtime
+        self._observer = observer
         self._policy = policy
         self._metrics = metrics
         self._starts = starts
@@ -163,9 +128,6 @@ class StrategyManager:
         self._extra_names = extra_names
         self._configs: OrderedDict[tuple[int, str], KnownConfig] = OrderedDict()
         self._troubles: OrderedDict[int, str] = OrderedDict()
-        self.contact = Contact(policy.contact_gap_s)
-        self.locked: Mapping[int, datetime] = {}
-        self.suspicious = False
 
     async def sync(self, bot_id: int) -> float | None:
         """Bring one bot as far as possible towards what its row wants.
@@ -206,10 +168,10 @@ class StrategyManager:
         if record is None:
             self._starts.settled(bot_id, starting=False)
             orphaned = plan(
-                None, None, pods, now=_EPOCH, observer=Observer(connected_since=_EPOCH), policy=self._policy
+                None, None, pods, now=_EPOCH, observer=ObserverFacts(connected_since=_EPOCH), policy=self._policy
             )
             return await self._carry_out(_Case(bot_id, None, None, _EPOCH), orphaned)
-        observer = Observer(connected_since=self._writable_since(bot_id, record.now), suspicious=self.suspicious)
+        observer = self._observer.facts(bot_id, record.now)
         bot = await self._bot_facts(record)
         if bot is None:
             return _Step(again=True)
@@ -243,11 +205,6 @@ class StrategyManager:
             restart=last is not None and last.live_at is not None and last.exit_reason is not ExitReason.STOPPED,
             live=known is not None and known.mode == "live",
         )
-
-    def _writable_since(self, bot_id: int, now: datetime) -> datetime:
-        """Since when this bot's heartbeats can be written: no lock on its run's row was seen since then either."""
-        since, locked_at = self.contact.since(now), self.locked.get(bot_id)
-        return since if locked_at is None else max(since, locked_at)
 
     async def _carry_out(self, case: _Case, planned: Plan) -> _Step:
         """Do everything in the plan, even when a part of it fails; then raise the first failure.
@@ -306,7 +263,7 @@ class StrategyManager:
                 return True
             case RequestStop():
                 self._metrics.stops_requested.labels(action.reason).inc()
-                return await self._store.request_stop(case.bot_id, action.epoch, action.reason)
+                return await self._store.request_stop(case.bot_id, action.epoch, reason=action.reason)
             case EndRun():
                 return await self._end(case, action)
             case ExplainEnd():
@@ -373,7 +330,7 @@ class StrategyManager:
             fence = FenceRun(action.epoch, ExitReason.NOT_CLAIMED, Guard.UNCLAIMED, safe_text(error, MESSAGE_LIMIT))
             return await self._fence(case, fence)
         self._troubles.pop(case.bot_id, None)
-        return await self._store.record_pod(case.bot_id, action.epoch, pod.uid)
+        return await self._store.record_pod(case.bot_id, action.epoch, uid=pod.uid)
 
     async def _end(self, case: _Case, action: EndRun) -> bool:
         ended = await self._store.end_run(
@@ -395,9 +352,9 @@ class StrategyManager:
                 fenced = await self._store.fence_unclaimed(case.bot_id, action.epoch, **fate)
             case Guard.SILENT:
                 fenced = await self._store.fence_silent(case.bot_id, action.epoch, silent_s=policy.t_dead_s, **fate)
-            case Guard.DEAF:
+            case Guard.STOP_OVERDUE:
                 patient = case.run is not None and case.run.waits_until_flat
-                fenced = await self._store.fence_deaf(
+                fenced = await self._store.fence_stop_overdue(
                     case.bot_id,
                     action.epoch,
                     asked_s=policy.grace_s + policy.stop_slack_s,

@@ -1,7 +1,7 @@
 """Drives StrategyInstance over a list of candles: no database, no network, no waiting.
 
-Guarantees: the bars go through the code that a bot's process runs, block by block, and the rows are made by the
-ledger that writes them to PostgreSQL. The same arguments give the same rows, always.
+Guarantees: the bars go through the code that a bot's process runs, block by block, and the rows are made by what
+makes those that a bot writes to PostgreSQL. The same arguments give the same rows, always.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from botrunner.engine.backtrader_adapter import Moved
 from botrunner.engine.budget import BudgetLimits, GaveUp, StrategyFailing
 from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
-from botrunner.ledger.ledger import Ledger
+from botrunner.ledger.checkpoint import checkpoint_after, checkpoint_of, restored
+from botrunner.ledger.rows import BarRows
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.process.fence import Deadlines, Fence
@@ -29,10 +30,9 @@ from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState
 from botrunner.trading.trades import Trade
+from fleet.bar_record import Checkpoint
 from fleet.config import BotConfig, RunningConfig
 from fleet.states import ExitReason
-from fleet.trading_service.lease import RunId
-from fleet.trading_service.ledger import BarRecord, Checkpoint
 
 Rows = dict[str, dict[str, Any]]
 """Rows of one table by key."""
@@ -107,8 +107,8 @@ class ListedCandles:
         return 0.0
 
 
-class MemoryLedger(Ledger):
-    """The bot's ledger without its database: the same rows, kept in memory as the tables would hold them.
+class MemoryLedger:
+    """A ledger without a database: the rows of the bot's ledger, kept in memory as the tables would hold them.
 
     Args:
         bot_id: names orders and accounts.
@@ -133,16 +133,7 @@ class MemoryLedger(Ledger):
         tables: Tables | None = None,
         on_bar: Callable[[BarOutcome], None] = lambda _: None,
     ) -> None:
-        super().__init__(
-            url="",
-            run=RunId(bot_id, 0, "memory"),
-            config=RunningConfig(config),
-            exchange=exchange,
-            owner=0,
-            clock=StillClock(),
-            waiting=lambda: None,
-        )
-        self.denominate(market.quote)
+        self._rows = BarRows(bot_id=bot_id, config=config, exchange=exchange, quote_currency=market.quote)
         self.checkpoint = checkpoint
         self.tables = tables or Tables()
         self.denied = denied or {}
@@ -151,18 +142,14 @@ class MemoryLedger(Ledger):
 
     def resume(self) -> tuple[BotState, dict[str, Any]] | None:
         """State and strategy state of the checkpoint, as the database's would be taken."""
-        return None if self.checkpoint is None else self._restore(self.checkpoint)
+        if self.checkpoint is None:
+            return None
+        found = restored(self.checkpoint, self._rows.config, bot_id=self._rows.bot_id)
+        return found.state, found.strategy_state
 
     def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
         """Keep where the bot begins."""
-        self.checkpoint = self._checkpoint(
-            account=state.account,
-            last_bar_at=state.last_bar_at,
-            bars=state.bars,
-            close=state.last_close,
-            volume=state.last_volume,
-            strategy_state=strategy_state,
-        )
+        self.checkpoint = checkpoint_of(state, strategy_state, self._rows.config)
         return state, strategy_state
 
     def asked_to_stop_at(self, bar_at: datetime) -> bool:
@@ -180,22 +167,18 @@ class MemoryLedger(Ledger):
 
     def commit(self, outcome: BarOutcome) -> None:
         """Keep a bar's rows, later ones in place of earlier ones as the tables' upserts do."""
-        self._keep(self.record(outcome))
-        self._on_bar(outcome)
-
-    def _keep(self, record: BarRecord) -> None:
         assert self.checkpoint is not None
-        assert self.checkpoint.last_bar_at == record.expected_last_bar_at
-        self.checkpoint, tables = record.checkpoint, self.tables
-        for order in record.orders:
-            tables.orders[order["client_order_id"]] = as_stored(order)
-        for fill in record.fills:
-            tables.fills.setdefault(fill["exchange_trade_id"], as_stored(fill))
-        for position in record.positions:
-            trade = position["trade"]
-            tables.trades[trade["entry_order_id"]] = as_stored(trade)
-            kept = {column: value for column, value in position.items() if column != "trade"}
-            tables.positions[trade["entry_order_id"]] = as_stored(kept)
+        assert self.checkpoint.last_bar_at == outcome.follows
+        self.checkpoint, rows, tables = checkpoint_after(outcome, self._rows.config), self._rows, self.tables
+        for order in outcome.orders:
+            tables.orders[order.client_order_id] = as_stored(rows.order(order))
+        for fill in outcome.fills:
+            tables.fills.setdefault(fill.exchange_trade_id, as_stored(rows.fill(fill)))
+        for trade in outcome.trades:
+            position = rows.position(trade)
+            tables.trades[trade.entry_order_id] = as_stored(position.pop("trade"))
+            tables.positions[trade.entry_order_id] = as_stored(position)
+        self._on_bar(outcome)
 
 
 class _Readiness:

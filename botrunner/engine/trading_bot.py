@@ -3,7 +3,7 @@
 Guarantees: a bar's record holds everything it caused and is committed before the next bar is looked at; the
 strategy sees a position only after its fill; limits are checked here, outside the strategy; an open position has a
 stop in the book wherever the config asks for one, or an order that closes it. The order of events in a bar is fixed
-(open, range, decision, close: docs/paper-trading.md), so a backtest, a paper run and a run that was killed and
+(open, range, decision, close: docs/user/paper-trading.md), so a backtest, a paper run and a run that was killed and
 restarted give the same trades. Feeds, threads and the database are others' work.
 """
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
 from botrunner.trading.risk import BREACHES, TENANT_LIMITS, Denial
 from fleet.events import Event, EventKind
@@ -89,17 +88,3 @@ def event_of(lost: LostEntries, *, bot_id: int, symbol: str) -> Event:
         facts={"reason": lost.reason, "entries": str(lost.count), "since": lost.since.isoformat()},
         dedupe_key=f"entries_lost:{bot_id}:{lost.reason}:{lost.since.isoformat()}",
     )
-
-
-def dump_lost(lost: LostEntries) -> dict[str, Any]:
-    """As JSON, for the checkpoint."""
-    return {"reason": lost.reason, "count": lost.count, "since": lost.since.isoformat()}
-
-
-def load_lost(state: Mapping[str, Any]) -> LostEntries:
-    """Of `dump_lost`.
-
-    Raises:
-        KeyError, ValueError, TypeError: the checkpoint was damaged.
-    """
-    return LostEntries(str(state["reason"]), int(state["count"]), datetime.fromisoformat(state["since"]))

@@ -5,13 +5,11 @@ Every denial has a stable code, so that logs, events and docs speak of the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any
 
 from botrunner.market.rules import FEE_STEP, Market
 from botrunner.market.side import Side
@@ -133,57 +131,6 @@ def _on_day_of(counters: Counters, at: datetime) -> tuple[Counters, bool]:
 def _begun(counters: Counters, day: date) -> Counters:
     lasting = tuple(denial for denial in counters.breached if denial not in _DAILY)
     return replace(counters, day=day, trades_today=0, pnl_today=Decimal(0), breached=lasting)
-
-
-@lru_cache(maxsize=2)
-def _written(stops: tuple[datetime, ...]) -> tuple[str, ...]:
-    """The times as texts. Remembered: they are written at every bar and change seldom."""
-    return tuple(at.isoformat() for at in stops)
-
-
-def dump_counters(counters: Counters) -> dict[str, Any]:
-    """The counters as JSON, for the checkpoint."""
-    return {
-        "day": counters.day.isoformat() if counters.day else None,
-        "trades_today": counters.trades_today,
-        "pnl_today": str(counters.pnl_today),
-        "peak_equity": str(counters.peak_equity),
-        "last_exit_at": counters.last_exit_at.isoformat() if counters.last_exit_at else None,
-        "stops": list(_written(counters.stops)),
-        "breached": list(counters.breached),
-    }
-
-
-def load_counters(
-    state: Mapping[str, Any], *, last_close_at: datetime | None = None, interval: timedelta = timedelta(0)
-) -> Counters:
-    """The counters of `dump_counters`; what an earlier version didn't count starts from nothing.
-
-    Args:
-        state: as JSON.
-        last_close_at: close of the last bar of the checkpoint, None before the first. interval: a bar's length. An
-            earlier version counted the bars since the last exit instead of keeping its time; they give a time from
-            which a pause ends at the same close as it would have there.
-
-    Raises:
-        KeyError, ValueError, TypeError, decimal.InvalidOperation: the checkpoint was damaged.
-    """
-    return Counters(
-        day=datetime.fromisoformat(state["day"]).date() if state["day"] else None,
-        trades_today=int(state["trades_today"]),
-        pnl_today=Decimal(state["pnl_today"]),
-        peak_equity=Decimal(state["peak_equity"]),
-        last_exit_at=_last_exit_at(state, last_close_at, interval),
-        stops=tuple(datetime.fromisoformat(at) for at in state.get("stops", ())),
-        breached=tuple(Denial(name) for name in state.get("breached", ())),
-    )
-
-
-def _last_exit_at(state: Mapping[str, Any], last_close_at: datetime | None, interval: timedelta) -> datetime | None:
-    if "last_exit_at" in state:
-        return datetime.fromisoformat(state["last_exit_at"]) if state["last_exit_at"] else None
-    bars = state["bars_since_exit"]
-    return None if bars is None or last_close_at is None else last_close_at - int(bars) * interval
 
 
 def in_force(

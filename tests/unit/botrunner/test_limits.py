@@ -14,7 +14,8 @@ from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.strategies.base import OpenPosition, Signal, SignalKind
-from botrunner.trading.account import Account, dump, load
+from botrunner.trading.account import Account
+from botrunner.trading.checkpoint import dump, load
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState
 from fleet.config import parse_config

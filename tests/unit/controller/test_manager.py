@@ -1,20 +1,20 @@
-"""Since when heartbeats could be written without a gap, and what is kept of a config."""
+"""What the manager makes of rows, runs and pods, and what is kept of a config."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import fields, replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from psycopg import DataError
 
-from controller.facts import PodFacts, PodPhase
-from controller.manager import Contact, StrategyManager, examine
+from controller.act.runtime import RuntimeAway
+from controller.decide.facts import PodFacts, PodPhase
+from controller.decide.podspec import PodRequest
+from controller.manager import StrategyManager, examine
 from controller.metrics import Metrics
-from controller.podspec import PodRequest
-from controller.runtime import RuntimeAway
+from controller.observe.observer import Contact, Observer
 from controller.shards import LeaseLost
 from fleet.errors import DatabaseAway
 from fleet.foreign import Unreadable
@@ -22,51 +22,6 @@ from fleet.plugins import PluginNames
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service.bots import BotRecord, RunRecord
 from tests.unit.controller.make import NOW, POLICY, ago, pod
-
-
-def seconds_later(seconds: float) -> timedelta:
-    return timedelta(seconds=seconds)
-
-
-def test_contact_begins_anew_after_a_gap() -> None:
-    contact = Contact(gap_s=10)
-    assert contact.since(NOW) == NOW  # nothing was proved yet
-    contact.proved(NOW)
-    at = NOW
-    for seconds in (10, 15):
-        at = NOW + seconds_later(seconds)
-        contact.proved(at)
-        assert contact.since(at) == NOW
-    # proofs stay away: silence isn't believed any more, before anything else tells
-    assert contact.since(at + seconds_later(10)) == NOW
-    assert contact.since(at + seconds_later(11)) == at + seconds_later(11)
-    after_outage = at + seconds_later(11)
-    contact.proved(after_outage)
-    contact.proved(after_outage + seconds_later(5))
-    assert contact.since(after_outage + seconds_later(6)) == after_outage
-
-
-def test_contact_begins_anew_after_a_failure_however_short() -> None:
-    """Two outages in a row, each shorter than the gap, cost a bot as many heartbeats as a long one."""
-    contact = Contact(gap_s=10)
-    contact.proved(NOW)
-    contact.proved(NOW + seconds_later(2))
-    contact.lost()
-    assert contact.since(NOW + seconds_later(3)) == NOW + seconds_later(3)
-    contact.proved(NOW + seconds_later(4))
-    assert contact.since(NOW + seconds_later(5)) == NOW + seconds_later(4)
-
-
-def test_proofs_out_of_order_are_no_gap_but_a_clock_set_back_is() -> None:
-    contact = Contact(gap_s=10)
-    contact.proved(NOW)
-    contact.proved(NOW + seconds_later(6))
-    contact.proved(NOW + seconds_later(1))  # an older one that came later
-    assert contact.since(NOW + seconds_later(11)) == NOW
-    set_back = NOW - seconds_later(3600)
-    assert contact.since(set_back) == set_back
-    contact.proved(set_back)
-    assert contact.since(set_back + seconds_later(1)) == set_back
 
 
 def test_a_config_is_examined() -> None:
@@ -116,6 +71,7 @@ def test_without_its_lease_a_controller_touches_nothing() -> None:
     manager = StrategyManager(
         store=Untouchable(),
         runtime=Untouchable(),
+        observer=Observer(Contact(POLICY.contact_gap_s)),
         policy=POLICY,
         metrics=Metrics(),
         starts=Untouchable(),
@@ -225,8 +181,8 @@ class OneBot:
         self.run |= {"stop_requested_at": NOW, "stop_reason": reason}
         return True
 
-    async def fence_deaf(self, bot_id: int, epoch: int, **fate: object) -> bool:
-        self.calls.append(f"fence_deaf, stalled {fate['stalled_s']}")
+    async def fence_stop_overdue(self, bot_id: int, epoch: int, **fate: object) -> bool:
+        self.calls.append(f"fence_stop_overdue, stalled {fate['stalled_s']}")
         self.run |= {"ended_at": NOW, "exit_reason": ExitReason.STOPPED}
         return True
 
@@ -264,11 +220,18 @@ UNREADABLE = Unreadable("holds a number of 5000 characters; 400 are the most tha
 
 
 def synced(store: OneBot) -> OneBot:
-    manager = StrategyManager(
-        store=store, runtime=NoPods(), policy=POLICY, metrics=Metrics(), may_act=lambda: True, starts=NothingStarts()
-    )
+    contact = Contact(POLICY.contact_gap_s)
     for seconds in range(600, 0, -5):
-        manager.contact.proved(ago(seconds))
+        contact.proved(ago(seconds))
+    manager = StrategyManager(
+        store=store,
+        runtime=NoPods(),
+        observer=Observer(contact),
+        policy=POLICY,
+        metrics=Metrics(),
+        may_act=lambda: True,
+        starts=NothingStarts(),
+    )
     asyncio.run(manager.sync(7))
     return store
 
@@ -286,7 +249,7 @@ def test_a_bot_that_is_not_wanted_is_stopped_before_its_config_is_read(snapshot:
 def test_a_run_whose_snapshot_cannot_be_read_lets_nobody_wait(snapshot: object, stalled: float | None) -> None:
     asked = {"stop_requested_at": ago(120), "stop_reason": "stopped", "progress_at": ago(60)}
     store = synced(OneBot(wanted=False, config=UNREADABLE, snapshot=snapshot, **asked))
-    assert f"fence_deaf, stalled {stalled}" in store.calls
+    assert f"fence_stop_overdue, stalled {stalled}" in store.calls
     assert "load_config" not in store.calls
 
 
@@ -326,6 +289,7 @@ async def test_what_the_api_server_says_is_on_the_row_with_the_next_try_and_gone
     manager = StrategyManager(
         store=store,  # type: ignore[arg-type]  # the part of it that a start needs
         runtime=api,  # type: ignore[arg-type]
+        observer=Observer(Contact(POLICY.contact_gap_s)),
         policy=POLICY,
         metrics=Metrics(),
         may_act=lambda: True,

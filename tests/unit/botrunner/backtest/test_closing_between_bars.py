@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import structlog
 
-from botrunner.assembly import file_market
 from botrunner.backtest.engine import MemoryLedger, holding, replay
+from botrunner.market.rules import file_market
 from fleet.config import BotConfig
 from tests.unit.botrunner.engine.runs import ENTRY, Honest, candles, config
 

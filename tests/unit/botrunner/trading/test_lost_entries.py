@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.trading.account import Account, dump, load
 from botrunner.trading.lost_entries import ADVICE, NOT_COUNTED, TOLD_AFTER, Loss, LostEntries, after_loss, event_of
 from botrunner.trading.risk import Denial
 from fleet.events import Event, EventKind, Severity
@@ -118,11 +116,3 @@ def test_each_counted_reason_says_what_to_do() -> None:
         event = event_of(LostEntries(reason, TOLD_AFTER, AT), bot_id=7, symbol="ETHBTC")
         assert reason in event.title
         assert event.dedupe_key == f"entries_lost:7:{reason}:2018-01-10T00:00:00+00:00"
-
-
-def test_the_count_is_part_of_the_checkpoint_and_missing_in_older_ones() -> None:
-    account = Account(cash=D(1), lost=LostEntries("rejected", 3, AT))
-    stored = json.loads(json.dumps(dump(account)))
-    assert load(stored) == account
-    del stored["lost"]
-    assert load(stored) == Account(cash=D(1))

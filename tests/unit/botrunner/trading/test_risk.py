@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,12 +15,10 @@ from botrunner.trading.risk import (
     counted_entry,
     counted_exit,
     counters_at,
-    dump_counters,
     entry_denial,
     entry_quantity,
     entry_too_small,
     in_force,
-    load_counters,
     protection,
     stop_loss,
 )
@@ -167,11 +164,7 @@ def test_a_drawdown_is_a_share_of_the_peak_however_small(peak: str, equity: str,
     assert found == ((Denial.MAX_DRAWDOWN,) if reached else ())
 
 
-def test_a_new_bot_has_counted_nothing() -> None:
-    assert dump_counters(Counters()) == {
-        "day": None, "trades_today": 0, "pnl_today": "0", "peak_equity": "0", "last_exit_at": None, "stops": [],
-        "breached": [],
-    }  # fmt: skip
+def test_a_market_is_bought_first_unless_it_says_otherwise() -> None:
     assert not MARKET.can_short
 
 
@@ -243,40 +236,6 @@ def test_counters_remember_a_bounded_number_of_stops() -> None:
         counters = counted_exit(counters, net_pnl=D(-1), kind=ExitKind.STOP, at=NOW + number * FIVE_MINUTES)
     assert len(counters.stops) == 50
     assert counters.stops[-1] == NOW + 59 * FIVE_MINUTES
-
-
-def test_counters_survive_the_checkpoint() -> None:
-    counters = Counters(
-        day=NOW.date(), trades_today=3, pnl_today=D("-7.1"), peak_equity=D("50.00000001"), last_exit_at=NOW,
-        stops=ago(2, 1), breached=(Denial.MAX_DRAWDOWN,),
-    )  # fmt: skip
-    assert load_counters(json.loads(json.dumps(dump_counters(counters)))) == counters
-    assert load_counters(json.loads(json.dumps(dump_counters(Counters())))) == Counters()
-
-
-def test_counters_of_an_earlier_version_can_be_read() -> None:
-    old = dump_counters(Counters(trades_today=2))
-    del old["stops"], old["breached"], old["last_exit_at"]
-    assert load_counters({**old, "bars_since_exit": None}) == Counters(trades_today=2)
-    # before the first bar there is no time to count from
-    assert load_counters({**old, "bars_since_exit": 4}) == Counters(trades_today=2)
-    assert load_counters({**old, "bars_since_exit": None}, last_close_at=NOW) == Counters(trades_today=2)
-    # an interval that nobody named: the exit was at the last close
-    assert load_counters({**old, "bars_since_exit": 4}, last_close_at=NOW).last_exit_at == NOW
-
-
-@pytest.mark.parametrize("interval", [FIVE_MINUTES, timedelta(weeks=1)])
-@pytest.mark.parametrize("cooldown", [1, 2, 5])
-def test_an_earlier_versions_count_of_bars_goes_on_as_it_would_have(interval: timedelta, cooldown: int) -> None:
-    """It counted a bar at each close, then denied while the count was at most the cooldown."""
-    limits = RiskLimits(cooldown_bars=cooldown)
-    for bars in range(7):
-        old = {**dump_counters(Counters()), "bars_since_exit": bars}
-        del old["last_exit_at"]
-        counters = load_counters(old, last_close_at=NOW, interval=interval)
-        for later in range(1, 8):
-            denied = entry_denial(limits, counters, reached=(), now=NOW + later * interval, interval=interval)
-            assert (denied is Denial.COOLDOWN) == (bars + later <= cooldown)
 
 
 @given(

@@ -16,7 +16,8 @@ from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.execution.paper.draws import What, draw, happens
 from botrunner.market.candle import Candle
 from botrunner.market.side import Side
-from botrunner.trading.account import Account, CheckpointNewer, dump, load
+from botrunner.trading.account import Account
+from botrunner.trading.checkpoint import load
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order, OrderType
 from botrunner.trading.risk import Denial
@@ -833,13 +834,3 @@ def test_its_position_is_protected_before_anything_else() -> None:
     state = {**OLD_CHECKPOINT, "waiting": []}
     world = going_on(state, config(risk_management={"stop_loss_pct": 3}), bar(100, 100, 96, 98))
     assert (world.trades[0].exit_reason, world.trades[0].exit_price) == ("stop_loss", 97)
-
-
-def test_a_checkpoint_of_a_newer_version_says_so() -> None:
-    state = {**dump(Account(cash=D(1))), "version": 4}
-    with pytest.raises(CheckpointNewer, match="has version 4, this program reads up to 3: run the newer program"):
-        load(state)
-
-
-def test_a_flat_accounts_checkpoint_is_small() -> None:
-    assert set(dump(Account(cash=D(1)))) == {"version", "cash", "counters", "total_pnl"}
