@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from botrunner.backtest.rows import as_stored
+from botrunner.engine.backtrader_adapter import Moved
 from botrunner.engine.budget import BudgetLimits, GaveUp, StrategyFailing
 from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
@@ -180,34 +181,15 @@ class MemoryLedger:
         self._on_bar(outcome)
 
 
-class _Switch(StopSwitch):
-    """A stop that comes at the end of the candles; before that it is asked for where a replayed bot's was."""
+class _Readiness:
+    """Sees whether the strategy's indicators ever had candles enough."""
 
-    asked_now = False
+    ever = False
 
-    @property
-    def asked(self) -> bool:
-        """Whether no position may be opened."""
-        return self.asked_now or super().asked
-
-    def settle(self) -> None:
-        """Nothing waits here for a closed position."""
-
-
-class _Instance(StrategyInstance):
-    """A StrategyInstance that knows whether its indicators ever had candles enough."""
-
-    ever_ready = False
-    asked_at: Callable[[datetime], bool] | None = None
-    switch: _Switch
-
-    def _on_candle(self, *, ready: bool, failure: BaseException | None = None, where: str = "indicators") -> None:
-        """As ever."""
-        assert self._candle is not None
-        self.ever_ready = self.ever_ready or ready or failure is not None
-        if self.asked_at is not None:
-            self.switch.asked_now = self.asked_at(self._candle.open_at)
-        super()._on_candle(ready=ready, failure=failure, where=where)
+    def __call__(self, _candle: Candle, moved: Moved) -> None:
+        """The lines stand at a bar."""
+        if moved.ready or moved.failure is not None:
+            self.ever = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +238,8 @@ def replay(
         CheckpointDamaged: the ledger's checkpoint can't be gone on from.
         StrategyUnbuildable, ConfigUnusable: the strategy can't be made.
     """
-    clock, stop = StillClock(), _Switch()
-    book = FailureCounts() if failures is None else failures
+    clock, stop, readiness = StillClock(), StopSwitch(), _Readiness()
+    counts = FailureCounts() if failures is None else failures
     parts = Collaborators(
         strategy=strategy,
         source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),
@@ -269,10 +251,11 @@ def replay(
         clock=clock,
         on_live=lambda: None,
         budget=budget or NEVER_SPENT,
-        failures=book,
+        failures=counts,
+        may_enter=(lambda candle: not ledger.asked_to_stop_at(candle.open_at)) if ledger.denied else None,
+        on_bar=readiness,
     )
-    instance = _Instance(bot_id=bot_id, config=RunningConfig(config), parts=parts)
-    instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None
+    instance = StrategyInstance(bot_id=bot_id, config=RunningConfig(config), parts=parts)
     failed = "as recorded" if gives_up else None
     with _little_garbage():
         try:
@@ -282,7 +265,7 @@ def replay(
     if failed is not None:
         with suppress(GaveUp):
             instance.give_up(failed)
-    return Ran(ready=instance.ever_ready, failures=book.failures, gave_up=failed is not None)
+    return Ran(ready=readiness.ever, failures=counts.failures, gave_up=failed is not None)
 
 
 def holding(config: BotConfig) -> BotConfig:

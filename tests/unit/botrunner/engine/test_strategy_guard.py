@@ -12,15 +12,13 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import backtrader as bt
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -39,56 +37,37 @@ from botrunner.engine.strategy_instance import StrategyUnbuildable
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.market.candle import Candle
 from botrunner.process.stop import StopRequest, StopSwitch
-from botrunner.strategies.base import BaseStrategy, Direction, OpenPosition, Signal, SignalKind
+from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from botrunner.strategies.isolation import DECIMALS, PRINTED_MAX, trusted_code, untrusted_code
 from fleet.config import BotConfig
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.events import EventKind
 from fleet.states import ExitReason
-from tests.unit.botrunner.engine.test_feed_and_failures import EventLedger, run
-from tests.unit.botrunner.engine.test_strategy_instance import Killed, ListSource, M, MemoryLedger, Store, config, walk
+from tests.unit.botrunner.engine.runs import (
+    BARS,
+    ENTRY,
+    FALL,
+    START,
+    D,
+    EventLedger,
+    Honest,
+    Killed,
+    ListSource,
+    M,
+    MemoryLedger,
+    Store,
+    candles,
+    config,
+    later,
+    run,
+    walk,
+)
 
-D = Decimal
 PATIENT = BudgetLimits(in_a_row=10**6, in_window=10**6)
-START = 1_000_017
-ENTRY, FALL, BARS = 60, 68, 72
-"""Bar of the entry, bar that falls through the stop, and how many there are."""
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("botrunner.engine.strategy_instance.return_free_memory", lambda: None)
-    with structlog.testing.capture_logs():
-        yield
-
-
-def candles() -> list[Candle]:
-    """Even prices; one bar falls by a tenth, and the price stays there."""
-    prices = [D("0.1")] * FALL + [D("0.09")] * (BARS - FALL)
-    opens = [D("0.1"), *prices[:-1]]
-    return [
-        Candle((START + n) * M, o, max(o, c), min(o, c), c, D(5))
-        for n, (o, c) in enumerate(zip(opens, prices, strict=True))
-    ]
 
 
 def stopping(**sections: Any) -> BotConfig:
     return config(risk_management={"stop_loss_pct": 5}, **sections)
-
-
-class Honest(BaseStrategy):
-    """Enters at one bar, and does nothing else."""
-
-    number = 0
-
-    def __init__(self) -> None:
-        self.mean = bt.indicators.SimpleMovingAverage(self.data.close, period=5)
-
-    def bar(self) -> int:
-        return round(bt.num2date(self.data.datetime[0]).timestamp() * 1000 / M) - START  # type: ignore[no-any-return]
-
-    def decide(self, position: OpenPosition | None) -> Signal | None:
-        return Signal(SignalKind.ENTER, "now") if self.bar() == ENTRY else None
 
 
 def the_trade(store: Store) -> Any:
@@ -572,10 +551,6 @@ def test_a_strategy_that_changes_its_parameters_changes_them_for_itself_alone() 
     assert made.strategy_parameters == {"a": [1]}
 
 
-def later(count: int) -> list[Candle]:
-    return [Candle((START + BARS + n) * M, *[D("0.09")] * 4, D(5)) for n in range(count)]
-
-
 def test_a_state_of_the_strategys_own_can_not_forge_the_count_of_failures() -> None:
     class Forges(Honest):
         def export_state(self) -> dict[str, Any]:
@@ -709,8 +684,10 @@ class Believes(Honest):
         if self.where == "init" and self.broken(self.committed()):
             raise ValueError
 
+    store: Store
+
     def committed(self) -> int:
-        return round((self.p.bot._after_ms or 0) / M) - START
+        return round(self.store.states[-1][0].timestamp() * 1000 / M) - START if self.store.states else -1
 
     def decide(self, position: OpenPosition | None) -> Signal | None:
         wants = self.bar() in (ENTRY, BARS - 2) and not self.inside
@@ -738,8 +715,9 @@ def test_a_strategy_hears_later_of_what_it_was_not_told(where: str, lost: str, e
     closing = FALL - 1 if where == "init" else FALL
     bars = {"the entry": {ENTRY}, "the exit": {closing}, "both": {ENTRY, closing}}[lost]
     made = stopping(broker={"paper_trading_config": {"fill_price": "next_open" if where == "init" else "close"}})
-    strategy = type("Believing", (Believes,), {"broken": staticmethod(bars.__contains__), "where": where})
     store, book = Store(), FailureCounts()
+    changes = {"broken": staticmethod(bars.__contains__), "where": where, "store": store}
+    strategy = type("Believing", (Believes,), changes)
     for end in range(1, BARS + 1) if every_bar_anew else (BARS,):
         assert run(MemoryLedger(store), candles()[:end], made, strategy, failures=book) is ExitReason.STOPPED
     first, second = store.trades.values()
