@@ -23,12 +23,12 @@ import psycopg
 import structlog
 
 from botrunner.engine.budget import GaveUp
-from botrunner.exchange.address import SharedAddress, venue_of
 from botrunner.exchange.errors import ExchangeAway
-from botrunner.process import last_words
+from botrunner.exchange.shared_rate_limit import SharedRateLimit, venue_of
+from botrunner.process import termination_message
 from botrunner.process.backoff import DATABASE
 from botrunner.process.copies import end_if_copy
-from botrunner.process.error_book import ErrorBook
+from botrunner.process.error_counter import ErrorCounter
 from botrunner.process.fence import EXIT_FENCED, Fence
 from botrunner.process.heartbeat import Lease
 from botrunner.process.progress import Progress
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None, *, stop_signals: int | None = None) 
     arguments, clock = _arguments(argv), SystemClock()
     try:
         settings = load_settings()
-        errors = ErrorBook(clock)
+        errors = ErrorCounter(clock)
         configure_logging(level=settings.log_level, form=settings.log_format, watch=errors.see)
     except (SettingsInvalid, ValueError) as error:
         say_failure("botrunner", error)
@@ -91,15 +91,15 @@ def main(argv: Sequence[str] | None = None, *, stop_signals: int | None = None) 
         return BotProcess(settings, run, clock, errors, stop_signals=stop_signals).run()
     except FencedError as error:
         log.error("fenced", error=str(error))
-        last_words.leave(f"fenced: {error}")
+        termination_message.write(f"fenced: {error}")
         return EXIT_FENCED
     except CheckpointConflict as error:
         log.error("checkpoint_conflict", error=str(error))
-        last_words.leave(f"checkpoint conflict: {error}")
+        termination_message.write(f"checkpoint conflict: {error}")
         return EXIT_FENCED
     except DatabaseAway as error:
         log.error("database_away", error=str(error))
-        last_words.leave(f"the database can't be reached: {error}")
+        termination_message.write(f"the database can't be reached: {error}")
         return EXIT_FAILED
 
 
@@ -150,7 +150,7 @@ class BotProcess:
         settings: Settings,
         run: RunId,
         clock: Clock,
-        errors: ErrorBook,
+        errors: ErrorCounter,
         *,
         stop_signals: int,
         end_process: Callable[[int], Any] = os._exit,
@@ -169,7 +169,7 @@ class BotProcess:
         self._end_process = end_process
         self._end_after = end_after
         self._exit = Exit()
-        self._address: SharedAddress | None = None
+        self._rate_limit: SharedRateLimit | None = None
 
     def run(self) -> int:
         """Claim, trade, release.
@@ -200,7 +200,7 @@ class BotProcess:
             clock=self._clock,
             on_stop=self._stop.request,
             on_limits=self._take_limits,
-            beside=self._beside,
+            after_beat=self._after_beat,
         )
         self._lease.start()
         try:
@@ -293,14 +293,14 @@ class BotProcess:
             stop=self._stop,
             clock=self._clock,
             on_live=self._went_live,
-            share=self._share,
+            rate_limit_of=self._rate_limit_of,
         )
         if self._limits is not None:
             # they came while the bot was being put together, and no heartbeat brings them again
             self._bot.take_limits(self._limits)
         return self._bot.trade()
 
-    def _share(self, exchange: str) -> SharedAddress:
+    def _rate_limit_of(self, exchange: str) -> SharedRateLimit:
         assert self._lease is not None, "an exchange is asked only after the claim"
         settings = self._settings
         address = Address(
@@ -308,15 +308,17 @@ class BotProcess:
             venue=venue_of(settings.exchange_urls.get(exchange)),
             origin=(settings.node or "") if settings.egress == EGRESS_NODE else "",
         )
-        self._address = SharedAddress(run=self._run, address=address, clock=self._clock, hurry=self._lease.hurry)
-        return self._address
+        self._rate_limit = SharedRateLimit(
+            run=self._run, address=address, clock=self._clock, send_now=self._lease.send_now
+        )
+        return self._rate_limit
 
-    def _beside(self, connection: psycopg.Connection[Any]) -> None:
-        """What is written beside a heartbeat, on its connection. Raises DatabaseAway."""
+    def _after_beat(self, connection: psycopg.Connection[Any]) -> None:
+        """What is written after a heartbeat, on its connection. Raises DatabaseAway."""
         if self._errors.due():
             self._write_errors(connection)
-        if self._address is not None:
-            self._address.exchange(connection)
+        if self._rate_limit is not None:
+            self._rate_limit.sync(connection)
 
     def _went_live(self) -> None:
         end_if_copy()
@@ -329,7 +331,7 @@ class BotProcess:
         fence = self._lease.fence
         self._insist(attempt, until=lambda: fence.lost)
         self._progress.live()
-        self._lease.hurry()
+        self._lease.send_now()
         log.info("live", since_exec_s=_since_exec_s(), resident_mb=_resident_mb())
 
     def _take_limits(self, limits: Mapping[str, Any]) -> None:
@@ -362,7 +364,7 @@ class BotProcess:
 
     def _give_back(self, exit_code: int, reason: ExitReason, error_message: str | None, *, stuck: bool = False) -> None:
         if error_message and exit_code != EXIT_OK:
-            last_words.leave(error_message)
+            termination_message.write(error_message)
         try:
             with connect(self._settings.database_url, application=f"bot-{self._run.bot_id} release") as connection:
                 release(

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from botrunner.exchange.turn import place
+from botrunner.exchange.poll_turns import place
 from botrunner.market.codec import dump_market
 from botrunner.market.rules import Market
 from fleet.foreign import Unreadable, load_json
