@@ -20,9 +20,10 @@ from kubernetes.aio import config
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-from controller.act.runtime import CreateRefused, PodNote, RuntimeAway
-from controller.act.runtime.event_recorder import Notebook
+from controller.act.runtime import CreateRefused, RuntimeAway
+from controller.act.runtime.event_recorder import EventRecorder
 from controller.decide.facts import PodFacts
+from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import SELECTOR, PodRequest, PodTemplate, build_pod
 from controller.decide.reasons import NO_ANSWER, answer_words
 from controller.metrics import Metrics
@@ -126,7 +127,7 @@ class KubernetesRuntime:
         self._session: aiohttp.ClientSession | None = None
         namespace = template.namespace
         self._keeper = WatchKeeper(lambda: PodWatch(namespace, store), told=self._watch_told)
-        self._notebook = Notebook(namespace, self._post, lambda: datetime.now(UTC), metrics)
+        self._recorder = EventRecorder(namespace, self._post, lambda: datetime.now(UTC), metrics)
         self._writer: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -135,7 +136,7 @@ class KubernetesRuntime:
             await self.connect()
         await self.relist()
         await self._keeper.start()
-        self._writer = asyncio.create_task(self._notebook.write(), name="notes")
+        self._writer = asyncio.create_task(self._recorder.write(), name="notes")
         # what happened between the list and the watch
         await self.relist()
 
@@ -157,13 +158,13 @@ class KubernetesRuntime:
         """Why it can't go on, or None."""
         return self._keeper.fault()
 
-    def deaf(self) -> str | None:
+    def watch_trouble(self) -> str | None:
         """See RunningRuntime."""
         return self._keeper.trouble()
 
-    def tell(self, pod: PodFacts, note: PodNote) -> None:
+    def record_event(self, pod: PodFacts, event: PodEvent) -> None:
         """See Runtime."""
-        self._notebook.add(pod, note)
+        self._recorder.add(pod, event)
 
     def _watch_told(self, trouble: str | None) -> None:
         self._metrics.watch_down.set(trouble is not None)
@@ -265,7 +266,7 @@ class KubernetesRuntime:
         return pod
 
     async def _post(self, event: Mapping[str, Any]) -> int:
-        """Not through the bucket: a note must never delay a pod."""
+        """Not through the bucket: an Event must never delay a pod."""
         path = f"/api/v1/namespaces/{self._template.namespace}/events"
         return (await self._request("event", "POST", path, body=event)).status
 

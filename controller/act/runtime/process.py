@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from controller.act.runtime import CreateRefused, PodNote
+from controller.act.runtime import CreateRefused
 from controller.decide.facts import PodFacts, PodPhase
 from controller.decide.last_error import last_words
+from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import PodRequest, arguments
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
@@ -194,13 +195,13 @@ class ProcessRuntime:
         """Nothing here can fail apart from a process."""
         return None
 
-    def deaf(self) -> str | None:
+    def watch_trouble(self) -> str | None:
         """The kernel always tells."""
         return None
 
-    def tell(self, pod: PodFacts, note: PodNote) -> None:
+    def record_event(self, pod: PodFacts, event: PodEvent) -> None:
         """The log is where people look."""
-        log.info("note", bot_id=pod.bot_id, epoch=pod.epoch, reason=note.reason, message=note.message)
+        log.info("note", bot_id=pod.bot_id, epoch=pod.epoch, reason=event.reason, message=event.message)
 
     def pods(self, bot_id: int) -> tuple[PodFacts, ...]:
         """See Runtime."""

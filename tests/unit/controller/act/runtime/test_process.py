@@ -464,7 +464,7 @@ def test_a_handle_is_closed_when_nobody_waits_any_more() -> None:
 
 def test_a_process_has_no_faults_of_a_watch(tmp_path: Path) -> None:
     controller = runtime(locked_folder(tmp_path), "", grace_s=0)
-    assert (controller.fault(), controller.deaf()) == (None, None)
+    assert (controller.fault(), controller.watch_trouble()) == (None, None)
 
 
 def is_dead(pid: int) -> bool:
