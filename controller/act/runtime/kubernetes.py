@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from controller.observe.pods import PodStore, read_pod
 from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.redaction import redact, safe_text
+from fleet.retry_after import retry_after_s
 
 log = get_logger("kubernetes")
 
@@ -310,9 +312,9 @@ class KubernetesRuntime:
             raise RuntimeAway(f"{operation} {path}: no answer from the API server: {why}; {NO_ANSWER}") from error
 
     def _suspend(self, retry_after: str | None) -> None:
-        readable = retry_after is not None and retry_after.isascii() and retry_after.isdigit()
-        seconds = float(retry_after or 0) if readable else DEFAULT_RETRY_AFTER_S
-        self._bucket.suspend(min(seconds, LONGEST_RETRY_AFTER_S))
+        asked_s = retry_after_s(retry_after, now_s=time.time(), most_s=LONGEST_RETRY_AFTER_S)
+        seconds = DEFAULT_RETRY_AFTER_S if asked_s is None else asked_s
+        self._bucket.suspend(seconds)
         log.warning("api_server_busy", retry_after_s=seconds)
 
     def _path(self, name: str = "") -> str:

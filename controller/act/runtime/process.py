@@ -31,6 +31,7 @@ from controller.observe.pods import PodStore
 from fleet.errors import PermanentError
 from fleet.foreign import clean_text, load_json, object_of
 from fleet.log import get_logger
+from fleet.proc import start_mark
 from fleet.redaction import redact
 
 log = get_logger("process")
@@ -236,7 +237,7 @@ class ProcessRuntime:
             self._metrics.pod_operations.labels("create", "failed").inc()
             why = clean_text(error, 500, lines=False)
             raise CreateRefused(f"{self._command[0]} can't be started: {why}; check BOTFLEET_BOT_COMMAND") from error
-        started = _start_mark(child.pid) or "ended"
+        started = start_mark(child.pid) or "ended"
         record = ProcessRecord(
             bot_id=request.bot_id,
             epoch=request.epoch,
@@ -348,7 +349,7 @@ async def _exit_of(pid: int) -> None:
 
 
 def _is_running(record: ProcessRecord) -> bool:
-    return _start_mark(record.pid) == record.started
+    return start_mark(record.pid) == record.started
 
 
 def _signal(record: ProcessRecord, number: int) -> None:
@@ -365,18 +366,6 @@ def _end_children(record: ProcessRecord) -> None:
     Workers that a strategy forked would hold the bot's connections open for ever. The kernel gives the number of a
     group to no new process while it has a member; where another process has the number, there was none left.
     """
-    if _start_mark(record.pid) in (None, record.started):
+    if start_mark(record.pid) in (None, record.started):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(record.pid, signal.SIGKILL)
-
-
-def _start_mark(pid: int) -> str | None:
-    """When the process started, in clock ticks since boot, with the boot's id; None for none, or a dead one."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # the name in parentheses may contain anything; state is field 3, start time field 22
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"

@@ -477,7 +477,14 @@ async def test_a_write_waits_for_the_bucket_and_a_read_does_not(
 
 @pytest.mark.parametrize(
     ("headers", "wait"),
-    [({}, 1.0), ({"Retry-After": "7"}, 7.0), ({"Retry-After": "3600"}, 30.0), ({"Retry-After": "soon"}, 1.0)],
+    [
+        ({}, 1.0),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "3600"}, 30.0),
+        ({"Retry-After": "soon"}, 1.0),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.0),  # over already
+        ({"Retry-After": "Sun, 06 Nov 2094 08:49:37 GMT"}, 30.0),
+    ],
 )
 @pytest.mark.parametrize("status", [429, 503])
 async def test_how_long_a_busy_server_is_left_alone(
