@@ -39,7 +39,7 @@ LAG_INTERVAL_S = 0.5
 ADMIT_INTERVAL_S = 1.0
 """Should no event tell that a slot is free; costs nothing while nobody waits."""
 START_ATTEMPT_PAUSE_S = 2.0
-RELIST_DEAF_S = 2.0
+RELIST_UNWATCHED_S = 2.0
 """Between two lists of pods while the watch on them is down."""
 RELIST_TICK_S = 0.5
 
@@ -239,7 +239,7 @@ class TradingRunner:
         """
         begun = time.monotonic()
         while (waited_s := time.monotonic() - begun) < self._intervals.relist_s:
-            if self._runtime.deaf() is not None and waited_s >= max(RELIST_DEAF_S, 3 * took_s):
+            if self._runtime.watch_trouble() is not None and waited_s >= max(RELIST_UNWATCHED_S, 3 * took_s):
                 return
             await asyncio.sleep(min(RELIST_TICK_S, self._intervals.relist_s - waited_s))
 

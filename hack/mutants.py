@@ -92,10 +92,16 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "decide/test_plan.py",
         _CONTROLLER + "decide/test_reasons.py",
     ],
-    "controller/manager.py": [
+    "controller/manager.py": [_CONTROLLER + "test_manager.py"],
+    "controller/observe/bots.py": [_CONTROLLER + "observe/test_bots.py", _CONTROLLER + "test_manager.py"],
+    "controller/observe/configs.py": [
+        _CONTROLLER + "observe/test_configs.py",
+        _CONTROLLER + "observe/test_bots.py",
         _CONTROLLER + "test_manager.py",
-        _CONTROLLER + "act/test_executor.py",
     ],
+    "controller/observe/observer.py": [_CONTROLLER + "observe/test_observer.py", _CONTROLLER + "test_manager.py"],
+    "controller/act/executor.py": [_CONTROLLER + "act/test_executor.py", _CONTROLLER + "test_manager.py"],
+    "controller/act/report.py": [_CONTROLLER + "act/test_executor.py", _CONTROLLER + "test_manager.py"],
     "controller/store.py": ["tests/integration/test_store.py"],
     "controller/act/runtime/kubernetes.py": [
         _CONTROLLER + "act/runtime/test_kubernetes.py",

@@ -1,9 +1,9 @@
 """When a bot may start again, and when to give up, from nothing but the history of its runs.
 
-Everything derives from `trading_runs`, so a restarted controller decides like the one before it. Two ladders:
-failures restart at once the first time, then after 5, 10, 20 … 300 s; a run that never went live proves that
-starting doesn't work, so it waits from the first time on; ends that aren't the bot's fault restart at once unless
-they come too often. Pure: jitter is a hash, `now` isn't needed.
+Everything derives from `trading_runs`, so a restarted controller decides like the one before it. Failures restart at
+once the first time, then after 5, 10, 20 … 300 s; a run that never went live proves that starting doesn't work, so it
+waits from the first time on; ends that aren't the bot's fault restart at once unless they come too often. Pure: jitter
+is a hash, `now` isn't needed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from hashlib import blake2b
 from itertools import takewhile
 
 from controller.decide.facts import Policy, RunEnd
+from fleet.backoff import between_s, nominal_s
 from fleet.states import COUNTED_FAILURES, ExitReason
 
 JITTER = 0.2
@@ -36,17 +37,18 @@ def restart_at(bot_id: int, config_version: int, ends: Sequence[RunEnd], *, poli
     last = ends[0]
     if last.reason in COUNTED_FAILURES:
         streak = failure_streak(ends, policy=policy) + (last.live_at is None)
-        delay = _ladder(streak, policy.backoff_first_s, policy.backoff_max_s)
+        delay = _delay_s(streak, policy.backoff_first_s, policy.backoff_max_s)
     elif last.reason is ExitReason.NOT_CLAIMED:
         streak = sum(1 for _ in takewhile(lambda end: end.reason is ExitReason.NOT_CLAIMED, ends))
-        delay = _ladder(streak + 1, policy.backoff_first_s, policy.backoff_max_s)
+        delay = _delay_s(streak + 1, policy.backoff_first_s, policy.backoff_max_s)
     elif last.reason in _FAULTLESS:
-        delay = _ladder(quick_streak(ends, policy=policy), policy.quick_first_s, policy.quick_max_s)
+        delay = _delay_s(quick_streak(ends, policy=policy), policy.quick_first_s, policy.quick_max_s)
     else:
         return None
     if not delay:
         return None
-    return last.ended_at + timedelta(seconds=delay * (1 + JITTER * jitter(bot_id, last.epoch)))
+    drawn_s = between_s(delay, delay * (1 + JITTER), jitter(bot_id, last.epoch))
+    return last.ended_at + timedelta(seconds=drawn_s)
 
 
 def failure_streak(ends: Sequence[RunEnd], *, policy: Policy) -> int:
@@ -112,8 +114,8 @@ def jitter(bot_id: int, epoch: int) -> float:
     return int.from_bytes(digest) / 2**32
 
 
-def _ladder(repeats: int, first_s: float, longest_s: float) -> float:
+def _delay_s(repeats: int, first_s: float, longest_s: float) -> float:
     """0 for the first time, then `first_s` doubled each time; its jitter stays below `longest_s` as well."""
     if repeats <= 1:
         return 0
-    return min(first_s * 2.0 ** min(repeats - 2, 30), longest_s / (1 + JITTER))
+    return nominal_s(repeats - 1, first_s=first_s, most_s=longest_s / (1 + JITTER))

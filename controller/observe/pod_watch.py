@@ -26,6 +26,7 @@ import kopf
 from controller.decide.facts import PodFacts
 from controller.decide.podspec import SELECTOR
 from controller.observe.pods import PodStore, read_pod
+from fleet.backoff import nominal_s
 from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.redaction import redact
@@ -300,23 +301,23 @@ class WatchKeeper:
 
     async def _keep(self) -> None:
         since: float | None = None
-        pause = RESTART_FIRST_S
+        restarts = 0
         while True:
             await asyncio.sleep(0.25)
             trouble = self.trouble()
             self._tell(trouble)
             if trouble is None:
-                since, pause = None, RESTART_FIRST_S
+                since, restarts = None, 0
                 continue
             since = self.clock() if since is None else since
             current = self._current
             assert current is not None
             if current.ended is None and self.clock() - since < self.patience_s:
                 continue
-            await asyncio.sleep(pause)
+            restarts += 1
+            await asyncio.sleep(nominal_s(restarts, first_s=RESTART_FIRST_S, most_s=RESTART_MAX_S))
             await current.stop()
             self._left = [watch for watch in (*self._left, current) if watch.alive]
-            pause = min(pause * 2, RESTART_MAX_S)
             self._restarts += 1
             log.warning("watch_restarts", restarts=self._restarts, trouble=trouble)
             await self._begin()

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from controller.act.runtime import PodNote, RuntimeAway
+from controller.act.runtime import RuntimeAway
 from controller.act.starts import Capacity, Starts
 from controller.decide.facts import PodFacts, PodPhase, Policy
+from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import PodRequest
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
@@ -1017,7 +1018,7 @@ class SimRuntime:
         else:
             self._store.put(replace(left, deleting=True))
 
-    def tell(self, pod: PodFacts, note: PodNote) -> None:
+    def record_event(self, pod: PodFacts, event: PodEvent) -> None:
         """Nothing depends on it."""
 
 

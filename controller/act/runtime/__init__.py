@@ -6,10 +6,10 @@ product, `process` runs the same bots as local processes under the same protocol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from controller.decide.facts import PodFacts
+from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import PodRequest
 from fleet.errors import PermanentError, TransientError
 
@@ -20,21 +20,6 @@ class RuntimeAway(TransientError):
 
 class CreateRefused(PermanentError):
     """This pod can't be created like this (quota, admission, invalid); the message, clean, says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class PodNote:
-    """Something about a pod that people look for in `kubectl describe pod`.
-
-    Attributes:
-        reason: in CamelCase; one note per pod and reason is kept.
-        message: a clean sentence.
-        warning: False for what is as it should be.
-    """
-
-    reason: str
-    message: str
-    warning: bool = False
 
 
 class Runtime(Protocol):
@@ -58,8 +43,8 @@ class Runtime(Protocol):
             RuntimeAway: unknown; try again.
         """
 
-    def tell(self, pod: PodFacts, note: PodNote) -> None:
-        """Put the note where people look for what happens to the pod. Never fails, and nothing depends on it."""
+    def record_event(self, pod: PodFacts, event: PodEvent) -> None:
+        """Put it where people look for what happens to the pod. Never fails, and nothing depends on it."""
 
 
 class RunningRuntime(Runtime, Protocol):
@@ -77,8 +62,8 @@ class RunningRuntime(Runtime, Protocol):
     def fault(self) -> str | None:
         """Why it can't go on, or None."""
 
-    def deaf(self) -> str | None:
-        """Why it doesn't hear of changes at once, so that only `relist` tells of them; None while it does."""
+    def watch_trouble(self) -> str | None:
+        """Why changes aren't heard of at once, so that only `relist` tells of them; None while they are."""
 
     async def close(self) -> None:
         """Stop observing; bots go on."""

@@ -1,4 +1,4 @@
-"""Notes on pods as Kubernetes Events, posted in the background.
+"""Kubernetes Events on pods, posted in the background.
 
 An Event is for people: it may be late, and nothing depends on it. One is posted per pod and reason, slowly enough
 that a hundred bots that stop together don't compete with their own deletions; what doesn't fit the queue is dropped.
@@ -14,8 +14,9 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from controller.act.runtime import PodNote, RuntimeAway
+from controller.act.runtime import RuntimeAway
 from controller.decide.facts import PodFacts
+from controller.decide.pod_events import PodEvent
 from controller.metrics import Metrics
 from fleet.foreign import clean_text
 from fleet.log import get_logger
@@ -37,8 +38,8 @@ COMPONENT = "botfleet-controller"
 
 
 @dataclass(slots=True)
-class Notebook:
-    """The queue of notes and its writer.
+class EventRecorder:
+    """The queue of Events and its writer.
 
     Attributes:
         namespace: of the pods.
@@ -54,13 +55,13 @@ class Notebook:
     _queue: asyncio.Queue[dict[str, Any]] = field(default_factory=lambda: asyncio.Queue(WAITING_LIMIT), init=False)
     _known: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict, init=False)
 
-    def add(self, pod: PodFacts, note: PodNote) -> None:
-        """Have the note posted, unless the pod has one of that reason."""
-        key = (pod.uid, note.reason)
+    def add(self, pod: PodFacts, event: PodEvent) -> None:
+        """Have it posted, unless the pod has one of that reason."""
+        key = (pod.uid, event.reason)
         if not pod.name or key in self._known:
             return
         try:
-            self._queue.put_nowait(event(self.namespace, pod, note, self.now()))
+            self._queue.put_nowait(manifest_of(self.namespace, pod, event, self.now()))
         except asyncio.QueueFull:
             self.metrics.pod_notes.labels("dropped").inc()
             return
@@ -84,9 +85,9 @@ class Notebook:
             await asyncio.sleep(INTERVAL_S)
 
 
-def event(namespace: str, pod: PodFacts, note: PodNote, now: datetime) -> dict[str, Any]:
+def manifest_of(namespace: str, pod: PodFacts, event: PodEvent, now: datetime) -> dict[str, Any]:
     """The Event. Its name is computed, so that another controller's repetition is a conflict, not a second one."""
-    digest = blake2b(f"{pod.uid}/{note.reason}".encode(), digest_size=8).hexdigest()
+    digest = blake2b(f"{pod.uid}/{event.reason}".encode(), digest_size=8).hexdigest()
     moment = f"{now:%Y-%m-%dT%H:%M:%SZ}"
     return {
         "apiVersion": "v1",
@@ -99,9 +100,9 @@ def event(namespace: str, pod: PodFacts, note: PodNote, now: datetime) -> dict[s
             "name": pod.name,
             "uid": pod.uid,
         },
-        "reason": note.reason,
-        "message": _fit(note.message),
-        "type": "Warning" if note.warning else "Normal",
+        "reason": event.reason,
+        "message": _fit(event.message),
+        "type": "Warning" if event.warning else "Normal",
         "source": {"component": COMPONENT},
         "firstTimestamp": moment,
         "lastTimestamp": moment,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,9 +21,10 @@ from kubernetes.aio import config
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-from controller.act.runtime import CreateRefused, PodNote, RuntimeAway
-from controller.act.runtime.event_recorder import Notebook
+from controller.act.runtime import CreateRefused, RuntimeAway
+from controller.act.runtime.event_recorder import EventRecorder
 from controller.decide.facts import PodFacts
+from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import SELECTOR, PodRequest, PodTemplate, build_pod
 from controller.decide.reasons import NO_ANSWER, answer_words
 from controller.metrics import Metrics
@@ -31,6 +33,7 @@ from controller.observe.pods import PodStore, read_pod
 from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.redaction import redact, safe_text
+from fleet.retry_after import retry_after_s
 
 log = get_logger("kubernetes")
 
@@ -126,7 +129,7 @@ class KubernetesRuntime:
         self._session: aiohttp.ClientSession | None = None
         namespace = template.namespace
         self._keeper = WatchKeeper(lambda: PodWatch(namespace, store), told=self._watch_told)
-        self._notebook = Notebook(namespace, self._post, lambda: datetime.now(UTC), metrics)
+        self._recorder = EventRecorder(namespace, self._post, lambda: datetime.now(UTC), metrics)
         self._writer: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -135,7 +138,7 @@ class KubernetesRuntime:
             await self.connect()
         await self.relist()
         await self._keeper.start()
-        self._writer = asyncio.create_task(self._notebook.write(), name="notes")
+        self._writer = asyncio.create_task(self._recorder.write(), name="notes")
         # what happened between the list and the watch
         await self.relist()
 
@@ -157,13 +160,13 @@ class KubernetesRuntime:
         """Why it can't go on, or None."""
         return self._keeper.fault()
 
-    def deaf(self) -> str | None:
+    def watch_trouble(self) -> str | None:
         """See RunningRuntime."""
         return self._keeper.trouble()
 
-    def tell(self, pod: PodFacts, note: PodNote) -> None:
+    def record_event(self, pod: PodFacts, event: PodEvent) -> None:
         """See Runtime."""
-        self._notebook.add(pod, note)
+        self._recorder.add(pod, event)
 
     def _watch_told(self, trouble: str | None) -> None:
         self._metrics.watch_down.set(trouble is not None)
@@ -265,7 +268,7 @@ class KubernetesRuntime:
         return pod
 
     async def _post(self, event: Mapping[str, Any]) -> int:
-        """Not through the bucket: a note must never delay a pod."""
+        """Not through the bucket: an Event must never delay a pod."""
         path = f"/api/v1/namespaces/{self._template.namespace}/events"
         return (await self._request("event", "POST", path, body=event)).status
 
@@ -309,9 +312,9 @@ class KubernetesRuntime:
             raise RuntimeAway(f"{operation} {path}: no answer from the API server: {why}; {NO_ANSWER}") from error
 
     def _suspend(self, retry_after: str | None) -> None:
-        readable = retry_after is not None and retry_after.isascii() and retry_after.isdigit()
-        seconds = float(retry_after or 0) if readable else DEFAULT_RETRY_AFTER_S
-        self._bucket.suspend(min(seconds, LONGEST_RETRY_AFTER_S))
+        asked_s = retry_after_s(retry_after, now_s=time.time(), most_s=LONGEST_RETRY_AFTER_S)
+        seconds = DEFAULT_RETRY_AFTER_S if asked_s is None else asked_s
+        self._bucket.suspend(seconds)
         log.warning("api_server_busy", retry_after_s=seconds)
 
     def _path(self, name: str = "") -> str:

@@ -21,15 +21,17 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from controller.act.runtime import CreateRefused, PodNote
+from controller.act.runtime import CreateRefused
 from controller.decide.facts import PodFacts, PodPhase
 from controller.decide.last_error import last_words
+from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import PodRequest, arguments
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
 from fleet.errors import PermanentError
 from fleet.foreign import clean_text, load_json, object_of
 from fleet.log import get_logger
+from fleet.proc import start_mark
 from fleet.redaction import redact
 
 log = get_logger("process")
@@ -194,13 +196,13 @@ class ProcessRuntime:
         """Nothing here can fail apart from a process."""
         return None
 
-    def deaf(self) -> str | None:
+    def watch_trouble(self) -> str | None:
         """The kernel always tells."""
         return None
 
-    def tell(self, pod: PodFacts, note: PodNote) -> None:
+    def record_event(self, pod: PodFacts, event: PodEvent) -> None:
         """The log is where people look."""
-        log.info("note", bot_id=pod.bot_id, epoch=pod.epoch, reason=note.reason, message=note.message)
+        log.info("note", bot_id=pod.bot_id, epoch=pod.epoch, reason=event.reason, message=event.message)
 
     def pods(self, bot_id: int) -> tuple[PodFacts, ...]:
         """See Runtime."""
@@ -235,7 +237,7 @@ class ProcessRuntime:
             self._metrics.pod_operations.labels("create", "failed").inc()
             why = clean_text(error, 500, lines=False)
             raise CreateRefused(f"{self._command[0]} can't be started: {why}; check BOTFLEET_BOT_COMMAND") from error
-        started = _start_mark(child.pid) or "ended"
+        started = start_mark(child.pid) or "ended"
         record = ProcessRecord(
             bot_id=request.bot_id,
             epoch=request.epoch,
@@ -347,7 +349,7 @@ async def _exit_of(pid: int) -> None:
 
 
 def _is_running(record: ProcessRecord) -> bool:
-    return _start_mark(record.pid) == record.started
+    return start_mark(record.pid) == record.started
 
 
 def _signal(record: ProcessRecord, number: int) -> None:
@@ -364,18 +366,6 @@ def _end_children(record: ProcessRecord) -> None:
     Workers that a strategy forked would hold the bot's connections open for ever. The kernel gives the number of a
     group to no new process while it has a member; where another process has the number, there was none left.
     """
-    if _start_mark(record.pid) in (None, record.started):
+    if start_mark(record.pid) in (None, record.started):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(record.pid, signal.SIGKILL)
-
-
-def _start_mark(pid: int) -> str | None:
-    """When the process started, in clock ticks since boot, with the boot's id; None for none, or a dead one."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # the name in parentheses may contain anything; state is field 3, start time field 22
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"

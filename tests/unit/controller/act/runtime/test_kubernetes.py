@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from controller.act.runtime import CreateRefused, PodNote, RuntimeAway
+from controller.act.runtime import CreateRefused, RuntimeAway
 from controller.act.runtime import kubernetes as module
 from controller.act.runtime.kubernetes import KubernetesRuntime, TokenBucket, load_configuration
 from controller.decide.facts import PodPhase
+from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import PodRequest, PodTemplate
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
@@ -398,7 +399,7 @@ async def test_what_happens_between_the_list_and_the_watch_is_seen(
     runtime._keeper = keeper  # type: ignore[assignment]
     await runtime.start()
     assert [each.uid for each in runtime.existing()] == ["meanwhile"]
-    assert (runtime.fault(), runtime.deaf()) == ("the watch ended", "the watch hears nothing")
+    assert (runtime.fault(), runtime.watch_trouble()) == ("the watch ended", "the watch hears nothing")
     session, writer = runtime._session, runtime._writer
     await runtime.close()
     assert writer is not None
@@ -433,7 +434,7 @@ async def test_notes_become_events(server: tuple[StandIn, KubernetesRuntime]) ->
     stand_in, runtime = server
     runtime._keeper = Keeper(lambda: None)  # type: ignore[assignment]
     await runtime.start()
-    runtime.tell(pod(), PodNote("Fenced", "why"))
+    runtime.record_event(pod(), PodEvent("Fenced", "why"))
     for _ in range(500):
         events = [(method, path, body) for method, path, body in stand_in.asked if "events" in path]
         if events:
@@ -476,7 +477,14 @@ async def test_a_write_waits_for_the_bucket_and_a_read_does_not(
 
 @pytest.mark.parametrize(
     ("headers", "wait"),
-    [({}, 1.0), ({"Retry-After": "7"}, 7.0), ({"Retry-After": "3600"}, 30.0), ({"Retry-After": "soon"}, 1.0)],
+    [
+        ({}, 1.0),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "3600"}, 30.0),
+        ({"Retry-After": "soon"}, 1.0),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.0),  # over already
+        ({"Retry-After": "Sun, 06 Nov 2094 08:49:37 GMT"}, 30.0),
+    ],
 )
 @pytest.mark.parametrize("status", [429, 503])
 async def test_how_long_a_busy_server_is_left_alone(

@@ -353,7 +353,7 @@ def test_a_process_that_ended_before_anybody_looked_has_a_record_that_can_be_rea
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = locked_folder(tmp_path)
-    monkeypatch.setattr(module, "_start_mark", lambda _: None)
+    monkeypatch.setattr(module, "start_mark", lambda _: None)
 
     async def story() -> None:
         controller = runtime(state, ENDS % 0, grace_s=60)
@@ -435,11 +435,11 @@ def test_nobody_is_hurt_by_a_signal_to_nobody(monkeypatch: pytest.MonkeyPatch) -
     gone = ProcessRecord(bot_id=7, epoch=5, name="n", uid="u", pid=2**22 + 1, started="s")
     module._signal(gone, 9)
     module._end_children(gone)
-    assert module._start_mark(gone.pid) is None
-    assert module._start_mark(os.getpid()) is not None
+    assert module.start_mark(gone.pid) is None
+    assert module.start_mark(os.getpid()) is not None
     asyncio.run(module._exit_of(gone.pid))
     # it ended between the look and the signal
-    monkeypatch.setattr(module, "_start_mark", lambda _: "s")
+    monkeypatch.setattr(module, "start_mark", lambda _: "s")
     module._signal(gone, 9)
     module._end_children(gone)
 
@@ -464,7 +464,7 @@ def test_a_handle_is_closed_when_nobody_waits_any_more() -> None:
 
 def test_a_process_has_no_faults_of_a_watch(tmp_path: Path) -> None:
     controller = runtime(locked_folder(tmp_path), "", grace_s=0)
-    assert (controller.fault(), controller.deaf()) == (None, None)
+    assert (controller.fault(), controller.watch_trouble()) == (None, None)
 
 
 def is_dead(pid: int) -> bool:
