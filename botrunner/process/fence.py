@@ -10,9 +10,6 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-EXIT_FENCED = 3
-"""Exit code of a process that lost its run."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:

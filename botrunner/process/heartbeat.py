@@ -16,11 +16,12 @@ from typing import Any
 
 import psycopg
 
-from botrunner.process.fence import EXIT_FENCED, Deadlines, Fence
+from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.progress import Progress
 from botrunner.process.stop import StopRequest, stop_reason
 from fleet.clock import Clock
 from fleet.errors import DatabaseAway, FencedError
+from fleet.exit_codes import EXIT_FENCED
 from fleet.foreign import Unreadable
 from fleet.log import get_logger
 from fleet.trading_service.connect import connect

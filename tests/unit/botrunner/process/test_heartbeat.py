@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from botrunner.process import heartbeat as module
-from botrunner.process.fence import EXIT_FENCED, Deadlines, Fence
+from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.heartbeat import LAST_BEAT_S, LEAVE_S, Lease
 from botrunner.process.progress import Progress
 from botrunner.process.stop import FLATTEN_S, LEAVE_ON_SIGNAL_S, StopRequest, StopSwitch
 from fleet.errors import DatabaseAway, FencedError
+from fleet.exit_codes import EXIT_FENCED
 from fleet.states import ExitReason
 from fleet.trading_service.lease import HeartbeatReply, RunId
 
