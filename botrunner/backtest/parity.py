@@ -15,8 +15,8 @@ from typing import Any
 from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
 from botrunner.backtest.rows import Row, as_stored
 from botrunner.engine.failures import Failure, FailureCounts
-from botrunner.ledger.inputs import load_candles, load_market
 from botrunner.market.candle import Candle
+from botrunner.market.codec import load_candles, load_market
 from botrunner.market.rules import Market
 from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
 from botrunner.trading.risk import Denial

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from botrunner.exchange.turn import ALONE, Turn
+from botrunner.exchange.poll_turns import ALONE, Turn
 from botrunner.feeds.source import (
     POLL_MAX_S,
     POLL_MIN_S,
