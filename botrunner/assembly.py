@@ -8,9 +8,9 @@ from typing import Any
 
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.exchange.address import SharedAddress
-from botrunner.exchange.breaker import GuardedBroker
 from botrunner.exchange.broker import Broker, BrokerManager
 from botrunner.exchange.errors import ExchangeAway
+from botrunner.exchange.guarded_broker import GuardedBroker
 from botrunner.exchange.outage import Outage
 from botrunner.exchange.rulebook import Rulebook
 from botrunner.exchange.stream import CandleStream
@@ -19,9 +19,10 @@ from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, L
 from botrunner.ledger.inputs import InputRecorder
 from botrunner.ledger.ledger import Ledger
 from botrunner.market.rules import Market
+from botrunner.process.backoff import EXCHANGE
 from botrunner.process.fence import Fence
 from botrunner.process.progress import Progress
-from botrunner.process.retry import EXCHANGE, Patience, exchange_away
+from botrunner.process.retry import Retrier, exchange_away
 from botrunner.process.stop import StopSwitch
 from botrunner.settings import Settings
 from botrunner.strategies.isolation import untrusted_code
@@ -162,7 +163,7 @@ class Bot:
     def _market(self, config: BotConfig, broker: Broker, address: SharedAddress) -> tuple[Market, CandleSource]:
         if config.data_source == "file":
             return self._file(config)
-        patience = Patience(
+        retrier = Retrier(
             on=ExchangeAway,
             backoff=EXCHANGE,
             pause=self._stop.wait,
@@ -180,7 +181,7 @@ class Bot:
             alive=self._progress.made,
             clock=self._clock,
         )
-        market = patience.ask(lambda: rules.market(config.symbol))
+        market = retrier.call(lambda: rules.market(config.symbol))
         interval_ms = config.interval_s * 1000
         source = ExchangeCandles(
             broker,

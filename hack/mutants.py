@@ -61,7 +61,7 @@ MEMORY = 8 << 30
 # what tests need of other people's packages: imported once, before the first fork
 PACKAGES = (
     "pytest hypothesis psycopg psycopg_pool pydantic pydantic_settings structlog psutil "
-    "aiohttp kopf kubernetes backtrader tenacity pybreaker websockets"
+    "aiohttp kopf kubernetes backtrader websockets"
 )
 
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"

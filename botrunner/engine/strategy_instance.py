@@ -44,10 +44,11 @@ from botrunner.feeds.source import CandleSource, LocalTurn
 from botrunner.feeds.warmup import WarmupCandles
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
+from botrunner.process.backoff import EXCHANGE
 from botrunner.process.fence import Fence
 from botrunner.process.memory import return_free_memory
 from botrunner.process.progress import Progress
-from botrunner.process.retry import EXCHANGE, Patience, exchange_away
+from botrunner.process.retry import Retrier, exchange_away
 from botrunner.process.stop import FLATTEN_S, StopSwitch
 from botrunner.strategies.isolation import DECIMALS
 from botrunner.trading.account import Account
@@ -176,7 +177,7 @@ class StrategyInstance:
             progress=parts.progress,
             clock=parts.clock,
         )
-        self._patience = Patience(
+        self._retrier = Retrier(
             on=ExchangeAway,
             backoff=EXCHANGE,
             pause=parts.stop.wait,
@@ -271,7 +272,7 @@ class StrategyInstance:
 
     def _newest_closed_ms(self) -> int | None:
         self._parts.progress.enter("looks for its first candle")
-        return self._patience.ask(self._parts.source.latest_closed_ms)
+        return self._retrier.call(self._parts.source.latest_closed_ms)
 
     def _go_on_from(self, resumed: Resumed | None) -> ErrorBudget:
         state, self._strategy_state = resumed or (BotState(account=Account(cash=self._config.initial_cash)), {})
@@ -385,7 +386,7 @@ class StrategyInstance:
     def _history(self, start_ms: int, end_ms: int) -> list[Candle]:
         if not self._live:
             self._parts.progress.enter("fetches candles to warm up")
-        candles = self._patience.ask(lambda: self._parts.source.history(start_ms, end_ms))
+        candles = self._retrier.call(lambda: self._parts.source.history(start_ms, end_ms))
         if not self._live:
             self._parts.progress.enter(f"warms up over {len(candles)} candles")
         return candles

@@ -22,8 +22,9 @@ from botrunner.ledger.checkpoint import checkpoint_after, checkpoint_of, restore
 from botrunner.ledger.inputs import InputRecorder
 from botrunner.ledger.notifications import milestones_of, notification, notifications_of
 from botrunner.ledger.rows import BarRows
+from botrunner.process.backoff import DATABASE
 from botrunner.process.copies import end_if_copy
-from botrunner.process.retry import DATABASE, Patience
+from botrunner.process.retry import Retrier
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState
 from botrunner.trading.trades import Trade
@@ -89,7 +90,7 @@ class Ledger:
         self._stored: Checkpoint | None = None
         self._opening: Decimal | None = None
         self._pending: deque[Event] = deque(maxlen=PENDING_MAX)
-        self._patience = Patience(
+        self._retrier = Retrier(
             on=DatabaseAway, backoff=DATABASE, pause=self._pause, alive=waiting, failed=self._interrupted
         )
 
@@ -243,7 +244,7 @@ class Ledger:
     # --- certainty -------------------------------------------------------------------------------------------------
 
     def _insist(self, action: Callable[[psycopg.Connection[Any]], T]) -> T:
-        return self._patience.ask(lambda: action(self._connected()))
+        return self._retrier.call(lambda: action(self._connected()))
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._abandoned:

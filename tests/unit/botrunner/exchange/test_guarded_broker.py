@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from botrunner.exchange.breaker import FAILURES, LOOK_AGAIN_S, OPEN, GuardedBroker, Usage
+from botrunner.exchange.circuit_breaker import FAILURES, OPEN
 from botrunner.exchange.errors import (
     CircuitOpen,
     ExchangeAway,
@@ -16,6 +16,7 @@ from botrunner.exchange.errors import (
     MarketHalted,
     UnknownSymbol,
 )
+from botrunner.exchange.guarded_broker import LOOK_AGAIN_S, GuardedBroker, Usage
 from botrunner.exchange.outage import Outage
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
