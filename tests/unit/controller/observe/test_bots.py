@@ -70,7 +70,7 @@ async def test_what_a_bot_says_that_it_waits_for(waits_for: str | None, note: st
     store = FakeStore()
     store.row = replace(ROW, runs=(replace(RUN, waits_for=waits_for),))
     view = await read(store)
-    assert view.run.note == note
+    assert view.run.waits_for == note
 
 
 async def test_a_version_that_is_invalid_now_says_nothing_of_the_run_that_had_it() -> None:
