@@ -99,7 +99,7 @@ OUR_IMPORT = """
 import json, time
 began = time.perf_counter()
 import botrunner.main, botrunner.assembly
-import botrunner.brokers.binance as b
+import botrunner.exchange.binance as b
 b.BinanceBroker(base_url=None)
 print(json.dumps({"import_s": time.perf_counter() - began,
                   "import_mb": int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6}))

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from botrunner.brokers.paper import Account, dump
-from botrunner.feeds.candles import Candle
-from botrunner.ledger import Ledger
-from botrunner.risk import Market
+from botrunner.engine.trading_bot import BaseTradingBot
+from botrunner.ledger.ledger import Ledger
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
 from botrunner.strategies.base import OpenPosition, Signal, SignalKind
-from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
+from botrunner.trading.account import Account
+from botrunner.trading.checkpoint import dump
+from botrunner.trading.state import BarOutcome, BotState
 from fleet.clock import SystemClock
 from fleet.config import RunningConfig, parse_config
 from fleet.trading_service.lease import RunId

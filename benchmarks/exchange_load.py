@@ -28,19 +28,22 @@ from typing import Any
 
 import structlog
 
-from botrunner.brokers.address import SharedAddress
-from botrunner.brokers.binance import BinanceBroker
-from botrunner.brokers.breaker import GuardedBroker
-from botrunner.brokers.ccxt_import import exchange_class
-from botrunner.brokers.errors import ExchangeAway
-from botrunner.brokers.outage import Outage
-from botrunner.brokers.rulebook import Rulebook
+from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.exchange.binance import BinanceBroker
+from botrunner.exchange.ccxt_import import exchange_class
+from botrunner.exchange.errors import ExchangeAway
+from botrunner.exchange.guarded_broker import GuardedBroker
+from botrunner.exchange.market_rules_cache import MarketRulesCache
+from botrunner.exchange.outage import Outage
+from botrunner.exchange.shared_rate_limit import SharedRateLimit
+from botrunner.exchange.stream import CandleStream
 from botrunner.feeds.source import ExchangeCandles
-from botrunner.feeds.stream import CandleStream
-from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
-from botrunner.retry import EXCHANGE, Patience
-from botrunner.strategy_handler import StrategyHandler
-from botrunner.strategy_instance import Collaborators, StrategyInstance
+from botrunner.process.backoff import EXCHANGE
+from botrunner.process.fence import Deadlines, Fence
+from botrunner.process.progress import Progress
+from botrunner.process.retry import Retrier
+from botrunner.process.stop import StopRequest, StopSwitch
+from botrunner.strategies.strategy_handler import StrategyHandler
 from fleet.clock import SystemClock
 from fleet.config import BotConfig, RunningConfig, parse_config
 from fleet.embedded import EmbeddedPostgres, free_port
@@ -113,7 +116,7 @@ class Bot(threading.Thread):
         self.live = threading.Event()
         self.clock = SystemClock()
         where = Address(exchange="binance", venue=url.rpartition("/")[2], origin="")
-        self.address = SharedAddress(run=self.run_id, address=where, clock=self.clock, hurry=lambda: None)
+        self.address = SharedRateLimit(run=self.run_id, address=where, clock=self.clock, send_now=lambda: None)
 
     def run(self) -> None:
         together = self.database is not None
@@ -124,18 +127,18 @@ class Bot(threading.Thread):
             clock=self.clock,
             outage=outage,
             report=lambda _: None,
-            address=self.address if together else None,
+            rate_limit=self.address if together else None,
         )
         if self.database is not None:
             self.address.begin(self._consult)
-        patience = Patience(
+        retrier = Retrier(
             on=ExchangeAway,
             backoff=EXCHANGE,
             pause=self.stop.wait,
             alive=lambda: None,
             failed=lambda *_: None,
         )
-        market = patience.ask(lambda: self._rules(broker).market(self.config.symbol))
+        market = retrier.call(lambda: self._rules(broker).market(self.config.symbol))
         interval_ms = self.config.interval_s * 1000
         turn = {"turn": lambda: self.address.turn(interval_ms)} if together else {}
         source = ExchangeCandles(
@@ -169,7 +172,7 @@ class Bot(threading.Thread):
     def _rules(self, broker: GuardedBroker) -> Any:
         if self.database is None:
             return broker
-        return Rulebook(
+        return MarketRulesCache(
             broker,
             address=self.address.address,
             bot_id=self.run_id.bot_id,
@@ -191,7 +194,7 @@ def beat(bots: list[Bot], database: str, done: threading.Event) -> None:
     with connect(database, application="heartbeats") as connection:
         while not done.wait(BEAT_S):
             for bot in bots:
-                bot.address.exchange(connection)
+                bot.address.sync(connection)
 
 
 @contextmanager

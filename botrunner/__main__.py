@@ -4,7 +4,7 @@ import os
 import sys
 from contextlib import suppress
 
-from botrunner.signals import listen
+from botrunner.process.signals import listen
 
 
 def _run() -> int:

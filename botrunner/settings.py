@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from botrunner.budget import BudgetLimits
-from botrunner.fence import Deadlines
+from botrunner.engine.budget import BudgetLimits
+from botrunner.process.fence import Deadlines
 from fleet.errors import PermanentError
 from fleet.foreign import load_json
 from fleet.process_life import bound_of

@@ -28,7 +28,7 @@ from fleet.times import to_ms
 if TYPE_CHECKING:
     from botrunner.backtest.market import KnownMarket
     from botrunner.backtest.run import Backtest
-    from botrunner.failures import Failure
+    from botrunner.engine.failures import Failure
     from botrunner.feeds.files.reader import CandleFile
     from botrunner.feeds.files.survey import Survey
 
@@ -91,7 +91,7 @@ class Finished:
 
     def as_json(self) -> dict[str, Any]:
         """What `-o json` prints."""
-        from botrunner.witness import dump_market
+        from botrunner.market.codec import dump_market
         from cli.candle_report import data_as_json
 
         return {
@@ -200,7 +200,7 @@ def exchange_urls() -> Mapping[str, str]:
 
 
 def _config(document: Any, path: Path, *, several: bool) -> BotConfig:
-    from botrunner.strategy_handler import StrategyHandler, strings_in
+    from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
 
     handler, named = StrategyHandler(strings_in(document)), _NAMED.fullmatch(path.name)
     symbol = named["symbol"].replace("_", "") if named else None
@@ -232,8 +232,8 @@ def load_candles(path: Path, config: BotConfig) -> CandleFile:
     Raises:
         CandlesUnreadable: they can't be used; names the place in the file and what to do.
     """
-    from botrunner.assembly import candle_file
     from botrunner.feeds.files.errors import CandleFileInvalid
+    from botrunner.feeds.files.market import candle_file
 
     try:
         return candle_file(path, config)

@@ -11,7 +11,7 @@ from cli.output import Output, cell, number, show, write
 
 if TYPE_CHECKING:
     from botrunner.backtest.run import Backtest
-    from botrunner.failures import Failure
+    from botrunner.engine.failures import Failure
 
 Part = tuple[str, "Backtest", Mapping[str, Any], str, Sequence[tuple[str, str]]]
 """Name of the candles (unlike any other's), what came of them, metrics, origin of the market's rules, lines about the

@@ -16,7 +16,7 @@ from cli.output import Output, plain, print_document, say, show, tell
 
 if TYPE_CHECKING:
     from botrunner.backtest.parity import Comparison, Difference
-    from botrunner.feeds.candles import Candle
+    from botrunner.market.candle import Candle
     from fleet.trading_service.replays import Recorded
 
 EXCHANGE = "exchange"
@@ -71,7 +71,7 @@ def _candles(choice: str, record: Recorded) -> list[Candle]:
         for note in file.notes:
             say(f"{choice}: {note}")
         return file.candles
-    from botrunner.brokers.manager import BrokerManager
+    from botrunner.exchange.broker import BrokerManager
     from botrunner.feeds.source import ExchangeCandles
     from fleet.clock import SystemClock
 

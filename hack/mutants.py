@@ -2,7 +2,7 @@
 
     make mutants                                        every module of MODULES, in full
     make mutants SAMPLE=40 [SEED=1]                     so many mutants of each, drawn by seed
-    make mutants MODULE=controller/plan.py[,...]        some modules
+    make mutants MODULE=controller/decide/plan.py[,...]        some modules
     make mutants SURVIVORS=1                            what isn't killed yet; kills by tests as they were are believed
     make mutants LIST=1                                 the survivors that are known, nothing is run
     make mutants WORKERS=1                              processes at a time (2)
@@ -61,43 +61,77 @@ MEMORY = 8 << 30
 # what tests need of other people's packages: imported once, before the first fork
 PACKAGES = (
     "pytest hypothesis psycopg psycopg_pool pydantic pydantic_settings structlog psutil "
-    "aiohttp kopf kubernetes backtrader tenacity pybreaker websockets"
+    "aiohttp kopf kubernetes backtrader websockets"
 )
 
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"
-_PAPER = [_BOT + f"test_{name}.py" for name in ("paper_trading", "paper_properties", "limits", "lost_entries")]
-_DESK = [_BOT + "brokers/test_desk.py", _BOT + "test_money_bounds.py", *_PAPER]
+_PAPER = [
+    _BOT + name
+    for name in (
+        "execution/paper/test_paper_trading.py",
+        "execution/paper/test_paper_properties.py",
+        "test_limits.py",
+        "trading/test_lost_entries.py",
+    )
+]
+_DESK = [_BOT + "execution/paper/test_desk.py", _BOT + "trading/test_money_bounds.py", *_PAPER]
 MODULES: dict[str, list[str]] = {
-    "controller/plan.py": [
-        _CONTROLLER + "test_plan.py",
-        _CONTROLLER + "test_plan_tables.py",
-        _CONTROLLER + "test_reasons.py",
+    "controller/decide/plan.py": [
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_plan_tables.py",
+        _CONTROLLER + "decide/test_reasons.py",
     ],
-    "controller/classify.py": [
-        _CONTROLLER + "test_classify.py",
-        _CONTROLLER + "test_plan.py",
-        _CONTROLLER + "test_reasons.py",
+    "controller/decide/death.py": [
+        _CONTROLLER + "decide/test_classify.py",
+        _CONTROLLER + "decide/test_death.py",
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_plan_tables.py",
     ],
-    "controller/manager.py": [
+    "controller/decide/status_text.py": [
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_plan_tables.py",
+        _CONTROLLER + "decide/test_reasons.py",
+    ],
+    "controller/decide/pod_events.py": [_CONTROLLER + "decide/test_pod_events.py"],
+    "controller/decide/classify.py": [
+        _CONTROLLER + "decide/test_classify.py",
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_reasons.py",
+    ],
+    "controller/manager.py": [_CONTROLLER + "test_manager.py"],
+    "controller/observe/bots.py": [_CONTROLLER + "observe/test_bots.py", _CONTROLLER + "test_manager.py"],
+    "controller/observe/configs.py": [
+        _CONTROLLER + "observe/test_configs.py",
+        _CONTROLLER + "observe/test_bots.py",
         _CONTROLLER + "test_manager.py",
-        _CONTROLLER + "test_manager_actions.py",
     ],
+    "controller/observe/observer.py": [_CONTROLLER + "observe/test_observer.py", _CONTROLLER + "test_manager.py"],
+    "controller/act/executor.py": [_CONTROLLER + "act/test_executor.py", _CONTROLLER + "test_manager.py"],
+    "controller/act/report.py": [_CONTROLLER + "act/test_executor.py", _CONTROLLER + "test_manager.py"],
     "controller/store.py": ["tests/integration/test_store.py"],
-    "controller/runtime/kubernetes.py": [_CONTROLLER + "test_kubernetes.py", _CONTROLLER + "test_notes.py"],
-    "controller/runtime/process.py": [_CONTROLLER + "test_process.py"],
-    "controller/observe/rows.py": [_CONTROLLER + "test_rows.py"],
-    "controller/observe/pods.py": [_CONTROLLER + "test_pods.py"],
-    "controller/observe/runs.py": [_CONTROLLER + "test_runs.py"],
-    "controller/observe/watch.py": [_CONTROLLER + "test_watch_keeper.py", _CONTROLLER + "test_watch.py"],
+    "controller/act/runtime/kubernetes.py": [
+        _CONTROLLER + "act/runtime/test_kubernetes.py",
+        _CONTROLLER + "act/runtime/test_event_recorder.py",
+    ],
+    "controller/act/runtime/process.py": [_CONTROLLER + "act/runtime/test_process.py"],
+    "controller/observe/rows.py": [_CONTROLLER + "observe/test_rows.py"],
+    "controller/observe/pods.py": [_CONTROLLER + "observe/test_pods.py"],
+    "controller/observe/heartbeats.py": [_CONTROLLER + "observe/test_heartbeats.py"],
+    "controller/observe/pod_watch.py": [
+        _CONTROLLER + "observe/test_pod_watch_keeper.py",
+        _CONTROLLER + "observe/test_pod_watch.py",
+    ],
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
     "fleet/notify/routing.py": [_FLEET + "notify"],
     "fleet/notify/webhook.py": [_FLEET + "notify"],
-    "botrunner/fence.py": [_BOT + "test_fence.py", _BOT + "test_lease.py"],
-    "botrunner/ledger.py": [_BOT + "test_ledger.py", _BOT + "test_ledger_database.py", *_PAPER],
-    "botrunner/risk.py": [_BOT + "test_risk.py", _BOT + "test_trading_bot.py", *_DESK],
-    "botrunner/brokers/matching.py": [_BOT + "brokers/test_matching.py", *_PAPER],
-    "botrunner/brokers/desk.py": [_BOT + "test_trading_bot.py", *_DESK],
-    "botrunner/trading_bot.py": [_BOT + "test_trading_bot.py", *_DESK],
+    "botrunner/process/fence.py": [_BOT + "process/test_fence.py", _BOT + "process/test_heartbeat.py"],
+    "botrunner/ledger/checkpoint.py": [_BOT + "ledger/test_checkpoint.py", *_PAPER],
+    "botrunner/ledger/ledger.py": [_BOT + "ledger/test_ledger.py", *_PAPER],
+    "botrunner/ledger/rows.py": [_BOT + "ledger/test_rows.py", *_PAPER],
+    "botrunner/trading/risk.py": [_BOT + "trading/test_risk.py", _BOT + "engine/test_trading_bot.py", *_DESK],
+    "botrunner/execution/paper/matching.py": [_BOT + "execution/paper/test_matching.py", *_PAPER],
+    "botrunner/execution/paper/desk.py": [_BOT + "engine/test_trading_bot.py", *_DESK],
+    "botrunner/engine/trading_bot.py": [_BOT + "engine/test_trading_bot.py", *_DESK],
 }
 
 Result = dict[str, Any]
@@ -579,7 +613,7 @@ def _own(code: types.CodeType) -> Any:
 
 def _be_the_process() -> None:
     """Say nothing to the terminal, and be no mere copy to the bot's guard against forks."""
-    copies = sys.modules.get("botrunner.copies")
+    copies = sys.modules.get("botrunner.process.copies")
     if copies is not None:
         copies._OWNER = os.getpid()  # type: ignore[attr-defined]
     nothing = os.open(os.devnull, os.O_RDWR)

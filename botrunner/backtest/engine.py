@@ -1,38 +1,31 @@
 """Drives StrategyInstance over a list of candles: no database, no network, no waiting.
 
-Guarantees: the bars go through the code that a bot's process runs, block by block, and the rows are made by the
-ledger that writes them to PostgreSQL. The same arguments give the same rows, always.
+Guarantees: the bars go through the code that a bot's process runs, block by block, and the rows are made by what
+makes those that a bot writes to PostgreSQL. The same arguments give the same rows, always.
 """
 
 from __future__ import annotations
 
 import gc
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from botrunner.accounting import Trade
-from botrunner.backtest.rows import as_stored
-from botrunner.budget import BudgetLimits, GaveUp, StrategyFailing
-from botrunner.failures import Failure, FailureBook
-from botrunner.feeds.candles import Candle
-from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
-from botrunner.ledger import Ledger
-from botrunner.risk import Denial, Market
-from botrunner.strategy_instance import Collaborators, StrategyInstance
-from botrunner.trading_bot import BarOutcome, BotState
+from botrunner.backtest.memory_ledger import MemoryLedger
+from botrunner.engine.backtrader_adapter import Moved
+from botrunner.engine.budget import BudgetLimits, GaveUp, StrategyFailing
+from botrunner.engine.failures import Failure, FailureCounts
+from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
+from botrunner.process.fence import Deadlines, Fence
+from botrunner.process.progress import Progress
+from botrunner.process.stop import StopRequest, StopSwitch
 from fleet.config import BotConfig, RunningConfig
 from fleet.states import ExitReason
-from fleet.trading_service.lease import RunId
-from fleet.trading_service.ledger import BarRecord, Checkpoint
-
-Rows = dict[str, dict[str, Any]]
-"""Rows of one table by key."""
-
 
 NEVER_SPENT = BudgetLimits(in_a_row=2**31, in_window=2**31)
 """Of a record: failures are counted, as in a bot's checkpoint, and end nothing."""
@@ -40,17 +33,6 @@ NEVER_SPENT = BudgetLimits(in_a_row=2**31, in_window=2**31)
 _BOT = BudgetLimits()
 UNTIL_IT_GIVES_UP = replace(_BOT, in_a_row=_BOT.in_a_row + 1, in_window=_BOT.in_window + 1)
 """Of a bot over all its runs: a spent budget ends a run, and the fresh process's first failure ends the bot."""
-
-
-@dataclass(slots=True)
-class Tables:
-    """What a bot wrote, as its tables would hold it: orders by client_order_id, fills by exchange_trade_id, trades and
-    positions by the order that opened them."""
-
-    orders: Rows = field(default_factory=dict)
-    fills: Rows = field(default_factory=dict)
-    positions: Rows = field(default_factory=dict)
-    trades: Rows = field(default_factory=dict)
 
 
 class StillClock:
@@ -103,125 +85,15 @@ class ListedCandles:
         return 0.0
 
 
-class MemoryLedger(Ledger):
-    """The bot's ledger without its database: the same rows, kept in memory as the tables would hold them.
+class _Readiness:
+    """Sees whether the strategy's indicators ever had candles enough."""
 
-    Args:
-        bot_id: names orders and accounts.
-        config: for the names in rows. market: for the currency in rows.
-        exchange: of fills, e.g. `paper-binance`.
-        checkpoint: where to go on; None for a new bot.
-        denied: decisions' times at which no position may be opened, for a reason outside the bot; none in a backtest,
-            where the bot is its owner's only one.
-        tables: to write on in; new ones without it.
-        on_bar: called with each committed bar.
-    """
+    ever = False
 
-    def __init__(
-        self,
-        *,
-        bot_id: int,
-        config: BotConfig,
-        market: Market,
-        exchange: str,
-        checkpoint: Checkpoint | None = None,
-        denied: Mapping[datetime, Denial] | None = None,
-        tables: Tables | None = None,
-        on_bar: Callable[[BarOutcome], None] = lambda _: None,
-    ) -> None:
-        super().__init__(
-            url="",
-            run=RunId(bot_id, 0, "memory"),
-            config=RunningConfig(config),
-            exchange=exchange,
-            owner=0,
-            clock=StillClock(),
-            waiting=lambda: None,
-        )
-        self.denominate(market.quote)
-        self.checkpoint = checkpoint
-        self.tables = tables or Tables()
-        self.denied = denied or {}
-        self._interval = timedelta(seconds=config.interval_s)
-        self._on_bar = on_bar
-
-    def resume(self) -> tuple[BotState, dict[str, Any]] | None:
-        """State and strategy state of the checkpoint, as the database's would be taken."""
-        return None if self.checkpoint is None else self._restore(self.checkpoint)
-
-    def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
-        """Keep where the bot begins."""
-        self.checkpoint = self._checkpoint(
-            account=state.account,
-            last_bar_at=state.last_bar_at,
-            bars=state.bars,
-            close=state.last_close,
-            volume=state.last_volume,
-            strategy_state=strategy_state,
-        )
-        return state, strategy_state
-
-    def asked_to_stop_at(self, bar_at: datetime) -> bool:
-        """Whether the bot had been asked to stop when it decided at this bar."""
-        return self.denied.get(bar_at + self._interval) is Denial.STOPPING
-
-    def reserve(
-        self,
-        value: Decimal,  # noqa: ARG002 - as much as is asked for
-        at: datetime,
-        closed: Sequence[Trade],  # noqa: ARG002 - what the owner has lost is in `denied`
-    ) -> Denial | None:
-        """Whether an entry decided at that time is forbidden from outside."""
-        return self.denied.get(at)
-
-    def commit(self, outcome: BarOutcome) -> None:
-        """Keep a bar's rows, later ones in place of earlier ones as the tables' upserts do."""
-        self._keep(self.record(outcome))
-        self._on_bar(outcome)
-
-    def _keep(self, record: BarRecord) -> None:
-        assert self.checkpoint is not None
-        assert self.checkpoint.last_bar_at == record.expected_last_bar_at
-        self.checkpoint, tables = record.checkpoint, self.tables
-        for order in record.orders:
-            tables.orders[order["client_order_id"]] = as_stored(order)
-        for fill in record.fills:
-            tables.fills.setdefault(fill["exchange_trade_id"], as_stored(fill))
-        for position in record.positions:
-            trade = position["trade"]
-            tables.trades[trade["entry_order_id"]] = as_stored(trade)
-            kept = {column: value for column, value in position.items() if column != "trade"}
-            tables.positions[trade["entry_order_id"]] = as_stored(kept)
-
-
-class _Switch(StopSwitch):
-    """A stop that comes at the end of the candles; before that it is asked for where a replayed bot's was."""
-
-    asked_now = False
-
-    @property
-    def asked(self) -> bool:
-        """Whether no position may be opened."""
-        return self.asked_now or super().asked
-
-    def settle(self) -> None:
-        """Nothing waits here for a closed position."""
-
-
-class _Instance(StrategyInstance):
-    """A StrategyInstance that knows whether its indicators ever had candles enough."""
-
-    ever_ready = False
-    asked_at: Callable[[datetime], bool] | None = None
-    switch: _Switch
-
-    def _on_candle(self, *, ready: bool, failure: BaseException | None = None, where: str = "indicators") -> None:
-        """As ever."""
-        assert self._candle is not None
-        self.ever_ready = self.ever_ready or ready or failure is not None
-        if self.asked_at is not None:
-            self.switch.asked_now = self.asked_at(self._candle.open_at)
-        super()._on_candle(ready=ready, failure=failure, where=where)
+    def __call__(self, _candle: Candle, moved: Moved) -> None:
+        """The lines stand at a bar."""
+        if moved.ready or moved.failure is not None:
+            self.ever = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +121,7 @@ def replay(
     candles: Sequence[Candle],
     begin_after_ms: int | None = None,
     budget: BudgetLimits | None = None,
-    failures: FailureBook | None = None,
+    failures: FailureCounts | None = None,
     gives_up: bool = False,
 ) -> Ran:
     """Run a bot over candles until they are used up; what it did is in the ledger.
@@ -270,8 +142,8 @@ def replay(
         CheckpointDamaged: the ledger's checkpoint can't be gone on from.
         StrategyUnbuildable, ConfigUnusable: the strategy can't be made.
     """
-    clock, stop = StillClock(), _Switch()
-    book = FailureBook() if failures is None else failures
+    clock, stop, readiness = StillClock(), StopSwitch(), _Readiness()
+    counts = FailureCounts() if failures is None else failures
     parts = Collaborators(
         strategy=strategy,
         source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),
@@ -283,10 +155,11 @@ def replay(
         clock=clock,
         on_live=lambda: None,
         budget=budget or NEVER_SPENT,
-        failures=book,
+        failures=counts,
+        may_enter=(lambda candle: not ledger.asked_to_stop_at(candle.open_at)) if ledger.denied else None,
+        on_bar=readiness,
     )
-    instance = _Instance(bot_id=bot_id, config=RunningConfig(config), parts=parts)
-    instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None
+    instance = StrategyInstance(bot_id=bot_id, config=RunningConfig(config), parts=parts)
     failed = "as recorded" if gives_up else None
     with _little_garbage():
         try:
@@ -296,7 +169,7 @@ def replay(
     if failed is not None:
         with suppress(GaveUp):
             instance.give_up(failed)
-    return Ran(ready=instance.ever_ready, failures=book.failures, gave_up=failed is not None)
+    return Ran(ready=readiness.ever, failures=counts.failures, gave_up=failed is not None)
 
 
 def holding(config: BotConfig) -> BotConfig:

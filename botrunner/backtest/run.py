@@ -13,14 +13,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from botrunner.backtest.engine import UNTIL_IT_GIVES_UP, MemoryLedger, Tables, holding, replay
+from botrunner.backtest.engine import UNTIL_IT_GIVES_UP, holding, replay
+from botrunner.backtest.memory_ledger import MemoryLedger, Tables
 from botrunner.backtest.rows import Row
-from botrunner.failures import Failure
-from botrunner.feeds.candles import Candle
-from botrunner.orders.ids import Leg
-from botrunner.risk import Market
-from botrunner.strategy_handler import StrategyHandler
-from botrunner.trading_bot import BarOutcome
+from botrunner.engine.failures import Failure
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
+from botrunner.strategies.strategy_handler import StrategyHandler
+from botrunner.trading.order_ids import Leg
+from botrunner.trading.state import BarOutcome
 from fleet.config import BotConfig
 from fleet.errors import PermanentError
 from fleet.states import OrderState, TradeStatus

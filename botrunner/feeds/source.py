@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from botrunner.brokers.manager import Broker
-from botrunner.feeds.candles import Candle, is_sound
-from botrunner.feeds.turn import ALONE, Turn
+from botrunner.exchange.broker import Broker
+from botrunner.exchange.poll_turns import ALONE, Turn
+from botrunner.market.candle import Candle, is_sound
 from fleet.clock import Clock
 from fleet.foreign import clean_text
 from fleet.log import get_logger
@@ -115,7 +115,7 @@ class ExchangeClock:
 
 @dataclass(frozen=True, slots=True)
 class LocalTurn:
-    """A bot's turn (`feeds.turn`) in local seconds, from now on.
+    """A bot's turn (`exchange.poll_turns`) in local seconds, from now on.
 
     Attributes:
         after_s: until it asks for the candle. least_s: between two questions for one that is overdue.

@@ -5,7 +5,7 @@ bot's work. The engine is rebuilt again and again: fresh indicators, warmed up o
 isn't called, then `import_state`. So a strategy's answers may depend on its lines and on what it exports, and
 on nothing else; then a restart changes no decision.
 
-The bot takes no answer as it is (`botrunner.strategy_guard`): what isn't a sound signal or a state that JSON holds is
+The bot takes no answer as it is (`engine.strategy_guard`): what isn't a sound signal or a state that JSON holds is
 a failure, as an exception is, and costs the decision at that bar. What a strategy changes of the process (decimal
 context, streams, warnings) is put back after each call.
 """
@@ -13,69 +13,19 @@ context, streams, warnings) is put back after each call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 import backtrader as bt
 from pydantic import JsonValue
 
+from botrunner.trading.signal import Direction, OpenPosition, Signal, SignalKind
 from fleet.exit_kinds import ExitKind
+
+__all__ = ["BaseStrategy", "Direction", "ExitKind", "OpenPosition", "Signal", "SignalKind", "State", "StrategyHost"]
 
 State = dict[str, JsonValue]
 """What has to survive a rebuild besides the indicators. Floats survive JSON exactly; Decimals go as texts."""
-
-
-class Direction(StrEnum):
-    """Side of a position."""
-
-    LONG = "long"
-    SHORT = "short"
-
-
-class SignalKind(StrEnum):
-    """What a signal asks for."""
-
-    ENTER = "enter"
-    EXIT = "exit"
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """What a strategy wants at the close of one bar."""
-
-    kind: SignalKind
-    reason: str
-    """A stable word for the trade's record: `rsi_bb_volume`, `atr_stop`, `take_profit`; for people alone, at
-    most 100 characters."""
-    direction: Direction = Direction.LONG
-    exit_kind: ExitKind = ExitKind.SIGNAL
-    """What the exit is to limits and messages; of no meaning for an entry."""
-
-    def __post_init__(self) -> None:
-        """A kind by its name is one, too.
-
-        Raises:
-            ValueError: there is no such kind.
-        """
-        object.__setattr__(self, "exit_kind", ExitKind(self.exit_kind))
-
-
-@dataclass(frozen=True, slots=True)
-class OpenPosition:
-    """The bot's position as a strategy sees it; None while flat."""
-
-    direction: Direction
-    size: Decimal
-    """Base currency."""
-    entry_price: Decimal
-    """Average price of the entry's fills, quote currency."""
-    entry_at: datetime
-    """When it was filled, UTC."""
-    bars_held: int
-    """Closed bars since the entry's bar."""
 
 
 class StrategyHost:

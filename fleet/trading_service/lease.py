@@ -2,7 +2,7 @@
 
 The run's row is the lease. Every function is one conditional UPDATE of that row, as are the controller's fence and end
 are, so PostgreSQL's row lock decides between them: once a run is fenced or ended, none of these succeeds any more.
-Errors of the connection surface as DatabaseAway; the caller's deadline (`botrunner.fence`) is what bounds the harm.
+Errors of the connection surface as DatabaseAway; the caller's deadline (the bot's fence) is what bounds the harm.
 """
 
 from __future__ import annotations

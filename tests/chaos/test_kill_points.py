@@ -15,10 +15,12 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from botrunner.assembly import Bot
-from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
-from botrunner.ledger import Ledger
+from botrunner.ledger.ledger import Ledger
+from botrunner.process.fence import Deadlines, Fence
+from botrunner.process.progress import Progress
+from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.settings import Settings
-from botrunner.trading_bot import BarOutcome
+from botrunner.trading.state import BarOutcome
 from fleet.states import ExitReason
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId, claim
@@ -101,7 +103,7 @@ def run_once(url: str, stop: StopSwitch) -> None:
     )
     bot = Bot(
         settings=settings, run=run, claimed=claimed, fence=Fence(settings.deadlines, claimed_at=clock.monotonic()),
-        progress=Progress(clock), stop=stop, clock=clock, on_live=lambda: None, share=alone(run),
+        progress=Progress(clock), stop=stop, clock=clock, on_live=lambda: None, rate_limit_of=alone(run),
     )  # fmt: skip
     bot.trade()
 
@@ -137,7 +139,7 @@ def stop_at_the_end(monkeypatch: pytest.MonkeyPatch) -> Callable[[], StopSwitch]
             switch.request(StopRequest(ExitReason.STOPPED, urgent=True))
 
     monkeypatch.setattr(Ledger, "commit", committed)
-    monkeypatch.setattr("botrunner.strategy_instance.return_free_memory", lambda: None)
+    monkeypatch.setattr("botrunner.engine.strategy_instance.return_free_memory", lambda: None)
 
     def fresh() -> StopSwitch:
         nonlocal switch

@@ -13,7 +13,7 @@ from typing import Any
 
 import ccxt.pro
 
-from botrunner.brokers.binance import _moved
+from botrunner.exchange.binance import _moved
 
 _PRIVATE_LOOKUPS = {"fetchMargins": False, "fetchCurrencies": False, "fetchMarkets": {"types": ["spot"]}}
 

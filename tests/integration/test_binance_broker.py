@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import pytest
 
-from botrunner.brokers.binance import BinanceBroker
-from botrunner.brokers.errors import ExchangeAway, UnknownSymbol
-from botrunner.brokers.manager import BrokerManager, UnknownBroker
+from botrunner.exchange.binance import BinanceBroker
+from botrunner.exchange.broker import BrokerManager, UnknownBroker
+from botrunner.exchange.errors import ExchangeAway, UnknownSymbol
 from botrunner.feeds.source import ExchangeCandles
 from fleet.clock import SystemClock
 from tests.integration.test_sandbox_ccxt import Server, running
@@ -42,7 +42,7 @@ def source(broker: BinanceBroker) -> ExchangeCandles:
 
 def test_the_trimmed_import_gives_the_same_class_as_a_full_one() -> None:
     script = (
-        "from botrunner.brokers.ccxt_import import exchange_class; cls = exchange_class('binance'); "
+        "from botrunner.exchange.ccxt_import import exchange_class; cls = exchange_class('binance'); "
         "import sys; assert 'ccxt.kraken' not in sys.modules; alone = sorted(dir(cls)), cls().describe()['api'];"
         "[sys.modules.pop(n) for n in list(sys.modules) if n.split('.')[0] == 'ccxt']; import ccxt; "
         "assert (sorted(dir(ccxt.binance)), ccxt.binance().describe()['api']) == alone; print('same')"

@@ -23,7 +23,7 @@ import typer.main
 import yaml
 from psycopg.types.json import Jsonb
 
-from botrunner.feeds.candles import Candle
+from botrunner.market.candle import Candle
 from cli.main import app
 from tests.integration.test_plugins import offer
 from tests.integration.worker_process import CONFIG

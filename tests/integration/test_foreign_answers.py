@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from botrunner.brokers.binance import BinanceBroker, pause_s
-from botrunner.brokers.errors import ExchangeAway, ExchangeRefused
+from botrunner.exchange.binance import BinanceBroker, pause_s
+from botrunner.exchange.errors import ExchangeAway, ExchangeRefused
 
 ROW = [1_600_000_000_000, "1.5", "2.0", "1.0", "1.7", "10"]
 DAY_S = 86_400.0
@@ -145,6 +145,9 @@ def test_the_use_of_the_address_is_read_from_the_answer() -> None:
         ({"retry-after": "9" * 400}, "", 60),
         ({"retry-after": "99999999"}, "", 3 * DAY_S),
         ({"retry-after": "soon"}, "", 60),
+        ({"retry-after": "1600000000"}, "", 60),
+        ({"retry-after": "Sun, 13 Sep 2020 12:26:47 GMT"}, "", 60),
+        ({"retry-after": "Sun, 13 Sep 2020 12:26:47 GMT", "date": "Sun, 13 Sep 2020 12:26:40 GMT"}, "", 7),
         ({}, "", 60),
         ({"date": "Sun, 13 Sep 2020 12:26:40 GMT"}, "IP banned until 1600000120000. ", 120),
         ({"date": "Sun, 13 Sep 2020 12:26:40 GMT"}, "IP banned until 1500000000000. ", 1),

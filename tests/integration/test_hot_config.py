@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from botrunner.feeds.candles import Candle
+from botrunner.market.candle import Candle
 from tests.integration.test_bot_exits import Bot
 from tests.paper import new_bot, trade, write_candles
 

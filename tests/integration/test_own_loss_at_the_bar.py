@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from botrunner.feeds.candles import Candle
+from botrunner.market.candle import Candle
 from fleet.times import to_ms
 from fleet.trading_service.tenants import set_limits
 from tests.paper import new_bot, trade, write_candles

@@ -15,8 +15,8 @@ from decimal import Context, Decimal, InvalidOperation
 from itertools import pairwise, repeat
 from operator import itemgetter
 
-from botrunner.feeds.candles import DIGITS_MOST, LAST_MS
 from botrunner.feeds.files.errors import CellUnclear, shown
+from botrunner.market.candle import DIGITS_MOST, LAST_MS
 from fleet.times import to_ms
 
 UNITS: Mapping[str, tuple[int, int]] = {"s": (1000, 1), "ms": (1, 1), "µs": (1, 1000), "ns": (1, 1_000_000)}

@@ -15,7 +15,6 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
-from botrunner.feeds.candles import LEAST_PRICE, MOST, Candle
 from botrunner.feeds.files.cells import ISO, Numbers, Times, read_numbers, read_times
 from botrunner.feeds.files.columns import (
     FIELDS,
@@ -30,6 +29,7 @@ from botrunner.feeds.files.columns import (
 from botrunner.feeds.files.errors import CandleFileInvalid, CellUnclear, Unclear, shown
 from botrunner.feeds.files.survey import Survey, check_spacing, interval_name, spacing, survey
 from botrunner.feeds.files.table import Table, read_table
+from botrunner.market.candle import LEAST_PRICE, MOST, Candle
 from fleet.config import BotConfig
 from fleet.foreign import clean_text
 

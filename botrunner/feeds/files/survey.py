@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
-from botrunner.feeds.candles import Candle
 from botrunner.feeds.files.errors import Unclear
+from botrunner.market.candle import Candle
 from fleet.config.values import INTERVAL_SECONDS
 from fleet.times import from_ms
 

@@ -1,4 +1,4 @@
-"""A pause after an exit, by the one rule of `botrunner.pauses`."""
+"""A pause after an exit, by the one rule of `botrunner.trading.pauses`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from abc import abstractmethod
 from datetime import timedelta
 from typing import Any
 
-from botrunner.pauses import pausing
 from botrunner.strategies.base import Signal
 from botrunner.strategies.mixins import EntryMixin, P
 from botrunner.strategies.times import bar_seconds, closes_at
+from botrunner.trading.pauses import pausing
 
 
 class PausingEntryMixin(EntryMixin[P]):

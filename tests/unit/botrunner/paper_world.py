@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from botrunner.accounting import Trade
-from botrunner.brokers.paper import Account, dump, load
-from botrunner.feeds.candles import Candle
-from botrunner.orders.machine import Fill, Order
-from botrunner.risk import Market
+from botrunner.engine.trading_bot import BaseTradingBot
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
-from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
+from botrunner.trading.account import Account
+from botrunner.trading.checkpoint import dump, load
+from botrunner.trading.orders import Fill, Order
+from botrunner.trading.state import BarOutcome, BotState
+from botrunner.trading.trades import Trade
 from fleet.config import BotConfig, parse_config
 
 D = Decimal

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from botrunner.feeds.candles import Candle
-from botrunner.strategy_handler import StrategyHandler
+from botrunner.market.candle import Candle
+from botrunner.strategies.strategy_handler import StrategyHandler
 from fleet.config import BotConfig, ConfigError, ConfigInvalid, json_schema, parse_config, validate_config
 from fleet.errors import ConfigUnusable
 from tests.hostile import VALID, hostile
 from tests.json_schema import faults
-from tests.unit.botrunner.test_strategy_instance import Store, run_once
+from tests.unit.botrunner.engine.runs import MemoryLedger, Store
+from tests.unit.botrunner.engine.runs import run as run_bot
 
 CANDLES = 70
 EXAMPLES = 1_000
@@ -26,7 +27,7 @@ SCHEMA = json_schema()
 @pytest.fixture(autouse=True)
 def _keep_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Collecting a test session's whole heap at each of some hundred engines would be most of the time."""
-    monkeypatch.setattr("botrunner.strategy_instance.return_free_memory", lambda: None)
+    monkeypatch.setattr("botrunner.engine.strategy_instance.return_free_memory", lambda: None)
 
 
 def candles(interval_s: int) -> list[Candle]:
@@ -52,9 +53,9 @@ def run(config: BotConfig) -> Store:
     if config.strategy_type == "OnnxStrategy":
         # there is no model at any path that is made up
         with pytest.raises(ConfigUnusable, match=r"^strategy\.parameters\."):
-            run_once(store, candles(config.interval_s), config, {}, strategy=cls)
+            run_bot(MemoryLedger(store), candles(config.interval_s), config, cls)
         return store
-    run_once(store, candles(config.interval_s), config, {}, strategy=cls)
+    run_bot(MemoryLedger(store), candles(config.interval_s), config, cls)
     assert len(store.states) == CANDLES - 1
     return store
 

@@ -22,7 +22,7 @@ HEAVY = (
 
 def test_a_bot_imports_nothing_heavy_even_where_it_is_installed() -> None:
     code = (
-        "import sys, botrunner.main, botrunner.assembly, botrunner.brokers.binance as b\n"
+        "import sys, botrunner.main, botrunner.assembly, botrunner.exchange.binance as b\n"
         "b.BinanceBroker(base_url=None)\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from botrunner.brokers.paper import Account, dump, load
-from botrunner.feeds.candles import Candle
-from botrunner.risk import Denial, Market
+from botrunner.engine.trading_bot import BaseTradingBot
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
 from botrunner.strategies.base import OpenPosition, Signal, SignalKind
-from botrunner.trading_bot import BarOutcome, BaseTradingBot, BotState
+from botrunner.trading.account import Account
+from botrunner.trading.checkpoint import dump, load
+from botrunner.trading.risk import Denial
+from botrunner.trading.state import BarOutcome, BotState
 from fleet.config import parse_config
 from fleet.times import to_ms
 

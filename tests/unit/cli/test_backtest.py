@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from botrunner.backtest import market as markets
-from botrunner.brokers.errors import ExchangeAway
-from botrunner.feeds.candles import Candle
+from botrunner.exchange.errors import ExchangeAway
+from botrunner.market.candle import Candle
 from cli import backtest_plot
 from cli.main import app, main
 from fleet.errors import BotfleetError

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import structlog
 
-from botrunner.assembly import file_market
-from botrunner.backtest.engine import MemoryLedger, holding, replay
+from botrunner.backtest.engine import holding, replay
+from botrunner.backtest.memory_ledger import MemoryLedger
+from botrunner.market.rules import file_market
 from fleet.config import BotConfig
-from tests.unit.botrunner.test_strategy_guard import ENTRY, Honest, candles
-from tests.unit.botrunner.test_strategy_instance import config
+from tests.unit.botrunner.engine.runs import ENTRY, Honest, candles, config
 
 D = Decimal
 MARKET = file_market("ETHBTC")
@@ -23,7 +23,7 @@ SHARE = {"slippage_model": "volume_share", "price_impact": 0.5}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("botrunner.strategy_instance.return_free_memory", lambda: None)
+    monkeypatch.setattr("botrunner.engine.strategy_instance.return_free_memory", lambda: None)
     with structlog.testing.capture_logs():
         yield
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
-from botrunner.feeds.candles import Candle
 from botrunner.feeds.files.errors import CandleFileInvalid
 from botrunner.feeds.files.reader import CandleFile, Wanted, read_candle_file
+from botrunner.market.candle import Candle
 from fleet.times import from_ms
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "user" / "candle-files.md"

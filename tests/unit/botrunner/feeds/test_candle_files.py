@@ -19,12 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from botrunner.feeds.candles import Candle, is_sound
 from botrunner.feeds.files.cells import decimals_of, read_numbers, without_noise
 from botrunner.feeds.files.errors import CandleFileInvalid
 from botrunner.feeds.files.reader import Wanted, read_candle_file
 from botrunner.feeds.files.survey import survey
 from botrunner.feeds.source import read_candles
+from botrunner.market.candle import Candle, is_sound
 from fleet.times import from_ms
 from tests.unit.botrunner.feeds.candle_shapes import DAY, M5, NEW, OHLCV, SAMPLE, START, archive, cells, lines, series
 

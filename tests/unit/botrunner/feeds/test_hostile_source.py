@@ -20,12 +20,12 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from botrunner.brokers.errors import ExchangeAway
-from botrunner.feeds.candles import Candle
+from botrunner.exchange.errors import ExchangeAway
 from botrunner.feeds.source import ExchangeCandles
-from botrunner.risk import Market
+from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
 from tests.support import FakeClock
-from tests.unit.botrunner.feeds.test_source import M, ScriptedBroker, candle, opens
+from tests.unit.botrunner.feeds.scripted_broker import M, ScriptedBroker, candle, opens
 
 D = Decimal
 FIRST, LAST = 100, 140

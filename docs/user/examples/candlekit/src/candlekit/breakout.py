@@ -9,9 +9,9 @@ from typing import Any
 import backtrader as bt
 from pydantic import Field, JsonValue
 
-from botrunner.pauses import pausing
 from botrunner.strategies.base import BaseStrategy, Direction, OpenPosition, Signal, SignalKind, State
 from botrunner.strategies.times import bar_seconds, closes_at
+from botrunner.trading.pauses import pausing
 from fleet.config.params import MixinParams, Period
 
 

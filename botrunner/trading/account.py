@@ -1,0 +1,59 @@
+"""The paper account of one bot: a frozen value that goes into the checkpoint whole.
+
+A restarted bot thereby has the same cash, position and open orders to the last digit. `execution.paper.desk` changes
+it, `engine.trading_bot` decides what to change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from botrunner.trading.lost_entries import LostEntries
+from botrunner.trading.orders import Order
+from botrunner.trading.risk import Counters
+from botrunner.trading.trades import Trade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Everything a paper account remembers.
+
+    Attributes:
+        cash: quote currency, the proceeds of a short sale included.
+        trade: the open round trip; None while flat.
+        best_price: most favourable price since the entry, of closed bars; for trailing stops.
+        bars_held: closed bars since the entry's bar.
+        orders: open ones, at most one per leg; and of the exit and the protective legs a rejected one, which is sent
+            again at the next bar.
+        stops_sent, targets_sent: protective orders of this trade so far; the next one's attempt.
+        counters: of the risk limits. total_pnl: realised by closed trades, net of fees.
+        dust: held but too little to be sold, base currency; worth nothing here.
+        filled_at: stamp of the open trade's newest fill; no later one is stamped before it.
+        lost: entries in a row that came to nothing; None since a position was opened.
+    """
+
+    cash: Decimal
+    trade: Trade | None = None
+    best_price: Decimal | None = None
+    bars_held: int = 0
+    orders: tuple[Order, ...] = ()
+    stops_sent: int = 0
+    targets_sent: int = 0
+    counters: Counters = field(default_factory=Counters)
+    total_pnl: Decimal = Decimal(0)
+    dust: Decimal = Decimal(0)
+    filled_at: datetime | None = None
+    lost: LostEntries | None = None
+
+    def equity(self, price: Decimal) -> Decimal:
+        """Cash plus the position at a price, quote currency."""
+        if self.trade is None:
+            return self.cash
+        return self.cash + self.trade.side.sign * self.trade.size_open * price
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a position is open, or an order that would open or close one."""
+        return self.trade is not None or bool(self.orders)
