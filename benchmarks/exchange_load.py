@@ -41,9 +41,9 @@ from botrunner.fence import Deadlines, Fence, Progress, StopRequest, StopSwitch
 from botrunner.retry import EXCHANGE, Patience
 from botrunner.strategy_handler import StrategyHandler
 from botrunner.strategy_instance import Collaborators, StrategyInstance
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.clock import SystemClock
 from fleet.config import BotConfig, RunningConfig, parse_config
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.states import ExitReason
 from fleet.trading_service.connect import connect

@@ -38,8 +38,8 @@ from botrunner.backtest.rows import as_stored
 from botrunner.backtest.run import Backtest, backtest
 from botrunner.feeds.source import read_candles
 from botrunner.strategy_handler import StrategyHandler
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.config import parse_config
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.log import configure_logging
 from fleet.migrations import upgrade
 from fleet.trading_service.replays import Recorded, recorded

@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg
 
-from fleet.embedded import EmbeddedPostgres, free_port
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId, claim

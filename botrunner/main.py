@@ -39,7 +39,7 @@ from fleet.process_life import end_after
 from fleet.redaction import guard_environment, safe_text
 from fleet.states import ENDED_BY_SIGNAL, ExitReason
 from fleet.trading_service.connect import connect
-from fleet.trading_service.errors import add_errors
+from fleet.trading_service.error_counts import add_errors
 from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import Claim, RunId, claim, mark_live, release
 from fleet.trading_service.ledger import CheckpointConflict

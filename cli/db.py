@@ -69,7 +69,7 @@ def serve(
 
     BOTFLEET_OWNER_PASSWORD is the password of the owner role `botfleet`; without it only loopback is served.
     """
-    from fleet.embedded import EmbeddedPostgres
+    from cli.embedded import EmbeddedPostgres
     from fleet.process_life import Life, bound_of
 
     started: list[subprocess.Popen[bytes]] = []

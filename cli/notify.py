@@ -15,10 +15,10 @@ from cli.database import database
 from cli.output import Output, age, print_document, say, show, tell, write
 from fleet.errors import PermanentError
 from fleet.foreign import object_of
-from fleet.notify.messages import Item, Message, document, one_line, subject, text
-from fleet.notify.outcome import Channel
 from fleet.redaction import redact
 from fleet.trading_service import admin, notifications
+from worker.channels.messages import Item, Message, document, one_line, subject, text
+from worker.channels.outcome import Channel
 
 app = typer.Typer(help="Look at notifications, test channels, try again.", no_args_is_help=True)
 
@@ -170,7 +170,7 @@ def key(user: UserOption = None) -> None:
 
     Needs the worker's BOTFLEET_WEBHOOK_SECRET, or BOTFLEET_WEBHOOK_SECRET_FILE.
     """
-    from fleet.notify.signature import signing_key
+    from worker.channels.signature import signing_key
 
     secret = os.environ.get("BOTFLEET_WEBHOOK_SECRET", "")
     file = os.environ.get("BOTFLEET_WEBHOOK_SECRET_FILE")

@@ -65,6 +65,7 @@ PACKAGES = (
 )
 
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"
+_CHANNELS = "tests/unit/worker/channels"
 _PAPER = [_BOT + f"test_{name}.py" for name in ("paper_trading", "paper_properties", "limits", "lost_entries")]
 _DESK = [_BOT + "brokers/test_desk.py", _BOT + "test_money_bounds.py", *_PAPER]
 MODULES: dict[str, list[str]] = {
@@ -90,8 +91,8 @@ MODULES: dict[str, list[str]] = {
     "controller/observe/runs.py": [_CONTROLLER + "test_runs.py"],
     "controller/observe/watch.py": [_CONTROLLER + "test_watch_keeper.py", _CONTROLLER + "test_watch.py"],
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
-    "fleet/notify/routing.py": [_FLEET + "notify"],
-    "fleet/notify/webhook.py": [_FLEET + "notify"],
+    "worker/channels/routing.py": [_CHANNELS],
+    "worker/channels/webhook.py": [_CHANNELS],
     "botrunner/fence.py": [_BOT + "test_fence.py", _BOT + "test_lease.py"],
     "botrunner/ledger.py": [_BOT + "test_ledger.py", _BOT + "test_ledger_database.py", *_PAPER],
     "botrunner/risk.py": [_BOT + "test_risk.py", _BOT + "test_trading_bot.py", *_DESK],
@@ -104,7 +105,7 @@ Result = dict[str, Any]
 
 _SERVER = """
 import sys, tempfile, pathlib
-from fleet.embedded import EmbeddedPostgres, free_port
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 with tempfile.TemporaryDirectory(prefix="mutants-") as made:
     with EmbeddedPostgres(data=pathlib.Path(made) / "data", port=free_port(), durable=False).start() as running:

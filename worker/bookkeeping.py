@@ -16,7 +16,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from fleet.log import get_logger
-from fleet.trading_service import bars, errors, notifications, performance
+from fleet.trading_service import bars, error_counts, notifications, performance
 from fleet.trading_service.pool import connect
 from worker.metrics import Metrics
 
@@ -52,7 +52,7 @@ class Bookkeeping:
         """
         async with self._connection("retention") as connection:
             gone_bars = await bars.prune_bars(connection, self.keep_bars)
-            gone_errors = await errors.prune_errors(connection, self.keep_errors)
+            gone_errors = await error_counts.prune_errors(connection, self.keep_errors)
         if gone_bars or gone_errors:
             log.info("pruned", bars=gone_bars, errors=gone_errors)
 

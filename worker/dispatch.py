@@ -14,14 +14,14 @@ from datetime import UTC, datetime, timedelta
 from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
-from fleet.notify import routing
-from fleet.notify.messages import Item, Message
-from fleet.notify.outcome import Channel, Delivered, Outcome, Refused, Senders, TryAgain
-from fleet.notify.routing import Contact, Installed
 from fleet.redaction import safe_text
 from fleet.trading_service import outbox
 from fleet.trading_service.outbox import ClaimedMessage, Note
 from fleet.trading_service.pool import Pool
+from worker.channels import routing
+from worker.channels.messages import Item, Message
+from worker.channels.outcome import Channel, Delivered, Outcome, Refused, Senders, TryAgain
+from worker.channels.routing import Contact, Installed
 from worker.metrics import Metrics
 from worker.router import targets_of
 

@@ -13,14 +13,14 @@ import random
 from datetime import timedelta
 
 from fleet.log import configure_logging, get_logger, say_failure
-from fleet.notify.mail import MailSender
-from fleet.notify.outcome import Channel, Sender
-from fleet.notify.telegram import TelegramSender
-from fleet.notify.webhook import WebhookSender
 from fleet.process_life import Life
 from fleet.redaction import guard_environment
 from fleet.trading_service.pool import Pool
 from worker.bookkeeping import Bookkeeping
+from worker.channels.mail import MailSender
+from worker.channels.outcome import Channel, Sender
+from worker.channels.telegram import TelegramSender
+from worker.channels.webhook import WebhookSender
 from worker.dispatch import Dispatcher
 from worker.health import HealthWatch
 from worker.metrics import Metrics

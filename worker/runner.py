@@ -17,12 +17,12 @@ import psycopg
 from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text
 from fleet.log import get_logger
-from fleet.notify.outcome import Senders
 from fleet.probes import Probes
 from fleet.process_life import Life, Parts, Step, bound_of, run_until_asked
 from fleet.trading_service import outbox
 from fleet.trading_service.lease import database_errors
 from fleet.trading_service.pool import CALL_TIMEOUT_S, Pool, connect
+from worker.channels.outcome import Senders
 from worker.dispatch import Dispatcher
 from worker.health import HealthWatch
 from worker.metrics import Metrics

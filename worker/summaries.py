@@ -18,10 +18,10 @@ from fleet.errors import DatabaseAway
 from fleet.events import EventKind, number
 from fleet.foreign import clean_text
 from fleet.log import get_logger
-from fleet.notify import routing
 from fleet.trading_service import outbox
 from fleet.trading_service.outbox import Row
 from fleet.trading_service.pool import Pool
+from worker.channels import routing
 from worker.router import zone_of
 
 log = get_logger("summaries")

@@ -21,9 +21,9 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
+from cli.embedded import free_port
 from cli.main import app
 from controller.observe.rows import RowWatch
-from fleet.embedded import free_port
 from fleet.errors import BotfleetError, DatabaseAway
 from fleet.foreign import Unreadable
 from fleet.ids import LARGEST_ID

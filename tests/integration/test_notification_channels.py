@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fleet.notify.mail import MailSender
-from fleet.notify.messages import Item, Message
-from fleet.notify.outcome import Channel, Delivered, Outcome, Refused, TryAgain
-from fleet.notify.webhook import WebhookSender
 from tests.integration.receivers import Receivers, receivers
+from worker.channels.mail import MailSender
+from worker.channels.messages import Item, Message
+from worker.channels.outcome import Channel, Delivered, Outcome, Refused, TryAgain
+from worker.channels.webhook import WebhookSender
 from worker.main import build_senders
 from worker.settings import Settings
 

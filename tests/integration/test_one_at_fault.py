@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from fleet.notify.messages import Message
-from fleet.notify.outcome import Channel, Delivered, Outcome
-from fleet.notify.routing import Contact, Installed
 from fleet.trading_service.outbox import Note
 from fleet.trading_service.performance import refresh
 from fleet.trading_service.pool import Pool, connect
 from tests.integration.test_performance import ANY_AGE, add_bars, new_bot
 from tests.integration.worker_process import Outbox
+from worker.channels.messages import Message
+from worker.channels.outcome import Channel, Delivered, Outcome
+from worker.channels.routing import Contact, Installed
 from worker.dispatch import Dispatcher
 from worker.metrics import Metrics
 from worker.router import BATCH, Router

@@ -19,12 +19,12 @@ import psutil
 import psycopg
 import pytest
 
+from cli.embedded import EmbeddedPostgres, free_port
 from controller import runner as controller_runner
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
 from controller.podspec import PodRequest
 from controller.runtime.process import ProcessRuntime, StateFolder
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.trading_service.pool import Pool
 from tests.integration.controller_process import FAST, REPOSITORY, Fleet

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.foreign import load_json
-from fleet.notify.messages import Message, document, text
-from fleet.notify.outcome import Channel
-from fleet.notify.routing import Contact, Installed, switches_of
 from fleet.trading_service.outbox import Note
 from fleet.trading_service.performance import gauges_of
 from tests.hostile_json import json_texts
+from worker.channels.messages import Message, document, text
+from worker.channels.outcome import Channel
+from worker.channels.routing import Contact, Installed, switches_of
 from worker.dispatch import item_of
 from worker.router import silenced, targets_of
 from worker.summaries import LISTED, Span, grouped, told

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from fleet.notify.messages import Message
+from worker.channels.messages import Message
 
 
 class Channel(StrEnum):

@@ -14,11 +14,11 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from fleet import __version__
-from fleet.notify.messages import Message, document, one_line
-from fleet.notify.outcome import Outcome, Refused, TryAgain, of_http
-from fleet.notify.routing import forbidden_address
-from fleet.notify.signature import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign, signing_key
 from fleet.redaction import redact
+from worker.channels.messages import Message, document, one_line
+from worker.channels.outcome import Outcome, Refused, TryAgain, of_http
+from worker.channels.routing import forbidden_address
+from worker.channels.signature import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign, signing_key
 
 ANSWER_LIMIT = 300
 """Bytes of an answer that are read, for the error text."""

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fleet.config import NotificationsSection
 from fleet.config.values import ChatId, Email, WebUrl
-from fleet.notify.outcome import Channel
+from worker.channels.outcome import Channel
 
 BURST = 5
 """Messages of one kind about one bot that go out one by one within BURST_WINDOW_S; later ones are grouped."""

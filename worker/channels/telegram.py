@@ -6,9 +6,9 @@ import re
 
 from apprise.plugins.telegram import NotifyTelegram
 
-from fleet.notify import apprise_log
-from fleet.notify.messages import Message, text
-from fleet.notify.outcome import Delivered, Outcome, of_http
+from worker.channels import apprise_log
+from worker.channels.messages import Message, text
+from worker.channels.outcome import Delivered, Outcome, of_http
 
 LIMIT = 3_500
 """Of Telegram's 4,096: Apprise escapes & < > and would split what becomes longer."""

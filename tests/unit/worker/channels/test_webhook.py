@@ -13,11 +13,11 @@ import pytest
 from aiohttp import web
 
 from fleet import __version__
-from fleet.notify import webhook as module
-from fleet.notify.messages import Item, Message
-from fleet.notify.outcome import Delivered, Refused, TryAgain
-from fleet.notify.signature import sign, signing_key
-from fleet.notify.webhook import (
+from worker.channels import webhook as module
+from worker.channels.messages import Item, Message
+from worker.channels.outcome import Delivered, Refused, TryAgain
+from worker.channels.signature import sign, signing_key
+from worker.channels.webhook import (
     ANSWER_LIMIT,
     LONGEST_WAIT_S,
     ForbiddenAddress,

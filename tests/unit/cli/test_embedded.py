@@ -3,7 +3,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fleet.embedded import EmbeddedPostgres, EmbeddedPostgresError, free_port
+from cli.embedded import EmbeddedPostgres, EmbeddedPostgresError, free_port
 
 
 def test_a_public_address_needs_a_password(tmp_path: Path) -> None:

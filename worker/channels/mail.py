@@ -12,9 +12,9 @@ from apprise import NotifyFormat
 from apprise.plugins.email.base import NotifyEmail
 from apprise.plugins.email.smtp import AppriseSMTPController, SMTPSecureMode
 
-from fleet.notify import apprise_log
-from fleet.notify.messages import Message, subject, text
-from fleet.notify.outcome import Delivered, Outcome, Refused, TryAgain
+from worker.channels import apprise_log
+from worker.channels.messages import Message, subject, text
+from worker.channels.outcome import Delivered, Outcome, Refused, TryAgain
 
 _MODES = {"none": SMTPSecureMode.INSECURE, "starttls": SMTPSecureMode.STARTTLS, "ssl": SMTPSecureMode.SSL}
 

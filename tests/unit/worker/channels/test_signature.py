@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from fleet.notify.signature import sign, signing_key
+from worker.channels.signature import sign, signing_key
 
 
 def test_a_receiver_can_check_it_with_its_own_key_alone() -> None:

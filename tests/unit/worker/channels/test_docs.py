@@ -9,8 +9,8 @@ from typing import Any
 
 from fleet.config import NotificationsSection
 from fleet.events import EventKind, severity_of, switch_of
-from fleet.notify.signature import KEY_HEADER, REPLAY_WINDOW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign, signing_key
 from tests.conftest import REPOSITORY
+from worker.channels.signature import KEY_HEADER, REPLAY_WINDOW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign, signing_key
 
 TEXT = (REPOSITORY / "docs" / "notifications.md").read_text()
 

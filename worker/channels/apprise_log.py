@@ -12,9 +12,9 @@ from typing import Any
 
 from apprise import Apprise, NotifyBase, NotifyFormat
 
-from fleet.notify.messages import cut, one_line
-from fleet.notify.outcome import Delivered, Outcome, TryAgain
 from fleet.redaction import redact
+from worker.channels.messages import cut, one_line
+from worker.channels.outcome import Delivered, Outcome, TryAgain
 
 HTTP_ERROR = re.compile(r"(?P<text>[^:]*(?::[^:]*)*?), error=(?P<code>\d{3})\.?$")
 SMTP_ERROR = re.compile(r"(?<!\d)(?P<code>[245]\d\d)(?:, b?['\"]| b?['\"])(?P<text>[^'\"]*)")

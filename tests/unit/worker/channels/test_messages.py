@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.notify.messages import Item, Message, document, one_line, subject, text
-from fleet.notify.telegram import fitted
+from worker.channels.messages import Item, Message, document, one_line, subject, text
+from worker.channels.telegram import fitted
 
 AT = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
 KEY = "3f2a91bc-0000-4000-8000-000000000000"

@@ -11,9 +11,9 @@ import pytest
 
 from fleet.config import NotificationsSection
 from fleet.events import EventKind, severity_of, switch_of, wanted
-from fleet.notify import routing
-from fleet.notify.outcome import Channel
-from fleet.notify.routing import (
+from worker.channels import routing
+from worker.channels.outcome import Channel
+from worker.channels.routing import (
     Contact,
     Installed,
     enabled,
