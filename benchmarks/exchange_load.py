@@ -46,7 +46,7 @@ from fleet.clock import SystemClock
 from fleet.config import BotConfig, RunningConfig, parse_config
 from fleet.migrations import upgrade
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import RunId
 

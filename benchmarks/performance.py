@@ -23,7 +23,7 @@ import psycopg
 
 from cli.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId, claim
 from fleet.trading_service.ledger import BarRecord, Checkpoint, commit_bar, first_checkpoint
 from fleet.trading_service.performance import refresh

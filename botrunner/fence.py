@@ -22,7 +22,7 @@ from fleet.errors import DatabaseAway, FencedError
 from fleet.foreign import Unreadable
 from fleet.log import get_logger
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import HeartbeatReply, RunId, heartbeat
 
 log = get_logger("fence")

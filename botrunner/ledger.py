@@ -37,7 +37,7 @@ from fleet.log import get_logger
 from fleet.states import TradeStatus
 from fleet.times import utc_day
 from fleet.trading_service.adapt import object_read
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import (
     BarRecord,

@@ -38,7 +38,7 @@ from fleet.log import configure_logging, get_logger, say_failure
 from fleet.process_life import end_after
 from fleet.redaction import guard_environment, safe_text
 from fleet.states import ENDED_BY_SIGNAL, ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.error_counts import add_errors
 from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import Claim, RunId, claim, mark_live, release

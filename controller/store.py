@@ -16,7 +16,7 @@ from fleet.errors import DatabaseAway
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import bots, runs, shards, starts
 from fleet.trading_service.bots import BotRecord, Notification, StatusCount
-from fleet.trading_service.pool import Pool, connect
+from fleet.trading_service.db import Connection, Pool, connect_async
 from fleet.trading_service.runs import ShardLease, Watch, WatchLimits
 from fleet.trading_service.starts import StartFacts
 
@@ -141,7 +141,7 @@ class PostgresStore:
         return None if self._answering_since is None else time.monotonic() - self._answering_since
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[bots.Connection]:
+    async def connection(self) -> AsyncIterator[Connection]:
         """A connection for one call, bounded in time; see Pool."""
         try:
             async with self._pool.connection() as connection:
@@ -342,7 +342,7 @@ class PostgresStore:
 
     async def prove_connection(self) -> None:
         """Connect anew, as a bot that lost its connection would."""
-        connection = await connect(self._url, "proof")
+        connection = await connect_async(self._url, "proof")
         await connection.close()
 
     async def locked_runs(self, bot_ids: Sequence[int]) -> set[int]:

@@ -11,13 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-
-from psycopg import AsyncConnection
 
 from fleet.log import get_logger
 from fleet.trading_service import bars, error_counts, notifications, performance
-from fleet.trading_service.pool import connect
+from fleet.trading_service.db import Connection, connect_async
 from worker.metrics import Metrics
 
 log = get_logger("bookkeeping")
@@ -57,8 +54,8 @@ class Bookkeeping:
             log.info("pruned", bars=gone_bars, errors=gone_errors)
 
     @asynccontextmanager
-    async def _connection(self, purpose: str) -> AsyncIterator[AsyncConnection[Any]]:
-        connection = await connect(self.url, f"worker {purpose}")
+    async def _connection(self, purpose: str) -> AsyncIterator[Connection]:
+        connection = await connect_async(self.url, f"worker {purpose}")
         try:
             yield connection
         finally:

@@ -16,8 +16,8 @@ from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.redaction import safe_text
 from fleet.trading_service import outbox
+from fleet.trading_service.db import Pool
 from fleet.trading_service.outbox import ClaimedMessage, Note
-from fleet.trading_service.pool import Pool
 from worker.channels import routing
 from worker.channels.messages import Item, Message
 from worker.channels.outcome import Channel, Delivered, Outcome, Refused, Senders, TryAgain

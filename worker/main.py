@@ -15,7 +15,7 @@ from datetime import timedelta
 from fleet.log import configure_logging, get_logger, say_failure
 from fleet.process_life import Life
 from fleet.redaction import guard_environment
-from fleet.trading_service.pool import Pool
+from fleet.trading_service.db import Pool
 from worker.bookkeeping import Bookkeeping
 from worker.channels.mail import MailSender
 from worker.channels.outcome import Channel, Sender

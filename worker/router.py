@@ -16,10 +16,8 @@ from fleet.events import EventKind, wanted
 from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.trading_service import outbox
-from fleet.trading_service.bots import Connection
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import Connection, Pool, database_errors
 from fleet.trading_service.outbox import Delivery, Note
-from fleet.trading_service.pool import Pool
 from worker.channels import routing
 from worker.channels.outcome import Channel
 from worker.channels.routing import Contact, Installed, Target

@@ -20,8 +20,7 @@ from fleet.log import get_logger
 from fleet.probes import Probes
 from fleet.process_life import Life, Parts, Step, bound_of, run_until_asked
 from fleet.trading_service import outbox
-from fleet.trading_service.lease import database_errors
-from fleet.trading_service.pool import CALL_TIMEOUT_S, Pool, connect
+from fleet.trading_service.db import Pool, listen
 from worker.channels.outcome import Senders
 from worker.dispatch import Dispatcher
 from worker.health import HealthWatch
@@ -45,7 +44,6 @@ STUCK_S = 120.0
 """The loop turns at least every few seconds: after so long it hangs."""
 SHORTEST_WAIT_S = 0.05
 RECONNECT_S = 2.0
-SILENCE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,26 +161,16 @@ class WorkerRunner:
                 task.cancel()
 
     async def _listen(self) -> None:
-        while True:
-            try:
-                connection = await connect(self.url, "worker listen")
-                try:
-                    with database_errors():
-                        await connection.execute(f"LISTEN {outbox.CHANNEL}".encode())
-                        self._wake.set()
-                        while True:
-                            async for _ in connection.notifies(timeout=SILENCE_S):
-                                self._wake.set()
-                            async with asyncio.timeout(CALL_TIMEOUT_S):
-                                await connection.execute("SELECT 1")
-                finally:
-                    await connection.close()
-            except (DatabaseAway, TimeoutError) as error:
-                log.warning("listen_connection_lost", error=clean_text(error, 300))
-            except Exception as error:
-                # any role may notify anything; the poll finds what this misses
-                log.error("listen_failed", error=clean_text(repr(error), 300))
-            await asyncio.sleep(RECONNECT_S)
+        async def connected() -> None:
+            self._wake.set()
+
+        await listen(
+            self.url,
+            outbox.CHANNEL,
+            application="worker listen",
+            connected=connected,
+            heard=lambda _: self._wake.set(),
+        )
 
     async def _repeat(self, job: Job) -> None:
         while True:

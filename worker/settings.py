@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from fleet.config.values import ChatId, Email, WebUrl
 from fleet.errors import PermanentError
 from fleet.redaction import guard, guard_url
-from fleet.trading_service.connect import url_problem
+from fleet.trading_service.db import url_problem
 from worker.channels.mail import MailServer
 from worker.channels.outcome import Channel
 from worker.channels.routing import Contact, Installed

@@ -19,8 +19,8 @@ from fleet.events import EventKind, number
 from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.trading_service import outbox
+from fleet.trading_service.db import Pool
 from fleet.trading_service.outbox import Row
-from fleet.trading_service.pool import Pool
 from worker.channels import routing
 from worker.router import zone_of
 

@@ -16,7 +16,8 @@ from psycopg.rows import class_row
 
 from fleet.error_trends import ErrorHour
 from fleet.redaction import MESSAGE, safe_text
-from fleet.trading_service.lease import RunId, database_errors
+from fleet.trading_service.db import Connection, database_errors
+from fleet.trading_service.lease import RunId
 
 NAME = 100
 """Characters of a kind and of a part."""
@@ -88,7 +89,7 @@ def list_errors(connection: psycopg.Connection[Any], bot_id: int, *, hours: int)
         ).fetchall()
 
 
-async def prune_errors(connection: psycopg.AsyncConnection[Any], keep: timedelta) -> int:
+async def prune_errors(connection: Connection, keep: timedelta) -> int:
     """Delete hours older than `keep`; returns how many rows went.
 
     Raises:

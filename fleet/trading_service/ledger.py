@@ -21,7 +21,8 @@ from fleet.errors import FencedError, PermanentError
 from fleet.redaction import safe_note
 from fleet.states import TradeStatus
 from fleet.trading_service.adapt import words
-from fleet.trading_service.lease import RunId, database_errors
+from fleet.trading_service.db import database_errors
+from fleet.trading_service.lease import RunId
 
 Row = Mapping[str, Any]
 

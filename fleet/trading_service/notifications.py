@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from fleet.errors import NotFound, PermanentError
 from fleet.events import EventKind
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import Connection, database_errors
 
 Row = dict[str, Any]
 
@@ -167,7 +166,7 @@ class BreachCount:
     count: int
 
 
-async def count_breaches(connection: AsyncConnection[Any]) -> list[BreachCount]:
+async def count_breaches(connection: Connection) -> list[BreachCount]:
     """Risk breaches by bot and limit, silenced ones included; archived bots left out.
 
     Raises:

@@ -19,8 +19,7 @@ from psycopg.types.json import Jsonb
 from fleet.foreign import BYTES_LIMIT
 from fleet.redaction import MESSAGE, safe_note, safe_text
 from fleet.trading_service.adapt import MESSAGE_LIMIT, words
-from fleet.trading_service.bots import Connection
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import Connection, database_errors
 
 CHANNEL = "botfleet_outbox"
 """What a new notification is announced on."""

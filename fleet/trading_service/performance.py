@@ -17,7 +17,6 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
@@ -27,11 +26,10 @@ from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.performance import ClosedTrade, EquityDay, EquityPoint, Fall, extended
 from fleet.performance.book import PeriodPerformance, begun, performances, settled, summarised_to
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import Connection, database_errors
 
 log = get_logger("performance")
 
-Connection = AsyncConnection[Any]
 T = TypeVar("T")
 Market = tuple[str, str]
 """Symbol and interval."""

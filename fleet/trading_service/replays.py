@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row, dict_row
 
 from fleet.errors import PermanentError
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import database_errors
 from fleet.trading_service.ledger import Checkpoint
 
 Row = dict[str, Any]

@@ -17,7 +17,8 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 
 from fleet.times import day_bounds, utc_day
-from fleet.trading_service.lease import RunId, database_errors
+from fleet.trading_service.db import database_errors
+from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import require_current
 
 RESERVED_FOR = timedelta(seconds=60)

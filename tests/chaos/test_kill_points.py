@@ -20,7 +20,7 @@ from botrunner.ledger import Ledger
 from botrunner.settings import Settings
 from botrunner.trading_bot import BarOutcome
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId, claim
 from tests.chaos.crash import HISTORY, shorten
 from tests.paper import alone

@@ -43,9 +43,8 @@ from fleet.trading_service import (
     starts,
 )
 from fleet.trading_service.adapt import EARLIEST, LATEST
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect, connect_async
 from fleet.trading_service.lease import RunId
-from fleet.trading_service.pool import connect as connect_async
 from tests.hostile_json import HOSTILE_JSON
 from tests.integration.controller_process import REPOSITORY, Fleet, config
 from tests.integration.receivers import Receivers, receivers

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from fleet.trading_service.db import Pool, connect_async
 from fleet.trading_service.outbox import Note
 from fleet.trading_service.performance import refresh
-from fleet.trading_service.pool import Pool, connect
 from tests.integration.test_performance import ANY_AGE, add_bars, new_bot
 from tests.integration.worker_process import Outbox
 from worker.channels.messages import Message
@@ -125,7 +125,10 @@ async def test_a_message_that_cannot_be_sent_is_given_up_in_its_time(outbox: Out
 
 
 async def test_a_bot_whose_rows_do_not_answer_costs_only_its_own_metrics(database_url: str) -> None:
-    async with await connect(database_url, "test") as connection, await connect(database_url, "holder") as holder:
+    async with (
+        await connect_async(database_url, "test") as connection,
+        await connect_async(database_url, "holder") as holder,
+    ):
         stuck, well = [await new_bot(connection) for _ in range(2)]
         for bot in (stuck, well):
             await add_bars(connection, bot, [1000, 1010])
@@ -144,7 +147,7 @@ async def test_a_bot_whose_rows_do_not_answer_costs_only_its_own_metrics(databas
 async def test_a_checkpoint_that_is_damaged_is_measured_without_its_last_close(
     database_url: str, close: str | None
 ) -> None:
-    async with await connect(database_url, "test") as connection:
+    async with await connect_async(database_url, "test") as connection:
         bot = await new_bot(connection)
         await add_bars(connection, bot, [1000])
         await connection.execute(

@@ -26,8 +26,8 @@ from fleet.errors import FencedError
 from fleet.states import BotStatus, ExitReason, OrderState
 from fleet.trading_service import bots, runs, shards
 from fleet.trading_service.bots import Notification
+from fleet.trading_service.db import Pool
 from fleet.trading_service.lease import RunId, claim, mark_live, release
-from fleet.trading_service.pool import Pool
 from tests.integration.receivers import SECRET, receivers
 from tests.integration.worker_process import CONFIG, REPOSITORY, Outbox, wait_until, worker
 from tests.support import FakeClock

@@ -26,7 +26,7 @@ from controller.observe.pods import PodStore
 from controller.podspec import PodRequest
 from controller.runtime.process import ProcessRuntime, StateFolder
 from fleet.migrations import upgrade
-from fleet.trading_service.pool import Pool
+from fleet.trading_service.db import Pool
 from tests.integration.controller_process import FAST, REPOSITORY, Fleet
 from tests.integration.worker_process import worker
 from worker import runner as worker_runner
