@@ -19,6 +19,7 @@ import psycopg
 
 from fleet.clock import Clock
 from fleet.errors import DatabaseAway, FencedError
+from fleet.exit_codes import EXIT_FENCED
 from fleet.foreign import Unreadable
 from fleet.log import get_logger
 from fleet.states import ExitReason
@@ -26,9 +27,6 @@ from fleet.trading_service.db import connect
 from fleet.trading_service.lease import HeartbeatReply, RunId, heartbeat
 
 log = get_logger("fence")
-
-EXIT_FENCED = 3
-"""Exit code of a process that lost its run."""
 
 LEAVE_S = 5.0
 """How long the main loop may take to leave by itself after the fence fell, before the process is ended."""

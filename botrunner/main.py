@@ -28,12 +28,13 @@ from botrunner.brokers.errors import ExchangeAway
 from botrunner.budget import GaveUp
 from botrunner.copies import end_if_copy
 from botrunner.error_book import ErrorBook
-from botrunner.fence import EXIT_FENCED, Fence, Lease, Progress, StopRequest, StopSwitch
+from botrunner.fence import Fence, Lease, Progress, StopRequest, StopSwitch
 from botrunner.retry import DATABASE, Patience
 from botrunner.settings import EGRESS_NODE, Settings, SettingsInvalid, load_settings
 from botrunner.signals import listen, next_stop
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
+from fleet.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_FENCED, EXIT_OK
 from fleet.log import configure_logging, get_logger, say_failure
 from fleet.process_life import end_after
 from fleet.redaction import guard_environment, safe_text
@@ -46,10 +47,6 @@ from fleet.trading_service.ledger import CheckpointConflict
 
 if TYPE_CHECKING:
     from botrunner.assembly import Bot
-
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_CONFIG = 2
 
 HEAVY_IMPORTS = ("backtrader", "fleet.config", "botrunner.assembly")
 """In pieces, with a report of progress and a look for a stop request in between."""

@@ -13,6 +13,7 @@ import typer
 from cli.database import database_url
 from cli.output import say
 from fleet.errors import PermanentError
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 
 SERVE_GRACE_S = 60.0
 """The chart's grace period of the database: a fast shutdown writes out what is in memory."""
@@ -88,4 +89,4 @@ def serve(
     started.append(running.process)
     life.tell(running.stop)
     code = running.process.wait()
-    raise typer.Exit(0 if code == 0 else 1)
+    raise typer.Exit(EXIT_OK if code == 0 else EXIT_FAILED)

@@ -12,9 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from controller.facts import Observer, PodFacts, PodPhase, Policy, RunFacts
-
-FENCED_EXIT_CODE = 3
-"""A bot's exit code for: this run isn't mine (any more). It says nothing about the process that has claimed it."""
+from fleet.exit_codes import EXIT_FENCED
 
 
 class Condition(StrEnum):
@@ -171,7 +169,7 @@ def proof_of_death(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
         return next((pod for pod in ended if pod.uid == claimant), None)
     if any(pod.may_run for pod in own):
         return None
-    return next((pod for pod in ended if pod.exit_code != FENCED_EXIT_CODE), None)
+    return next((pod for pod in ended if pod.exit_code != EXIT_FENCED), None)
 
 
 def claimant_uid(run: RunFacts) -> str | None:

@@ -27,11 +27,10 @@ from controller.starts import Capacity, Starts
 from controller.store import PostgresStore
 from controller.workqueue import WorkQueue
 from fleet import plugins
+from fleet.exit_codes import EXIT_USAGE
 from fleet.log import configure_logging, get_logger, say_failure
 from fleet.process_life import Life
 from fleet.redaction import guard_environment
-
-EXIT_USAGE = 2
 
 log = get_logger("main")
 

@@ -17,16 +17,14 @@ from enum import StrEnum
 
 from controller.admission import Place
 from controller.backoff import failure_streak, gave_up, may_close_out, quick_streak, recent_failures, restart_at
-from controller.classify import FENCED_EXIT_CODE, Condition, Verdict, classify, own_pod
+from controller.classify import Condition, Verdict, classify, own_pod
 from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts, StopReason
 from controller.reasons import disruption_words, end_words, waiting_words
 from fleet.events import EventKind
+from fleet.exit_codes import EXIT_CONFIG, EXIT_FENCED
 from fleet.ids import LARGEST_ID, is_id
 from fleet.redaction import safe_text
 from fleet.states import COUNTED_FAILURES, ENDED_BY_SIGNAL, BotStatus, ExitReason
-
-CONFIG_EXIT_CODE = 2
-"""A bot's exit code for: this config can't be run."""
 
 MESSAGE_LIMIT = 2_000
 """Characters of `error_message`; a container's last words can be longer."""
@@ -377,7 +375,7 @@ def _stop_pod(run: RunFacts, pod: PodFacts | None) -> Iterator[DeletePod]:
 def _fence_claimed(run: RunFacts, pod: PodFacts | None, condition: Condition, policy: Policy) -> FenceRun:
     if condition is Condition.SILENT:
         # an end that is no proof explains the silence all the same: the process fenced itself
-        quit_by_itself = pod is not None and pod.exit_code == FENCED_EXIT_CODE
+        quit_by_itself = pod is not None and pod.exit_code == EXIT_FENCED
         guard = Guard.SILENT
         fallback = ExitReason.GAVE_UP_DATABASE if quit_by_itself else ExitReason.FENCED_SILENT
         message = f"no heartbeat since {_clock(run.beat_at)}, for more than {policy.t_dead_s:g} s"
@@ -403,11 +401,11 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
     match pod.exit_code:
         case 0 if expected:
             return ExitReason.RELEASED
-        case code if code == FENCED_EXIT_CODE and silent:
+        case code if code == EXIT_FENCED and silent:
             return ExitReason.GAVE_UP_DATABASE
-        case code if code == FENCED_EXIT_CODE and expected:
+        case code if code == EXIT_FENCED and expected:
             return ExitReason.RELEASED
-        case code if code == CONFIG_EXIT_CODE and run.live_at is None:
+        case code if code == EXIT_CONFIG and run.live_at is None:
             return ExitReason.CONFIG_ERROR  # of a live run the config was accepted
         case _ if run.stop_reason == StopReason.HUNG:
             return ExitReason.FENCED_HUNG
@@ -420,8 +418,8 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
 
 _UNASKED: Mapping[int | None, str] = {
     0: "without being asked to",
-    CONFIG_EXIT_CODE: "though it had accepted its config",
-    FENCED_EXIT_CODE: "though nobody had fenced its run",
+    EXIT_CONFIG: "though it had accepted its config",
+    EXIT_FENCED: "though nobody had fenced its run",
 }
 """What makes an exit code, which is a process's own word, unbelievable."""
 

@@ -24,14 +24,12 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.log import get_logger
 
 log = get_logger("life")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-EXIT_OK = 0
-EXIT_FAILED = 1
 
 CANCEL_AGAIN_S = 1.5
 """A part that goes on after it was cancelled is cancelled again so often."""

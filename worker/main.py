@@ -12,6 +12,7 @@ import os
 import random
 from datetime import timedelta
 
+from fleet.exit_codes import EXIT_USAGE
 from fleet.log import configure_logging, get_logger, say_failure
 from fleet.process_life import Life
 from fleet.redaction import guard_environment
@@ -28,8 +29,6 @@ from worker.router import Router
 from worker.runner import BOUND_S, Job, WorkerRunner
 from worker.settings import Settings, SettingsInvalid, load_settings
 from worker.summaries import Summaries
-
-EXIT_USAGE = 2
 
 SUMMARIES_EVERY_S = 60.0
 RETENTION_EVERY_S = 3600.0

@@ -25,8 +25,8 @@ import kopf
 
 from controller.facts import PodFacts
 from controller.observe.pods import PodStore, read_pod
-from controller.podspec import SELECTOR
 from fleet.foreign import clean_text
+from fleet.labels import SELECTOR
 from fleet.log import get_logger
 from fleet.redaction import redact
 

@@ -24,11 +24,12 @@ from controller.facts import PodFacts
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore, read_pod
 from controller.observe.watch import PodWatch, WatchKeeper
-from controller.podspec import SELECTOR, PodRequest, PodTemplate, build_pod
+from controller.podspec import PodRequest, PodTemplate, build_pod
 from controller.reasons import NO_ANSWER, answer_words
 from controller.runtime import CreateRefused, PodNote, RuntimeAway
 from controller.runtime.notes import Notebook
 from fleet.foreign import clean_text, object_of
+from fleet.labels import SELECTOR
 from fleet.log import get_logger
 from fleet.redaction import redact, safe_text
 

@@ -14,7 +14,6 @@ import pytest
 
 from botrunner import fence as module
 from botrunner.fence import (
-    EXIT_FENCED,
     FLATTEN_S,
     LAST_BEAT_S,
     LEAVE_ON_SIGNAL_S,
@@ -27,6 +26,7 @@ from botrunner.fence import (
     StopSwitch,
 )
 from fleet.errors import DatabaseAway, FencedError
+from fleet.exit_codes import EXIT_FENCED
 from fleet.states import ExitReason
 from fleet.trading_service.lease import HeartbeatReply, RunId
 
@@ -143,7 +143,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def test_the_times_that_the_protocol_rests_on() -> None:
     """T_stop and T_exit as documented; leaving fits into the kubelet's grace period of 30 s, and is quick on a signal."""
     assert Deadlines() == Deadlines(heartbeat_s=5.0, stop_s=15.0, exit_s=600.0)
-    assert EXIT_FENCED == 3
     assert (LEAVE_S, LEAVE_ON_SIGNAL_S, FLATTEN_S, LAST_BEAT_S) == (5.0, 0.5, 20.0, 0.5)
 
 

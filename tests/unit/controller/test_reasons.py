@@ -11,6 +11,7 @@ from controller import reasons
 from controller.facts import PodFacts
 from controller.observe.pods import read_pod
 from controller.reasons import answer_words, end_words, waiting_words
+from fleet.labels import BOT_ID, EPOCH
 from fleet.states import ExitReason
 from tests.unit.controller.make import pod
 
@@ -18,7 +19,7 @@ REASONS_PAGE = Path(__file__).resolve().parents[3] / "docs" / "reasons.md"
 
 
 def read(status: dict[str, Any], **metadata: Any) -> PodFacts:
-    labels = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"}
+    labels = {BOT_ID: "7", EPOCH: "5"}
     limits = {"resources": {"requests": {"memory": "96Mi"}, "limits": {"memory": "256Mi"}}}
     facts = read_pod(
         {
