@@ -1,5 +1,5 @@
-"""From the outbox to people: who is told where and when (`routing`), in which words (`messages`), how a receiver knows
-that a webhook is ours (`signature`), and the channels themselves (`telegram`, `mail`, `webhook`).
+"""The ways to people and programs. Each is one module: `telegram`, `mail`, `webhook`.
 
-The worker imports all of it; a bot and the controller import none of it.
+What they share: `messages` (the words), `outcome` (what came of an attempt), `routing` (who is told where, and not
+before when), `signature` (how a receiver knows that a webhook is ours), `http` (the requests of Telegram and webhooks).
 """

@@ -1,25 +1,19 @@
-"""E-mail, by Apprise, with a Message-ID made of the idempotency key: a repeated mail is the same mail to a mailbox."""
+"""E-mail, by aiosmtplib. The Message-ID is made of the idempotency key: a repeated mail is the same to a mailbox."""
 
 from __future__ import annotations
 
-import smtplib
+import asyncio
+import os
 from dataclasses import dataclass
-from email import message_from_string
-from email.utils import parseaddr
-from typing import Any
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, formataddr, parseaddr
 
-from apprise import NotifyFormat
-from apprise.plugins.email.base import NotifyEmail
-from apprise.plugins.email.smtp import AppriseSMTPController, SMTPSecureMode
+import aiosmtplib
 
-from worker.channels import apprise_log
-from worker.channels.messages import Message, subject, text
+from fleet.redaction import redact
+from worker.channels.messages import Message, one_line, subject, text
 from worker.channels.outcome import Delivered, Outcome, Refused, TryAgain
-
-_MODES = {"none": SMTPSecureMode.INSECURE, "starttls": SMTPSecureMode.STARTTLS, "ssl": SMTPSecureMode.SSL}
-
-LIMIT = 50_000
-"""Characters of a mail's text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,45 +31,8 @@ class MailServer:
         return f"MailServer({self.host}:{self.port}, {self.tls})"
 
 
-class _KeyedEmail(NotifyEmail):
-    """Apprise's e-mail with a Message-ID of ours."""
-
-    server: MailServer
-    key: str
-    address: str
-    timeout_s: float
-
-    def send(self, body: Any, title: Any = "", *_: Any, **__: Any) -> bool:
-        """One mail; what goes wrong is logged, as Apprise does."""
-        name, sender = parseaddr(self.server.sender)
-        [prepared] = NotifyEmail.prepare_emails(
-            subject=title,
-            body=body,
-            notify_format=NotifyFormat.TEXT,
-            from_addr=[name or False, sender],
-            to=[(False, self.address)],
-            smtp_host=self.server.host,
-            headers={"Auto-Submitted": "auto-generated", "X-Botfleet-Key": self.key},
-        )
-        mail = message_from_string(prepared.body)
-        mail.replace_header("Message-ID", f"<{self.key}@{sender.rpartition('@')[2]}>")
-        try:
-            with AppriseSMTPController(
-                host=self.server.host,
-                port=self.server.port,
-                secure_mode=_MODES[self.server.tls],
-                user=self.server.user,
-                password=self.server.password,
-                socket_connect_timeout=int(self.timeout_s) or 1,
-            ) as session:
-                return session.sendmail(sender, [self.address], mail.as_string())
-        except (OSError, smtplib.SMTPException) as error:
-            self.logger.debug("Socket Exception: %s", error)
-            return False
-
-
 class MailSender:
-    """Sends by one server.
+    """Sends by one server. Its certificate is checked; `starttls` never falls back to an open connection.
 
     Args:
         server: where mails are handed in.
@@ -83,38 +40,72 @@ class MailSender:
     """
 
     def __init__(self, server: MailServer, *, timeout_s: float) -> None:
-        apprise_log.prepare_logging()
         self._server = server
         self._timeout_s = timeout_s
 
     async def send(self, message: Message, *, address: str) -> Outcome:
         """See Sender."""
-        server = self._server
-        plugin = _KeyedEmail(
-            host=server.host,
-            smtp_host=server.host,
-            port=server.port,
-            from_addr=server.sender,
-            secure_mode=_MODES[server.tls],
-            targets=[address],
-            format="text",
-        )
-        plugin.server, plugin.key, plugin.address, plugin.timeout_s = server, message.key, address, self._timeout_s
-        plugin.request_rate_per_sec = 0  # the dispatcher paces
-        body = text(message, limit=LIMIT)
-        return outcome(await apprise_log.send(plugin, title=subject(message), body=body, timeout_s=self._timeout_s + 1))
+        mail = letter(message, sender=self._server.sender, address=address, now=datetime.now(UTC))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._hand_in(mail, address)
+        except TimeoutError:
+            return TryAgain(f"{self._server.host} did not answer within {self._timeout_s:g} s")
+        except (aiosmtplib.SMTPException, OSError, UnicodeError) as error:  # the last: a host that is no name
+            return outcome(error)
+        return Delivered()
 
     async def close(self) -> None:
         """Nothing is kept open."""
 
+    async def _hand_in(self, mail: EmailMessage, address: str) -> None:
+        server = self._server
+        known = bool(server.user and server.password)
+        async with aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            use_tls=server.tls == "ssl",
+            start_tls=server.tls == "starttls",
+            username=server.user if known else None,
+            password=server.password if known else None,
+            timeout=self._timeout_s,
+        ) as session:
+            await session.send_message(mail, sender=parseaddr(server.sender)[1], recipients=[address])
 
-def outcome(lines: list[str] | None) -> Outcome:
-    """What the server's answer means: 5xx is final, 4xx and silence aren't."""
-    if lines is None:
-        return Delivered()
-    for line in lines:
-        found = apprise_log.SMTP_ERROR.search(line)
-        if found:
-            error = f"the mail server answered {found['code']}: {apprise_log.summary([found['text']])}"
-            return Refused(error) if found["code"].startswith("5") else TryAgain(error)
-    return apprise_log.unexplained(lines)
+
+def letter(message: Message, *, sender: str, address: str, now: datetime) -> EmailMessage:
+    """The mail: plain text, one receiver.
+
+    Args:
+        message: what to say.
+        sender: `Botfleet <botfleet@example.com>` or an address.
+        address: whom to.
+        now: for its date.
+    """
+    name, from_address = parseaddr(sender)
+    mail = EmailMessage()
+    mail["Subject"] = subject(message)
+    mail["From"] = formataddr((name, from_address))
+    mail["To"] = address
+    mail["Date"] = format_datetime(now)
+    mail["Message-ID"] = f"<{message.key}@{from_address.rpartition('@')[2]}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Botfleet-Key"] = message.key
+    mail.set_content(text(message), cte="base64")
+    return mail
+
+
+def outcome(error: Exception) -> Outcome:
+    """What the server's answer means: 5xx is final, 4xx and silence aren't; nor is what isn't recognised."""
+    refused = error.recipients[0] if isinstance(error, aiosmtplib.SMTPRecipientsRefused) else error
+    if not isinstance(refused, aiosmtplib.SMTPResponseException):
+        return TryAgain(one_line(redact(_said(error))))
+    said = f"the mail server answered {refused.code}: {one_line(redact(refused.message))}"
+    return Refused(said) if 500 <= refused.code < 600 else TryAgain(said)
+
+
+def _said(error: Exception) -> str:
+    cause = error.__cause__
+    if isinstance(cause, ConnectionError) and cause.errno is not None:  # asyncio says: Connect call failed
+        return f"{error} ({os.strerror(cause.errno)})"
+    return str(error) or type(error).__name__

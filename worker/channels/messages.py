@@ -1,7 +1,7 @@
 """The words: one or several notifications as a message for people, or as JSON for programs. Pure.
 
-Guarantees: no secret that looks like one gets out (`clean`), no control character (so no second mail header), and no
-text longer than its channel takes. What is cut off is said to be cut off; the history has it whole.
+Guarantees: no secret that looks like one gets out, no control character (so no second mail header), and no text longer
+than its channel takes. What is cut off is said to be cut off; the history has it whole.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class Message:
 
     Attributes:
         key: the idempotency key: the same for each attempt, different for each message.
-        owner: `users.id`; None for those who run the installation.
+        user_id: whose message it is; None for those who run the installation.
         items: oldest first; at least one.
     """
 
     key: str
-    owner: int | None
+    user_id: int | None
     items: tuple[Item, ...]
 
     @property
@@ -99,16 +99,16 @@ def subject(message: Message) -> str:
     return one_line(f"{sign} {who} · {len(message.items)} {what} since {first.at:%H:%MZ}")
 
 
-def text(message: Message, *, limit: int) -> str:
-    """The whole message as plain text.
+def text(message: Message, *, limit: int | None = None) -> str:
+    """The message as plain text; it ends with the beginning of its key.
 
     Args:
         message: what to say.
-        limit: characters (UTF-16 units, as Telegram counts) that the channel takes.
+        limit: characters (UTF-16 units, as Telegram counts) that the channel takes; None: any number.
     """
     footer = f"\n#{message.reference}"
-    room = limit - _units(footer)
-    return _fit(f"{subject(message)}\n{_details(message)}", room) + footer
+    whole = f"{subject(message)}\n{_details(message)}"
+    return (whole if limit is None else _fit(whole, limit - _units(footer))) + footer
 
 
 def _details(message: Message) -> str:

@@ -1,25 +1,40 @@
-"""Telegram, by Apprise. The text ends with the beginning of the idempotency key: Telegram itself knows none."""
+"""Telegram's Bot API: one `sendMessage` of plain text. Telegram knows no idempotency key, so the text ends with the
+beginning of ours."""
 
 from __future__ import annotations
 
-import re
+import json
+from typing import TYPE_CHECKING
 
-from apprise.plugins.telegram import NotifyTelegram
+from fleet.foreign import load_json, object_of
+from fleet.redaction import redact
+from worker.channels.messages import Message, one_line, text
+from worker.channels.outcome import Outcome, Refused, TryAgain, of_http
 
-from worker.channels import apprise_log
-from worker.channels.messages import Message, text
-from worker.channels.outcome import Delivered, Outcome, of_http
+if TYPE_CHECKING:
+    from worker.channels.http import Answer
 
-LIMIT = 3_500
-"""Of Telegram's 4,096: Apprise escapes & < > and would split what becomes longer."""
+LENGTH_LIMIT = 4_096
+"""Of a text, in UTF-16 units: Telegram refuses longer ones."""
 
 PUBLIC_API = "https://api.telegram.org"
 
-_RETRY_AFTER = re.compile(r"retry after (\d+)", re.IGNORECASE)
+ANSWER_LIMIT = 10_000
+"""Bytes of an answer that are read. An error is a small document; a message's own answer repeats it."""
+
+LONGEST_WAIT_S = 86_400.0
+"""A wait that Telegram asks for is believed up to this: no message is older."""
+
+_HINTS = {
+    400: " (check the chat id; a group's begins with -)",
+    401: " (check BOTFLEET_TELEGRAM_TOKEN)",
+    403: " (the person must start the bot or add it to the group)",
+    404: " (check BOTFLEET_TELEGRAM_TOKEN and BOTFLEET_TELEGRAM_API_URL)",
+}
 
 
 class TelegramSender:
-    """Sends with one bot's token.
+    """Sends with one bot's token. The proxy variables (HTTPS_PROXY) count.
 
     Args:
         token: from @BotFather.
@@ -28,56 +43,37 @@ class TelegramSender:
     """
 
     def __init__(self, *, token: str, api_url: str = PUBLIC_API, timeout_s: float) -> None:
-        apprise_log.prepare_logging()
-        self._token = token
-        self._api_url = api_url.rstrip("/")
-        self._timeout_s = timeout_s
+        from worker.channels.http import HttpClient  # aiohttp, which a preview of the text doesn't need
+
+        self._url = f"{api_url.rstrip('/')}/bot{token}/sendMessage"
+        self._http = HttpClient(channel="Telegram", timeout_s=timeout_s, answer_limit=ANSWER_LIMIT, proxies=True)
 
     async def send(self, message: Message, *, address: str) -> Outcome:
         """See Sender."""
-        plugin = NotifyTelegram(bot_token=self._token, targets=[address], include_image=False, format="text")
-        plugin.notify_url = f"{self._api_url}/bot"
-        plugin.socket_read_timeout = plugin.socket_connect_timeout = self._timeout_s
-        plugin.request_rate_per_sec = 0  # the dispatcher paces
-        body = fitted(message)
-        lines = await apprise_log.send(plugin, title="", body=body, timeout_s=self._timeout_s + 1)
-        return outcome(lines)
+        asked = {
+            "chat_id": address if address.startswith("@") else int(address),
+            # no parse_mode: nothing in it is markup
+            "text": cut_to_length(message),
+            "disable_web_page_preview": True,
+        }
+        answer = await self._http.post(self._url, body=json.dumps(asked).encode(), headers={})
+        return answer if isinstance(answer, TryAgain | Refused) else outcome(answer)
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Close the connections."""
+        await self._http.close()
 
 
-def fitted(message: Message) -> str:
-    """The text, short enough with its escapes."""
-    limit = LIMIT
-    while True:
-        body = text(message, limit=limit)
-        escaped = body.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", "\r\n")
-        excess = len(escaped.encode("utf-16-le")) // 2 - 4_000
-        if excess <= 0:
-            return body
-        limit -= max(50, excess // 4)
+def cut_to_length(message: Message) -> str:
+    """The message's text, as long as Telegram takes it."""
+    return text(message, limit=LENGTH_LIMIT)
 
 
-def outcome(lines: list[str] | None) -> Outcome:
+def outcome(answer: Answer) -> Outcome:
     """What Telegram's answer means: 400 (no such chat), 401 (token), 403 (blocked) don't heal by themselves."""
-    if lines is None:
-        return Delivered()
-    for line in lines:
-        found = apprise_log.HTTP_ERROR.search(line)
-        if found:
-            code = int(found["code"])
-            asked = _RETRY_AFTER.search(line)
-            return of_http(code, f"Telegram answered {_said(line, code)}", after_s=float(asked[1]) if asked else None)
-    return apprise_log.unexplained(lines)
-
-
-def _said(line: str, code: int) -> str:
-    description = line.partition(": ")[2].rpartition(", error=")[0]
-    hint = {
-        401: " (check BOTFLEET_TELEGRAM_TOKEN)",
-        403: " (the person must start the bot or add it to the group)",
-        400: " (check the chat id; a group's begins with -)",
-        404: " (check BOTFLEET_TELEGRAM_TOKEN and BOTFLEET_TELEGRAM_API_URL)",
-    }.get(code, "")
-    return f"{code}: {apprise_log.summary([description])}{hint}"
+    document = object_of(load_json(answer.said))
+    asked_s = object_of(document.get("parameters")).get("retry_after")
+    after_s = float(min(asked_s, LONGEST_WAIT_S)) if isinstance(asked_s, int) and asked_s >= 0 else answer.after_s
+    said = one_line(redact(str(document.get("description") or answer.said)))
+    hint = _HINTS.get(answer.code, "")
+    return of_http(answer.code, f"Telegram answered {answer.code}{f': {said}' if said else ''}{hint}", after_s=after_s)

@@ -7,10 +7,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from standardwebhooks.webhooks import WebhookVerificationError
+
 from fleet.config import NotificationsSection
 from fleet.events import EventKind, severity_of, switch_of
 from tests.conftest import REPOSITORY
-from worker.channels.signature import KEY_HEADER, REPLAY_WINDOW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign, signing_key
+from worker.channels.signature import (
+    ID_HEADER,
+    REPLAY_WINDOW_S,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    sign,
+    signing_secret,
+)
 
 TEXT = (REPOSITORY / "docs" / "notifications.md").read_text()
 
@@ -32,7 +42,7 @@ def test_the_table_names_every_kind_with_its_urgency_and_switch() -> None:
 
 
 def snippet() -> Callable[[dict[str, str], bytes, str], bool]:
-    found = re.search(r"```python\n(.*?)```", TEXT, re.S)
+    found = re.search(r"```python\n(import base64.*?)```", TEXT, re.S)
     assert found
     names: dict[str, Any] = {}
     exec(found[1], names)
@@ -42,14 +52,30 @@ def snippet() -> Callable[[dict[str, str], bytes, str], bool]:
 
 def test_the_snippet_takes_what_is_genuine_and_nothing_else() -> None:
     is_genuine = snippet()
-    key, body, now = signing_key("secret", 1), b'{"id":"x"}', int(time.time())
+    secret, body, now = signing_secret("secret", 1), b'{"id":"x"}', int(time.time())
 
-    def headers(timestamp: int, signed: bytes = body, by: str = key) -> dict[str, str]:
-        return {TIMESTAMP_HEADER: str(timestamp), SIGNATURE_HEADER: sign(by, timestamp=timestamp, body=signed)}
+    def headers(timestamp: int, signed: bytes = body, by: str = secret) -> dict[str, str]:
+        signature = sign(by, key="x", timestamp=timestamp, body=signed)
+        return {ID_HEADER: "x", TIMESTAMP_HEADER: str(timestamp), SIGNATURE_HEADER: signature}
 
-    assert is_genuine(headers(now), body, key)
-    assert not is_genuine(headers(now, signed=b"{}"), body, key)
-    assert not is_genuine(headers(now, by=signing_key("secret", 2)), body, key)
-    assert not is_genuine(headers(now - REPLAY_WINDOW_S - 60), body, key)
-    assert not is_genuine({**headers(now), TIMESTAMP_HEADER: str(now + 1)}, body, key)
-    assert all(f"`{name}`" in TEXT for name in (KEY_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER))
+    assert is_genuine(headers(now), body, secret)
+    # a sender that changes its secret signs with both for a while
+    assert is_genuine({**headers(now), SIGNATURE_HEADER: f"v1,bad= {headers(now)[SIGNATURE_HEADER]}"}, body, secret)
+    assert not is_genuine(headers(now, signed=b"{}"), body, secret)
+    assert not is_genuine(headers(now, by=signing_secret("secret", 2)), body, secret)
+    assert not is_genuine(headers(now - REPLAY_WINDOW_S - 60), body, secret)
+    assert not is_genuine({**headers(now), TIMESTAMP_HEADER: str(now + 1)}, body, secret)
+    assert not is_genuine({**headers(now), ID_HEADER: "y"}, body, secret)
+    assert all(f"`{name}`" in TEXT for name in (ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER))
+
+
+def test_the_library_that_the_text_names_takes_what_is_genuine() -> None:
+    [lines] = re.findall(r"```python\n(from standardwebhooks.*?)```", TEXT, re.S)
+    secret, body, now = signing_secret("secret", 1), b'{"id":"x"}', int(time.time())
+    signature = sign(secret, key="x", timestamp=now, body=body)
+    headers = {ID_HEADER: "x", TIMESTAMP_HEADER: str(now), SIGNATURE_HEADER: signature}
+    names: dict[str, Any] = {"secret": secret, "body": body, "headers": headers}
+    exec(lines, names)
+    assert names["document"] == {"id": "x"}
+    with pytest.raises(WebhookVerificationError):
+        exec(lines, {**names, "body": b"{}"})

@@ -6,11 +6,11 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.channels.messages import Item, Message, document, one_line, subject, text
-from worker.channels.telegram import fitted
+from worker.channels.telegram import LENGTH_LIMIT, cut_to_length
 
 AT = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
 KEY = "3f2a91bc-0000-4000-8000-000000000000"
@@ -55,7 +55,7 @@ def message(*items: Item) -> Message:
 )
 def test_no_secret_gets_out_by_any_way(hostile: str, secret: str) -> None:
     sent = message(item(title=hostile, body=hostile, facts={"error": hostile, "api_secret": "named"}))
-    for words in (subject(sent), text(sent, limit=3_500), document(sent).decode(), fitted(sent)):
+    for words in (subject(sent), text(sent), document(sent).decode(), cut_to_length(sent)):
         assert secret not in words
     assert "named" not in document(sent).decode().replace("short-but-named", "")
 
@@ -81,13 +81,18 @@ def test_no_line_break_reaches_a_subject() -> None:
 
 
 @given(title=st.text(max_size=6_000), body=st.text(max_size=9_000), count=st.integers(1, 60))
+@example(title="t", body="😀" * 3_000, count=1)  # two units each: 2,000 of them fit into a body, not into a text
+@example(title="t" * 300, body="b", count=60)
 def test_telegrams_limit_holds_for_any_text(title: str, body: str, count: int) -> None:
-    """Telegram counts UTF-16 units; Apprise escapes & < > and line ends before it sends."""
+    """Telegram counts UTF-16 units."""
     sent = message(*(item(n, title=title, body=body) for n in range(1, count + 1)))
-    words = fitted(sent)
-    escaped = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", "\r\n")
-    assert len(escaped.encode("utf-16-le")) // 2 <= 4_096
+    words = cut_to_length(sent)
+    assert len(words.encode("utf-16-le")) // 2 <= LENGTH_LIMIT == 4_096
     assert words.endswith(f"#{sent.reference}")
+    whole = text(sent)
+    assert (words == whole) == (len(whole.encode("utf-16-le")) // 2 <= LENGTH_LIMIT)
+    if words != whole:
+        assert words.removesuffix(f"\n#{sent.reference}").endswith("…")
 
 
 @given(st.text(max_size=300))
@@ -97,7 +102,7 @@ def test_cleaning_twice_changes_nothing(words: str) -> None:
 
 def test_a_group_says_what_it_holds() -> None:
     sent = message(*(item(n, kind="bot_error", severity="warning", title=f"Run {n} ended") for n in range(1, 41)))
-    words = text(sent, limit=3_500).splitlines()
+    words = text(sent).splitlines()
     assert words[0] == "🟡 WARNING desk/eth · 40 bot error since 08:30Z"
     assert words[1] == "08:30:00Z Run 1 ended"
     assert words[-2] == "… and 10 more: botfleet notify list"
@@ -106,7 +111,7 @@ def test_a_group_says_what_it_holds() -> None:
 
 def test_several_bots_are_told_apart() -> None:
     sent = message(item(1), item(2, subject="desk/ltc", kind="bot_error", severity="critical"))
-    words = text(sent, limit=3_500)
+    words = text(sent)
     assert words.startswith("🔴 CRITICAL 2 bots · 2 messages since 08:30Z\n08:30:00Z desk/eth: Closed 1")
 
 

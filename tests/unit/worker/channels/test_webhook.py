@@ -1,4 +1,4 @@
-"""The webhook's sender against a real receiver, and the guard of its resolver against names that lead inside."""
+"""The webhook's sender against a real receiver."""
 
 from __future__ import annotations
 
@@ -13,76 +13,16 @@ import pytest
 from aiohttp import web
 
 from fleet import __version__
-from worker.channels import webhook as module
+from tests.unit.worker.channels.names import Names
+from worker.channels.http import LONGEST_WAIT_S, GuardedResolver
 from worker.channels.messages import Item, Message
 from worker.channels.outcome import Delivered, Refused, TryAgain
-from worker.channels.signature import sign, signing_key
-from worker.channels.webhook import (
-    ANSWER_LIMIT,
-    LONGEST_WAIT_S,
-    ForbiddenAddress,
-    GuardedResolver,
-    WebhookSender,
-)
+from worker.channels.signature import sign, signing_secret
+from worker.channels.webhook import ANSWER_LIMIT, WebhookSender
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ITEM = Item(id=1, kind="bot_error", severity="warning", title="t", body="b", at=NOW, subject="me/bot")
-MESSAGE = Message(key="0123456789abcdef", owner=3, items=(ITEM,))
-
-
-class Names:
-    """A resolver whose answers are set by the test."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses = addresses
-        self.asked: list[tuple[str, int, int]] = []
-        self.closed = False
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
-        self.asked.append((host, port, family))
-        return [
-            {"hostname": host, "host": each, "port": port, "family": 2, "proto": 0, "flags": 0}
-            for each in self.addresses
-        ]
-
-    async def close(self) -> None:
-        self.closed = True
-
-
-def guarded(*addresses: str) -> tuple[GuardedResolver, Names]:
-    resolver = GuardedResolver()
-    names = Names(*addresses)
-    resolver._resolver = names  # type: ignore[assignment]
-    return resolver, names
-
-
-@pytest.mark.parametrize(
-    "addresses",
-    [
-        ("127.0.0.1",),
-        ("93.184.216.34", "10.0.0.1"),  # the system may connect to any of them, and does when the first is silent
-        ("93.184.216.34", "2606:2800:220:1::1", "169.254.169.254"),
-        ("93.184.216.34", "64:ff9b::a9fe:a9fe"),  # NAT64 of 169.254.169.254
-        ("2606:2800:220:1::1", "::ffff:127.0.0.1"),
-        ("2606:2800:220:1::1", "2002:7f00:1::"),
-    ],
-    ids=" ".join,
-)
-async def test_one_address_inside_among_public_ones_is_enough_to_refuse(addresses: tuple[str, ...]) -> None:
-    resolver, _ = guarded(*addresses)
-    with pytest.raises(ForbiddenAddress, match=r"hook\.example leads to .* is not a public address"):
-        await resolver.resolve("hook.example", 443)
-
-
-async def test_public_addresses_come_through_as_they_are() -> None:
-    resolver, names = guarded("93.184.216.34", "2606:2800:220:1::1", "64:ff9b::5db8:d822")
-    found = await resolver.resolve("hook.example", 8443, 10)
-    assert [each["host"] for each in found] == list(names.addresses)
-    assert names.asked == [("hook.example", 8443, 10)]
-    await resolver.resolve("hook.example")
-    assert names.asked[-1] == ("hook.example", 0, 0)
-    await resolver.close()
-    assert names.closed
+MESSAGE = Message(key="0123456789abcdef", user_id=3, items=(ITEM,))
 
 
 class Receiver:
@@ -129,11 +69,29 @@ async def test_what_is_posted_can_be_checked_by_its_owner(receiver: tuple[Receiv
     [(headers, body)] = server.taken
     assert json.loads(body)["id"] == MESSAGE.key
     stamp = int(NOW.timestamp())
-    assert headers["Idempotency-Key"] == MESSAGE.key
-    assert headers["Botfleet-Timestamp"] == str(stamp)
-    assert headers["Botfleet-Signature"] == sign(signing_key("x" * 20, 3), timestamp=stamp, body=body)
+    assert headers["webhook-id"] == MESSAGE.key
+    assert headers["webhook-timestamp"] == str(stamp)
+    secret = signing_secret("x" * 20, 3)
+    assert headers["webhook-signature"] == sign(secret, key=MESSAGE.key, timestamp=stamp, body=body)
     assert headers["Content-Type"] == "application/json"
     assert headers["User-Agent"] == f"Botfleet/{__version__}"
+
+
+async def test_another_attempt_has_the_same_id_and_body_and_a_signature_of_its_own(
+    receiver: tuple[Receiver, str],
+) -> None:
+    server, url = receiver
+    times = iter([NOW.timestamp(), NOW.timestamp(), NOW.timestamp() + 60, NOW.timestamp() + 60])  # one for Retry-After
+    made = WebhookSender(secret="x" * 20, allow_private=True, timeout_s=5, clock=lambda: next(times))
+    server.status = 503
+    assert isinstance(await made.send(MESSAGE, address=url), TryAgain)
+    server.status = 204
+    assert await made.send(MESSAGE, address=url) == Delivered()
+    await made.close()
+    (first, body), (second, again) = server.taken
+    assert (first["webhook-id"], body) == (second["webhook-id"], again)
+    assert int(second["webhook-timestamp"]) == int(first["webhook-timestamp"]) + 60
+    assert first["webhook-signature"] != second["webhook-signature"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +177,7 @@ async def test_a_connection_that_breaks_is_tried_again_without_a_word_of_the_pat
         raise aiohttp.ClientPayloadError("broken at /services/hunter2hunter2?x=1")
 
     made = sender()
-    session = made._open()
+    session = made._http.session()
     session._request = broken  # type: ignore[method-assign]
     outcome = await made.send(MESSAGE, address="http://127.0.0.1/services/hunter2hunter2?x=1")
     await made.close()
@@ -242,12 +200,13 @@ async def test_a_host_that_is_no_name_is_refused_whoever_resolves_it(host: str, 
 async def test_a_name_that_leads_inside_is_refused_and_nothing_sent(receiver: tuple[Receiver, str]) -> None:
     server, url = receiver
     made = sender(allow_private=False)
-    session = made._open()
-    resolver, _ = guarded("127.0.0.1")
+    session = made._http.session()
+    resolver = GuardedResolver()
+    resolver._resolver = Names("127.0.0.1")  # type: ignore[assignment]
     assert isinstance(session.connector._resolver, GuardedResolver)  # type: ignore[union-attr]
     session.connector._resolver = resolver  # type: ignore[union-attr]
     outcome = await made.send(MESSAGE, address=url.replace("127.0.0.1", "hook.example"))
-    assert made._open() is session
+    assert made._http.session() is session
     await made.close()
     assert session.closed
     assert isinstance(outcome, Refused)
@@ -259,7 +218,7 @@ async def test_names_are_resolved_each_time_and_no_proxy_stands_between(monkeypa
     """An address that was public a minute ago may lead inside now; a proxy would resolve names behind the guard."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     made = sender()
-    session = made._open()
+    session = made._http.session()
     connector = session.connector
     assert isinstance(connector, aiohttp.TCPConnector)
     assert (connector.use_dns_cache, connector.limit_per_host, session.trust_env) == (False, 4, False)
@@ -267,25 +226,6 @@ async def test_names_are_resolved_each_time_and_no_proxy_stands_between(monkeypa
     assert session.timeout.total == 5
     assert not isinstance(connector._resolver, GuardedResolver)
     await made.close()
-
-
-def test_the_guards_refusal_is_found_however_deep_it_is() -> None:
-    guard = ForbiddenAddress("inside")
-    wrapped = OSError("connect")
-    wrapped.os_error = guard  # type: ignore[attr-defined]  # aiohttp's way
-    caused = OSError("connect")
-    caused.__cause__ = guard
-    of_itself = OSError("connect")
-    of_itself.os_error = of_itself  # type: ignore[attr-defined]
-    of_itself.__cause__ = wrapped
-    of_text = OSError("connect")
-    of_text.os_error = "text"  # type: ignore[attr-defined]
-    of_text.__cause__ = caused
-    for error in (guard, wrapped, caused, of_itself, of_text):
-        assert module._forbidden(error) is guard
-    of_itself.__cause__ = None
-    for error in (OSError("other"), of_itself):
-        assert module._forbidden(error) is None
 
 
 async def test_a_sender_that_sent_nothing_closes() -> None:
