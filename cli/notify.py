@@ -184,9 +184,9 @@ def key(user: UserOption = None) -> None:
             "BOTFLEET_WEBHOOK_SECRET is not set. The chart keeps it: kubectl get secret botfleet-notifications "
             "-o jsonpath='{.data.webhook-secret}' | base64 -d"
         )
-    owner = None
+    user_id = None
     if user:
         with database() as connection:
-            owner = notifications.user_id_of(connection, user)
+            user_id = notifications.user_id_of(connection, user)
     say(f"the key of {f'user {user}' if user else 'the operators'}:")
-    write(signing_secret(secret.strip(), owner) + "\n")
+    write(signing_secret(secret.strip(), user_id) + "\n")

@@ -61,7 +61,7 @@ MEMORY = 8 << 30
 # what tests need of other people's packages: imported once, before the first fork
 PACKAGES = (
     "pytest hypothesis psycopg psycopg_pool pydantic pydantic_settings structlog psutil "
-    "aiohttp kopf kubernetes backtrader tenacity pybreaker websockets"
+    "aiohttp aiosmtplib standardwebhooks kopf kubernetes backtrader tenacity pybreaker websockets"
 )
 
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"
@@ -91,8 +91,12 @@ MODULES: dict[str, list[str]] = {
     "controller/observe/runs.py": [_CONTROLLER + "test_runs.py"],
     "controller/observe/watch.py": [_CONTROLLER + "test_watch_keeper.py", _CONTROLLER + "test_watch.py"],
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
+    "fleet/trading_service/db.py": [_FLEET + "test_db.py"],
     "worker/channels/routing.py": [_CHANNELS],
     "worker/channels/webhook.py": [_CHANNELS],
+    "worker/channels/http.py": [_CHANNELS],
+    "worker/channels/telegram.py": [_CHANNELS],
+    "worker/routes.py": ["tests/unit/worker/test_routes.py"],
     "botrunner/fence.py": [_BOT + "test_fence.py", _BOT + "test_lease.py"],
     "botrunner/ledger.py": [_BOT + "test_ledger.py", _BOT + "test_ledger_database.py", *_PAPER],
     "botrunner/risk.py": [_BOT + "test_risk.py", _BOT + "test_trading_bot.py", *_DESK],

@@ -17,18 +17,19 @@ from fleet.log import configure_logging, get_logger, say_failure
 from fleet.process_life import Life
 from fleet.redaction import guard_environment
 from fleet.trading_service.db import Pool
-from worker.bookkeeping import Bookkeeping
 from worker.channels.mail import MailSender
 from worker.channels.outcome import Channel, Sender
 from worker.channels.telegram import TelegramSender
 from worker.channels.webhook import WebhookSender
 from worker.dispatch import Dispatcher
 from worker.health import HealthWatch
+from worker.jobs.performance import PerformanceJob
+from worker.jobs.retention import RetentionJob
+from worker.jobs.summaries import Summaries
 from worker.metrics import Metrics
 from worker.router import Router
 from worker.runner import BOUND_S, Job, WorkerRunner
 from worker.settings import Settings, SettingsInvalid, load_settings
-from worker.summaries import Summaries
 
 SUMMARIES_EVERY_S = 60.0
 RETENTION_EVERY_S = 3600.0
@@ -90,16 +91,16 @@ async def run(settings: Settings, life: Life) -> int:
 
 def periodic_jobs(settings: Settings, pool: Pool, metrics: Metrics) -> list[Job]:
     """What is done on a timer beside the outbox; each on its own, one that fails leaves the others alone."""
-    books = Bookkeeping(
+    performance = PerformanceJob(url=settings.database_url, metrics=metrics)
+    retention = RetentionJob(
         url=settings.database_url,
-        metrics=metrics,
         keep_bars=timedelta(days=settings.keep_bars_days),
         keep_errors=timedelta(days=settings.keep_errors_days),
     )
     return [
         Job("summaries", SUMMARIES_EVERY_S, Summaries(pool=pool, hour=settings.summary_hour).write),
-        Job("performance", settings.performance_every_s, books.measure),
-        Job("retention", RETENTION_EVERY_S, books.prune),
+        Job("performance", settings.performance_every_s, performance.turn),
+        Job("retention", RETENTION_EVERY_S, retention.turn),
     ]
 
 

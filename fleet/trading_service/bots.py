@@ -16,7 +16,7 @@ from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from fleet.foreign import BYTES_LIMIT, load_json
-from fleet.redaction import MESSAGE, safe_fields, safe_note, safe_text
+from fleet.redaction import MESSAGE, safe_fields, safe_notification, safe_text
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import run_events
 from fleet.trading_service.adapt import object_read
@@ -288,7 +288,7 @@ async def add_notification(connection: Connection, notification: Notification) -
         "epoch": notification.epoch,
         "facts": notification.facts,
     }
-    safe = safe_note(values)
+    safe = safe_notification(values)
     safe["facts"] = None if notification.facts is None else Jsonb(safe["facts"])
     with database_errors():
         return (await connection.execute(_NOTIFY, safe)).rowcount == 1

@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from fleet.errors import FencedError, PermanentError
-from fleet.redaction import safe_note
+from fleet.redaction import safe_notification
 from fleet.states import TradeStatus
 from fleet.trading_service.adapt import words
 from fleet.trading_service.db import database_errors
@@ -252,7 +252,7 @@ def write_notifications(connection: psycopg.Connection[Any], run: RunId, notific
 def _notify(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
     key = {"bot_id": run.bot_id, "epoch": run.epoch}
     for notification in notifications:
-        safe = safe_note(notification)
+        safe = safe_notification(notification)
         connection.execute(_NOTIFY, {**safe, **key, "facts": Jsonb(safe["facts"])})
 
 

@@ -32,7 +32,7 @@ from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import (
     admin,
     bots,
-    errors,
+    error_counts,
     exchanges,
     lease,
     ledger,
@@ -476,8 +476,10 @@ def test_no_text_makes_a_statement_of_a_bot_or_a_person_fail(database_url: str) 
     with connect(database_url, application="test") as connection:
         run = started(connection)
         lease.claim(connection, run, node=GARBAGE)
-        count = errors.ErrorCount(kind=GARBAGE, part=GARBAGE, count=1, first_age_s=0, last_age_s=0, message=GARBAGE)
-        errors.add_errors(connection, run, [count])
+        count = error_counts.ErrorCount(
+            kind=GARBAGE, part=GARBAGE, count=1, first_age_s=0, last_age_s=0, message=GARBAGE
+        )
+        error_counts.add_errors(connection, run, [count])
         note = {
             "kind": GARBAGE, "severity": "info", "title": GARBAGE, "body": GARBAGE, "facts": {"a": GARBAGE},
             "dedupe_key": GARBAGE, "state": "pending",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fleet.trading_service.db import Pool, connect_async
-from fleet.trading_service.outbox import Note
+from fleet.trading_service.outbox import StoredNotification
 from fleet.trading_service.performance import refresh
 from tests.integration.test_performance import ANY_AGE, add_bars, new_bot
 from tests.integration.worker_process import Outbox
@@ -19,9 +19,9 @@ from worker.channels.messages import Message
 from worker.channels.outcome import Channel, Delivered, Outcome
 from worker.channels.routing import Contact, Installed
 from worker.dispatch import Dispatcher
+from worker.jobs.summaries import Group, Span, Summaries
 from worker.metrics import Metrics
 from worker.router import BATCH, Router
-from worker.summaries import Group, Span, Summaries
 
 pytestmark = pytest.mark.postgres
 
@@ -50,12 +50,12 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 class Stumbling(Router):
     """Routes, but for what is titled `bad`, as if a row had found a mistake in it or in a statement."""
 
-    async def _route(self, connection: Any, note: Note, now: datetime) -> None:
-        if note.title == "bad":
+    async def _route(self, connection: Any, notification: StoredNotification, now: datetime) -> None:
+        if notification.title == "bad":
             raise KeyError("what nobody thought of")
-        if note.title == "refused":
-            await connection.execute("SELECT %s::int", (note.body,))
-        await super()._route(connection, note, now)
+        if notification.title == "refused":
+            await connection.execute("SELECT %s::int", (notification.body,))
+        await super()._route(connection, notification, now)
 
 
 async def test_notifications_that_cannot_be_routed_say_so_and_hold_nobody_up(outbox: Outbox, pool: Pool) -> None:

@@ -33,7 +33,7 @@ class Item:
     """One notification as a message tells it.
 
     Attributes:
-        subject: whom it is about: `owner/bot`, an owner, or the installation.
+        subject: whom it is about: `user/bot`, a user, or the installation.
         mode: `paper`, `live`, or empty for what isn't about one bot.
     """
 

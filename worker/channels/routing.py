@@ -116,15 +116,15 @@ def enabled(switches: NotificationsSection) -> list[Channel]:
     return [channel for channel, on in flags.items() if on]
 
 
-def overriding(switches: NotificationsSection, owner: Contact) -> Contact:
-    """The owner's contact with what the bot's config says instead."""
+def overriding(switches: NotificationsSection, user: Contact) -> Contact:
+    """The user's contact with what the bot's config says instead."""
     return Contact(
-        email=switches.notify_email or owner.email,
-        telegram_chat_id=switches.notify_telegram_chat_id or owner.telegram_chat_id,
-        webhook_url=switches.webhook_url or owner.webhook_url,
-        timezone=owner.timezone,
-        quiet_from=owner.quiet_from,
-        quiet_until=owner.quiet_until,
+        email=switches.notify_email or user.email,
+        telegram_chat_id=switches.notify_telegram_chat_id or user.telegram_chat_id,
+        webhook_url=switches.webhook_url or user.webhook_url,
+        timezone=user.timezone,
+        quiet_from=user.quiet_from,
+        quiet_until=user.quiet_until,
     )
 
 

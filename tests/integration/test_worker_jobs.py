@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from worker.bookkeeping import Bookkeeping
+from worker.jobs.performance import PerformanceJob
+from worker.jobs.retention import RetentionJob
 from worker.metrics import Metrics
 
 pytestmark = pytest.mark.postgres
@@ -17,7 +18,7 @@ FIRST = datetime(2018, 1, 10, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def books(database_url: str) -> Bookkeeping:
+def worker_url(database_url: str) -> str:
     """A bot with 600 hourly bars, a breach and old errors; the worker logs in as its own role."""
     with psycopg.connect(database_url) as database:
         database.execute("ALTER ROLE botfleet_worker LOGIN PASSWORD 'w'")
@@ -52,10 +53,7 @@ def books(database_url: str) -> Bookkeeping:
                 "now(), 1, 'm')",
                 (hours,),
             )
-    return Bookkeeping(
-        url=database_url.replace("//botfleet@", "//botfleet_worker:w@"), metrics=Metrics(), keep_bars=timedelta(days=10),
-        keep_errors=timedelta(days=90),
-    )  # fmt: skip
+    return database_url.replace("//botfleet@", "//botfleet_worker:w@")
 
 
 def one(database_url: str, query: str) -> object:
@@ -64,26 +62,29 @@ def one(database_url: str, query: str) -> object:
     return row and row[0]
 
 
-async def test_figures_reach_the_tables_and_prometheus(books: Bookkeeping, database_url: str) -> None:
-    await books.measure(NOW)
+async def test_figures_reach_the_tables_and_prometheus(worker_url: str, database_url: str) -> None:
+    job = PerformanceJob(url=worker_url, metrics=Metrics())
+    await job.turn(NOW)
     assert one(database_url, "SELECT count(*) FROM trading_performance_metrics WHERE period = 'all'") == 1
-    text = books.metrics.exposition().decode()
+    text = job.metrics.exposition().decode()
     assert 'botfleet_bot_equity{bot_id="7",name="b",symbol="ETHBTC"} 609.0' in text
     assert 'botfleet_risk_breaches{bot_id="7",limit="max_daily_loss"} 2.0' in text
 
 
-async def test_figures_of_a_bot_that_is_gone_disappear(books: Bookkeeping, database_url: str) -> None:
-    await books.measure(NOW)
+async def test_figures_of_a_bot_that_is_gone_disappear(worker_url: str, database_url: str) -> None:
+    job = PerformanceJob(url=worker_url, metrics=Metrics())
+    await job.turn(NOW)
     with psycopg.connect(database_url) as database:
         database.execute("UPDATE trading_bots SET archived_at = now()")
-    await books.measure(NOW)
-    text = books.metrics.exposition().decode()
+    await job.turn(NOW)
+    text = job.metrics.exposition().decode()
     assert 'bot_id="7"' not in text
 
 
-async def test_what_is_old_goes_once_it_is_summarised(books: Bookkeeping, database_url: str) -> None:
-    await books.measure(NOW)
-    await books.prune(NOW)
+async def test_what_is_old_goes_once_it_is_summarised(worker_url: str, database_url: str) -> None:
+    job = PerformanceJob(url=worker_url, metrics=Metrics())
+    await job.turn(NOW)
+    await RetentionJob(url=worker_url, keep_bars=timedelta(days=10), keep_errors=timedelta(days=90)).turn(NOW)
     kept = one(database_url, "SELECT count(*) FROM trading_bars")
     assert isinstance(kept, int)
     assert 240 <= kept < 300

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from worker.summaries import Span, ended_period, grouped, lines, title
+from worker.jobs.summaries import Span, ended_period, grouped, lines, title
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.foreign import load_json
-from fleet.trading_service.outbox import Note
 from fleet.trading_service.performance import gauges_of
 from tests.hostile_json import json_texts
+from tests.unit.worker.notifications import NOW, notification
 from worker.channels.messages import Message, document, text
 from worker.channels.outcome import Channel
 from worker.channels.routing import Contact, Installed, switches_of
 from worker.dispatch import item_of
-from worker.router import silenced, targets_of
-from worker.summaries import LISTED, Span, grouped, told
+from worker.jobs.summaries import LISTED, Span, grouped, told
+from worker.routes import silenced, targets_of
 
-NOW = datetime(2026, 11, 26, tzinfo=UTC)
 OPERATOR = Contact(email="ops@example.com")
 INSTALLED = Installed(missing={})
 documents = json_texts.map(load_json)
 kinds = st.sampled_from(("bot_error", "risk_breach", "test", "daily_summary", "no kind of ours"))
 
 
-def note(**changes: Any) -> Note:
-    usual: dict[str, Any] = dict.fromkeys(Note.__dataclass_fields__) | {
-        "id": 1, "bot_id": 7, "user_id": 1, "kind": "bot_error", "severity": "info", "title": "t", "body": "b",
-        "created_at": NOW,
-    }  # fmt: skip
-    return Note(**{**usual, **changes})
-
-
 @given(documents, documents, kinds, st.sampled_from((None, 7)), st.sampled_from((None, 1)))
 def test_a_notification_is_routed_and_worded(
     config: object, facts: object, kind: str, bot_id: int | None, user_id: int | None
 ) -> None:
-    made = note(config=config, facts=facts, kind=kind, bot_id=bot_id, user_id=user_id)
+    made = notification(config=config, facts=facts, kind=kind, bot_id=bot_id, user_id=user_id)
     silenced(made)
     targets = targets_of(made, OPERATOR, INSTALLED)
     assert all(target.channel in set(Channel) for target in targets)

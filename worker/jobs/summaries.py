@@ -1,6 +1,6 @@
-"""Daily, weekly and monthly summaries: at a fixed hour of the owner's wall clock, about the period that has ended.
+"""Daily, weekly and monthly summaries: at a fixed hour of the user's wall clock, about the period that has ended.
 
-Exactly once for each owner and period: the key is the period's name. Bots of one owner share a message, unless their
+Exactly once for each user and period: the key is the period's name. Bots of one user share a message, unless their
 config sends their messages elsewhere. After an outage only the newest period of each kind is told.
 """
 
@@ -22,7 +22,7 @@ from fleet.trading_service import outbox
 from fleet.trading_service.db import Pool
 from fleet.trading_service.outbox import Row
 from worker.channels import routing
-from worker.router import zone_of
+from worker.timezones import zone_of
 
 log = get_logger("summaries")
 
@@ -91,7 +91,7 @@ class Summaries:
     """Writes summaries into the outbox.
 
     Attributes:
-        hour: of the owner's wall clock.
+        hour: of the user's wall clock.
     """
 
     pool: Pool
@@ -113,7 +113,7 @@ class Summaries:
                 except DatabaseAway:
                     raise
                 except Exception as error:
-                    # one owner's rows keep nobody else from being told
+                    # one user's rows keep nobody else from being told
                     log.error("summary_failed", group=group.key, span=span, error=clean_text(repr(error), 300))
         return written
 
@@ -155,7 +155,7 @@ class Group:
     """Bots whose summary is one message.
 
     Attributes:
-        bot_id: None for a message about several bots of an owner.
+        bot_id: None for a message about several bots of a user.
         channels: on which it goes out.
     """
 
@@ -166,7 +166,7 @@ class Group:
 
 
 def grouped(bots: Sequence[Row], span: Span) -> Iterator[Group]:
-    """The messages of a span: one for each owner, and one for each bot with receivers of its own."""
+    """The messages of a span: one for each user, and one for each bot with receivers of its own."""
     shared: dict[int, list[Row]] = {}
     channels: dict[int, set[str]] = {}
     for bot in bots:
