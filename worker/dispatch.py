@@ -146,7 +146,7 @@ class Dispatcher:
 
     async def _again(self, claimed: ClaimedMessage, error: str, *, asked_s: float | None, **marks: str) -> None:
         """Later, unless its time is up by then."""
-        after_s = routing.retry_after_s(claimed.attempts, self.chance, asked_s=asked_s)
+        after_s = routing.next_attempt_s(claimed.attempts, self.chance, asked_s=asked_s)
         if datetime.now(UTC) + timedelta(seconds=after_s) > claimed.expires_at:
             given_up = f"given up after {claimed.attempts} attempts, last: {error}"
             await self._end(claimed, "failed", given_up, **marks)

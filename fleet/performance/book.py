@@ -9,7 +9,7 @@ from decimal import Decimal, localcontext
 
 from fleet.performance.equity import EquityDay, EquityPoint, extended, opening
 from fleet.performance.measure import DIGITS, Performance, measure_days
-from fleet.performance.periods import EPOCH_DAY, Period, start_of
+from fleet.performance.periods import FIRST_DAY, Period, start_of
 from fleet.performance.trades import ClosedTrade, realised_points
 from fleet.times import utc_day
 
@@ -72,7 +72,7 @@ def performances(
             (period, start_of(period, day)) for period in Period if period is not Period.ALL for day in changed
         )
         rows = [_performance(period, start, days, trades, start_equity) for period, start in periods]
-        return [*rows, _performance(Period.ALL, EPOCH_DAY, days, trades, start_equity)]
+        return [*rows, _performance(Period.ALL, FIRST_DAY, days, trades, start_equity)]
 
 
 def _performance(

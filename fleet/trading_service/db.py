@@ -17,6 +17,7 @@ import psycopg
 from psycopg import AsyncConnection, Notify
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from fleet.backoff import nominal_s
 from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text
 from fleet.log import get_logger
@@ -217,14 +218,14 @@ async def listen(
         connected: awaited after each (re)connection, once it listens. What it raises gives the connection up.
         heard: called for each notification. Any role may send any payload.
     """
-    pause_s = LISTEN_AGAIN_FIRST_S
+    failures = 0
     while True:
         try:
             connection = await connect_async(url, application)
             try:
                 with database_errors():
                     await connection.execute(f"LISTEN {channel}".encode())
-                    pause_s = LISTEN_AGAIN_FIRST_S
+                    failures = 0
                     await connected()
                     while True:
                         async for notice in connection.notifies(timeout=SILENCE_S):
@@ -234,9 +235,9 @@ async def listen(
             finally:
                 await connection.close()
         except (DatabaseAway, TimeoutError) as error:
-            log.warning("listen_connection_lost", channel=channel, error=clean_text(error, 300), retry_s=pause_s)
+            log.warning("listen_connection_lost", channel=channel, error=clean_text(error, 300))
         except Exception as error:
             # no notification may end the program; the next connection looks at everything again
-            log.error("listen_failed", channel=channel, error=clean_text(repr(error), 300), retry_s=pause_s)
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, LISTEN_AGAIN_MAX_S)
+            log.error("listen_failed", channel=channel, error=clean_text(repr(error), 300))
+        failures += 1
+        await asyncio.sleep(nominal_s(failures, first_s=LISTEN_AGAIN_FIRST_S, most_s=LISTEN_AGAIN_MAX_S))

@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,6 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from fleet import __version__
 from fleet.redaction import redact
+from fleet.retry_after import retry_after_s
 from worker.channels.messages import one_line
 from worker.channels.outcome import Refused, TryAgain
 from worker.channels.routing import forbidden_address
@@ -110,7 +110,8 @@ class HttpClient:
         try:
             async with self.session().post(url, data=body, headers=sent, allow_redirects=False) as answer:
                 said = (await _beginning(answer.content, self._answer_limit)).decode(errors="replace")
-                return Answer(answer.status, said, retry_after_s(answer.headers, now=self._clock()))
+                asked_s = retry_after_s(answer.headers.get("Retry-After"), now_s=self._clock(), most_s=LONGEST_WAIT_S)
+                return Answer(answer.status, said, asked_s)
         except (aiohttp.InvalidURL, UnicodeError):  # the latter: a name that can't be asked for
             return Refused(f"the {self._channel} URL can't be read")
         except TimeoutError:
@@ -146,17 +147,6 @@ async def _beginning(content: aiohttp.StreamReader, limit: int) -> bytes:
     while len(read) < limit and (part := await content.read(limit - len(read))):
         read += part
     return read
-
-
-def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds that a Retry-After asks for, given as a number or as a date; None without, and for nonsense."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value), LONGEST_WAIT_S)
-    try:
-        return min(max(parsedate_to_datetime(value).timestamp() - now, 0.0), LONGEST_WAIT_S)
-    except (ValueError, TypeError):
-        return None
 
 
 def private(url: str) -> list[str]:

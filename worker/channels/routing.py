@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
+from fleet.backoff import between_s, nominal_s
 from fleet.config import NotificationsSection
 from fleet.config.values import ChatId, Email, WebUrl
 from worker.channels.outcome import Channel
@@ -222,7 +223,7 @@ def quiet_end(now: datetime, contact: Contact, zone: tzinfo) -> datetime | None:
     return datetime.combine(day, end, tzinfo=zone).astimezone(now.tzinfo)
 
 
-def retry_after_s(attempts: int, chance: random.Random, *, asked_s: float | None) -> float:
+def next_attempt_s(attempts: int, chance: random.Random, *, asked_s: float | None) -> float:
     """Seconds until the next attempt: doubling with jitter, never sooner than the receiver asked for.
 
     Args:
@@ -230,5 +231,5 @@ def retry_after_s(attempts: int, chance: random.Random, *, asked_s: float | None
         chance: for the jitter: half to one and a half of the nominal wait.
         asked_s: the receiver's Retry-After.
     """
-    nominal = min(FIRST_RETRY_S * float(2 ** min(attempts - 1, 30)), MAX_RETRY_S)
-    return max(nominal * (0.5 + chance.random()), asked_s or 0.0)
+    nominal = nominal_s(attempts, first_s=FIRST_RETRY_S, most_s=MAX_RETRY_S)
+    return max(between_s(nominal * 0.5, nominal * 1.5, chance.random()), asked_s or 0.0)

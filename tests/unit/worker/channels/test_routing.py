@@ -21,9 +21,9 @@ from worker.channels.routing import (
     forbidden_address,
     hashed,
     masked,
+    next_attempt_s,
     overriding,
     quiet_end,
-    retry_after_s,
     switches_of,
     target,
 )
@@ -262,17 +262,17 @@ def test_quiet_hours_within_a_day_over_midnight_and_none(
 
 def test_waits_double_with_jitter_and_obey_the_receiver() -> None:
     chance = random.Random(1)
-    waits = [retry_after_s(attempt, chance, asked_s=None) for attempt in range(1, 30)]
+    waits = [next_attempt_s(attempt, chance, asked_s=None) for attempt in range(1, 30)]
     for attempt, wait in enumerate(waits, start=1):
         nominal = min(2 * 2 ** (attempt - 1), 900)
         assert nominal / 2 <= wait <= nominal * 1.5
     assert len(set(waits)) == len(waits)
-    assert retry_after_s(1, chance, asked_s=77) == 77
-    assert retry_after_s(1, random.Random(3), asked_s=None) == retry_after_s(1, random.Random(3), asked_s=0.1)
+    assert next_attempt_s(1, chance, asked_s=77) == 77
+    assert next_attempt_s(1, random.Random(3), asked_s=None) == next_attempt_s(1, random.Random(3), asked_s=0.1)
     lowest = type("Lowest", (random.Random,), {"random": lambda _: 0.0})(0)
-    assert [retry_after_s(attempt, lowest, asked_s=None) for attempt in (1, 2, 9, 10)] == [1.0, 2.0, 256.0, 450.0]
-    assert retry_after_s(1, lowest, asked_s=0.5) == 1.0
-    assert retry_after_s(10**6, chance, asked_s=None) <= 1350
+    assert [next_attempt_s(attempt, lowest, asked_s=None) for attempt in (1, 2, 9, 10)] == [1.0, 2.0, 256.0, 450.0]
+    assert next_attempt_s(1, lowest, asked_s=0.5) == 1.0
+    assert next_attempt_s(10**6, chance, asked_s=None) <= 1350
 
 
 def test_history_shows_no_usable_address() -> None:
@@ -298,5 +298,5 @@ def test_the_waits_are_whole_in_a_day() -> None:
     spent, attempts = timedelta(), 0
     while spent < timedelta(days=1):
         attempts += 1
-        spent += timedelta(seconds=retry_after_s(attempts, chance, asked_s=None))
+        spent += timedelta(seconds=next_attempt_s(attempts, chance, asked_s=None))
     assert attempts > 50
