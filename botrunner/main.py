@@ -36,8 +36,8 @@ from fleet.clock import Clock, SystemClock
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_FENCED, EXIT_OK
 from fleet.log import configure_logging, get_logger, say_failure
-from fleet.process_life import end_after
 from fleet.redaction import guard_environment, safe_text
+from fleet.shutdown import end_after
 from fleet.states import ENDED_BY_SIGNAL, ExitReason
 from fleet.trading_service.db import connect
 from fleet.trading_service.error_counts import add_errors

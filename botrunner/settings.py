@@ -10,8 +10,8 @@ from botrunner.budget import BudgetLimits
 from botrunner.fence import Deadlines
 from fleet.errors import PermanentError
 from fleet.foreign import load_json
-from fleet.process_life import bound_of
 from fleet.redaction import safe_text
+from fleet.shutdown import bound_of
 from fleet.trading_service.db import url_problem
 
 EXCHANGE_AWAY_S = 60.0

@@ -71,7 +71,7 @@ def serve(
     BOTFLEET_OWNER_PASSWORD is the password of the owner role `botfleet`; without it only loopback is served.
     """
     from cli.embedded import EmbeddedPostgres
-    from fleet.process_life import Life, bound_of
+    from fleet.shutdown import Shutdown, bound_of
 
     started: list[subprocess.Popen[bytes]] = []
 
@@ -80,13 +80,13 @@ def serve(
             process.send_signal(signal.SIGQUIT)  # not left behind: it ends at once and recovers at its next start
         os._exit(code)
 
-    life = Life(bound_of(SERVE_GRACE_S), leave=leave)
-    life.listen()
+    shutdown = Shutdown(bound_of(SERVE_GRACE_S), leave=leave)
+    shutdown.listen()
     server = EmbeddedPostgres(data=data, host=host, port=port, password=os.environ.get("BOTFLEET_OWNER_PASSWORD"))
     running = server.start(log=Path("/dev/stderr"))
     say(f"PostgreSQL listens on {host}:{port}, data in {data}")
 
     started.append(running.process)
-    life.tell(running.stop)
+    shutdown.on_signal(running.stop)
     code = running.process.wait()
     raise typer.Exit(EXIT_OK if code == 0 else EXIT_FAILED)

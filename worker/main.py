@@ -14,8 +14,8 @@ from datetime import timedelta
 
 from fleet.exit_codes import EXIT_USAGE
 from fleet.log import configure_logging, get_logger, say_failure
-from fleet.process_life import Life
 from fleet.redaction import guard_environment
+from fleet.shutdown import Shutdown
 from fleet.trading_service.db import Pool
 from worker.channels.mail import MailSender
 from worker.channels.outcome import Channel, Sender
@@ -40,8 +40,8 @@ log = get_logger("main")
 def main() -> int:
     """Run the worker with the settings of the environment."""
     guard_environment(os.environ)
-    life = Life(BOUND_S)
-    life.listen()
+    shutdown = Shutdown(BOUND_S)
+    shutdown.listen()
     try:
         settings = load_settings()
         configure_logging(level=settings.log_level, form=settings.log_format)
@@ -49,10 +49,10 @@ def main() -> int:
         say_failure("worker", error)
         return EXIT_USAGE
     gc.freeze()  # what was imported stays for ever
-    return asyncio.run(run(settings, life))
+    return asyncio.run(run(settings, shutdown))
 
 
-async def run(settings: Settings, life: Life) -> int:
+async def run(settings: Settings, shutdown: Shutdown) -> int:
     """Wire all parts and run them; returns the exit code."""
     metrics = Metrics()
     pool = Pool(settings.database_url, application="worker", connections=settings.database_connections)
@@ -83,7 +83,7 @@ async def run(settings: Settings, life: Life) -> int:
         metrics=metrics,
         poll_interval_s=settings.poll_interval_s,
         http=(settings.http_host, settings.http_port),
-        life=life,
+        shutdown=shutdown,
     )
     log.info("starting")
     return await runner.run()

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from fleet.errors import FencedError, PermanentError
 from fleet.redaction import safe_notification
 from fleet.states import TradeStatus
-from fleet.trading_service.adapt import words
+from fleet.trading_service.adapt import text_for_people
 from fleet.trading_service.db import database_errors
 from fleet.trading_service.lease import RunId
 
@@ -293,7 +293,7 @@ def _checkpoint_values(run: RunId, checkpoint: Checkpoint) -> dict[str, Any]:
 def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarRecord) -> None:
     key = {"bot_id": run.bot_id, "epoch": run.epoch}
     for order in record.orders:
-        connection.execute(_ORDER, {**order, **key, "reason": words(order["reason"])})
+        connection.execute(_ORDER, {**order, **key, "reason": text_for_people(order["reason"])})
     for fill in record.fills:
         connection.execute(_FILL, {**fill, **key})
     for position in record.positions:

@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from fleet.foreign import BYTES_LIMIT
 from fleet.redaction import MESSAGE, safe_notification, safe_text
-from fleet.trading_service.adapt import MESSAGE_LIMIT, words
+from fleet.trading_service.adapt import MESSAGE_LIMIT, text_for_people
 from fleet.trading_service.db import Connection, database_errors
 
 CHANNEL = "botfleet_outbox"
@@ -347,7 +347,7 @@ async def add_deliveries(connection: Connection, deliveries: Sequence[Delivery],
 
 async def mark_routed(connection: Connection, notification_id: int, *, state: str | None, reason: str | None) -> None:
     """Close a notification's routing; a state ends it (`suppressed`)."""
-    await connection.execute(_ROUTED, {"id": notification_id, "state": state, "reason": words(reason)})
+    await connection.execute(_ROUTED, {"id": notification_id, "state": state, "reason": text_for_people(reason)})
 
 
 async def claim_messages(

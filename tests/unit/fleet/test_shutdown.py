@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import structlog
 
-from fleet import process_life
-from fleet.process_life import CANCEL_AGAIN_S, MARGIN_S, Life, Parts, Step, bound_of, run_until_asked, where
+from fleet import shutdown as module
+from fleet.shutdown import CANCEL_AGAIN_S, MARGIN_S, Shutdown, Step, Tasks, bound_of, run_until_asked, where
 
 pytestmark = pytest.mark.looptime
 
@@ -27,8 +27,8 @@ def leave(code: int) -> None:
 
 
 @dataclass
-class FakeLife:
-    """A Life whose signal is sent by the test."""
+class FakeShutdown:
+    """A Shutdown whose signal is sent by the test."""
 
     bound_s: float = 25.0
     asked_by: int | None = None
@@ -50,7 +50,7 @@ class FakeLife:
 @pytest.fixture
 def logs(monkeypatch: pytest.MonkeyPatch) -> list[structlog.typing.EventDict]:
     capture = structlog.testing.LogCapture()
-    monkeypatch.setattr(process_life, "log", structlog.wrap_logger(None, processors=[capture]))
+    monkeypatch.setattr(module, "log", structlog.wrap_logger(None, processors=[capture]))
     return capture.entries
 
 
@@ -92,12 +92,12 @@ class Deaf:
                 continue
 
 
-async def end_of(life: FakeLife, parts: Parts, *steps: Step, stop: Callable[[], None] = lambda: None) -> int:
-    return await run_until_asked(life, parts, stop=stop, cancel_s=8, steps=steps)
+async def end_of(shutdown: FakeShutdown, tasks: Tasks, *steps: Step, stop: Callable[[], None] = lambda: None) -> int:
+    return await run_until_asked(shutdown, tasks, stop=stop, cancel_s=8, steps=steps)
 
 
 async def test_a_signal_ends_the_parts_then_the_steps_in_order(logs: list[structlog.typing.EventDict]) -> None:
-    life, parts, done = FakeLife(), Parts(), list[str]()
+    shutdown, tasks, done = FakeShutdown(), Tasks(), list[str]()
 
     async def part() -> None:
         try:
@@ -108,11 +108,11 @@ async def test_a_signal_ends_the_parts_then_the_steps_in_order(logs: list[struct
     async def step(name: str) -> None:
         done.append(name)
 
-    parts.start("part", part())
+    tasks.start("part", part())
     running = asyncio.create_task(
         end_of(
-            life,
-            parts,
+            shutdown,
+            tasks,
             Step("lease", lambda: step("lease"), 4),
             Step("store", lambda: step("store"), 4),
             stop=lambda: done.append("stop"),
@@ -121,39 +121,39 @@ async def test_a_signal_ends_the_parts_then_the_steps_in_order(logs: list[struct
     await asyncio.sleep(1000)
     assert not running.done()
     asked_at = now()
-    life.send()
+    shutdown.send()
     assert await running == 0
     assert done == ["stop", "part", "lease", "store"]
     assert now() == asked_at
-    assert life.ended
+    assert shutdown.ended
     assert [entry["event"] for entry in logs] == ["stopping"]
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
 async def test_a_swallowed_cancellation_is_repeated(times: int) -> None:
-    life, parts = FakeLife(), Parts()
-    parts.start("part", swallows(times))
+    shutdown, tasks = FakeShutdown(), Tasks()
+    tasks.start("part", swallows(times))
     await asyncio.sleep(1)
     began = now()
-    life.send()
-    assert await end_of(life, parts) == 0
+    shutdown.send()
+    assert await end_of(shutdown, tasks) == 0
     assert now() - began == CANCEL_AGAIN_S * times
 
 
 async def test_a_part_that_never_ends_is_named_with_its_place_and_left(logs: list[structlog.typing.EventDict]) -> None:
-    life, parts, released = FakeLife(), Parts(), list[float]()
+    shutdown, tasks, released = FakeShutdown(), Tasks(), list[float]()
 
     async def release() -> None:
         released.append(now())
 
-    parts.start("good", for_ever())
-    life.send()
+    tasks.start("good", for_ever())
+    shutdown.send()
     with Deaf() as deaf:
-        parts.start("worker 3", deaf.never_answers())
+        tasks.start("worker 3", deaf.never_answers())
         await asyncio.sleep(1)
         began = now()
         with pytest.raises(Left) as left:
-            await end_of(life, parts, Step("lease", release, 4))
+            await end_of(shutdown, tasks, Step("lease", release, 4))
     assert left.value.args == (1,)
     assert released == [began + 8]
     hangs = [entry for entry in logs if entry["event"] == "hangs_at_the_end"]
@@ -164,7 +164,7 @@ async def test_a_part_that_never_ends_is_named_with_its_place_and_left(logs: lis
 
 async def test_a_step_that_hangs_keeps_none_of_the_others(logs: list[structlog.typing.EventDict]) -> None:
     """A runtime whose close hangs, a pool whose close hangs."""
-    life, parts, done = FakeLife(), Parts(), list[str]()
+    shutdown, tasks, done = FakeShutdown(), Tasks(), list[str]()
 
     async def release() -> None:
         done.append("lease")
@@ -173,11 +173,11 @@ async def test_a_step_that_hangs_keeps_none_of_the_others(logs: list[structlog.t
         raise OSError("gone")
 
     began = now()
-    life.send()
+    shutdown.send()
     with Deaf() as deaf, pytest.raises(Left):
         await end_of(
-            life,
-            parts,
+            shutdown,
+            tasks,
             Step("runtime", for_ever, 6),
             Step("lease", release, 4),
             Step("pool", fails, 3),
@@ -211,24 +211,24 @@ async def returns() -> None:
 async def test_a_part_that_ends_ends_the_program(
     work: Callable[[], Coroutine[Any, Any, None]], lasting: bool, error: str, logs: list[structlog.typing.EventDict]
 ) -> None:
-    life, parts = FakeLife(), Parts()
-    parts.start("other", for_ever())
-    parts.start("part", work(), lasting=lasting)
-    assert await end_of(life, parts) == 1
-    assert life.ended
+    shutdown, tasks = FakeShutdown(), Tasks()
+    tasks.start("other", for_ever())
+    tasks.start("part", work(), lasting=lasting)
+    assert await end_of(shutdown, tasks) == 1
+    assert shutdown.ended
     assert [(entry["event"], entry["part"], entry["error"]) for entry in logs] == [("ended", "part", error)]
 
 
 async def test_the_start_may_end_and_parts_may_start_others() -> None:
-    life, parts = FakeLife(), Parts()
+    shutdown, tasks = FakeShutdown(), Tasks()
 
     async def start() -> None:
         await asyncio.sleep(5)
-        parts.start("late", fails_after(7))
+        tasks.start("late", fails_after(7))
 
-    parts.start("start", start(), lasting=False)
+    tasks.start("start", start(), lasting=False)
     began = now()
-    assert await end_of(life, parts) == 1
+    assert await end_of(shutdown, tasks) == 1
     assert now() - began == 12
 
 
@@ -238,10 +238,10 @@ async def fails_after(seconds: float) -> None:
 
 
 async def test_nothing_is_started_once_the_end_has_begun() -> None:
-    parts = Parts()
-    assert await parts.end(8) == []
-    parts.start("late", for_ever())
-    assert await parts.end(8) == []
+    tasks = Tasks()
+    assert await tasks.end(8) == []
+    tasks.start("late", for_ever())
+    assert await tasks.end(8) == []
 
 
 async def test_where_names_places_and_no_values() -> None:
@@ -272,42 +272,44 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
-def life(recorder: Recorder) -> Iterator[Life]:
-    made = Life(25, leave=recorder.left.append, end_after=recorder.bounds.append, clock=lambda: recorder.time)
-    before = {number: signal.getsignal(number) for number in process_life.SIGNALS}
+def shutdown(recorder: Recorder) -> Iterator[Shutdown]:
+    made = Shutdown(25, leave=recorder.left.append, end_after=recorder.bounds.append, clock=lambda: recorder.time)
+    before = {number: signal.getsignal(number) for number in module.SIGNALS}
     made.listen()
     yield made
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-async def test_the_first_signal_wakes_and_bounds_the_second_ends(life: Life, recorder: Recorder) -> None:
-    asked = asyncio.create_task(life.asked())
+async def test_the_first_signal_wakes_and_bounds_the_second_ends(shutdown: Shutdown, recorder: Recorder) -> None:
+    asked = asyncio.create_task(shutdown.asked())
     await asyncio.sleep(0.1)
-    assert (asked.done(), life.ending_s) == (False, None)
+    assert (asked.done(), shutdown.ending_s) == (False, None)
     os.kill(os.getpid(), signal.SIGTERM)
     await asked
     recorder.time += 7
-    assert (life.asked_by, life.ending_s) == (signal.SIGTERM, 7)
+    assert (shutdown.asked_by, shutdown.ending_s) == (signal.SIGTERM, 7)
     assert (recorder.bounds, recorder.left) == ([25], [])
-    life.begin_end()
+    shutdown.begin_end()
     assert recorder.bounds == [25], "the bound counts from the first signal"
     os.kill(os.getpid(), signal.SIGINT)
     assert recorder.left == [128 + signal.SIGINT]
 
 
-async def test_a_failure_bounds_the_end_and_a_signal_during_it_is_the_first(life: Life, recorder: Recorder) -> None:
-    life.begin_end()
+async def test_a_failure_bounds_the_end_and_a_signal_during_it_is_the_first(
+    shutdown: Shutdown, recorder: Recorder
+) -> None:
+    shutdown.begin_end()
     os.kill(os.getpid(), signal.SIGTERM)
     assert (recorder.bounds, recorder.left) == ([25], [])
 
 
-async def test_a_program_without_a_loop_is_told_in_another_thread(life: Life) -> None:
+async def test_a_program_without_a_loop_is_told_in_another_thread(shutdown: Shutdown) -> None:
     import threading
 
     told = threading.Event()
     threads: list[threading.Thread] = []
-    life.tell(lambda: (threads.append(threading.current_thread()), told.set()))
+    shutdown.on_signal(lambda: (threads.append(threading.current_thread()), told.set()))
     os.kill(os.getpid(), signal.SIGTERM)
     assert told.wait(5)
     assert threads[0] is not threading.main_thread()

@@ -2,7 +2,7 @@
 
 An end that waits for everything waits for ever when one task has swallowed its cancellation: `asyncio.wait_for` of
 Python 3.11 does that whenever what it waits for is done in the same instant, which a connection pool under load
-brings about regularly. So nothing here waits without a limit: parts are cancelled again and again for a while, those
+brings about regularly. So nothing here waits without a limit: tasks are cancelled again and again for a while, those
 that are left are named in the log with the place where they hang, each step of the shutdown has seconds of its own,
 and a watchdog of the interpreter ends the process after the bound whatever holds its loop or its threads.
 
@@ -27,12 +27,12 @@ from typing import Any, Protocol
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.log import get_logger
 
-log = get_logger("life")
+log = get_logger("shutdown")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 CANCEL_AGAIN_S = 1.5
-"""A part that goes on after it was cancelled is cancelled again so often."""
+"""A task that goes on after it was cancelled is cancelled again so often."""
 
 MARGIN_S = 5.0
 """From the end of a program's own bound to the SIGKILL of whoever supervises it."""
@@ -53,7 +53,7 @@ def end_after(seconds: float) -> None:
 
 
 @dataclass(slots=True)
-class Life:
+class Shutdown:
     """One process's signals and the bound of its end.
 
     Attributes:
@@ -111,7 +111,7 @@ class Life:
         finally:
             loop.remove_reader(self._pipe[0])
 
-    def tell(self, act: Callable[[], object]) -> None:
+    def on_signal(self, act: Callable[[], object]) -> None:
         """Call `act` after the first signal, in a thread of its own: for programs without a loop."""
 
         def wait() -> None:
@@ -122,7 +122,7 @@ class Life:
 
 
 class Ending(Protocol):
-    """What `run_until_asked` needs of a Life."""
+    """What `run_until_asked` needs of a Shutdown."""
 
     bound_s: float
 
@@ -131,17 +131,17 @@ class Ending(Protocol):
         """The first signal."""
 
     def begin_end(self) -> None:
-        """See Life."""
+        """See Shutdown."""
 
     async def asked(self) -> None:
-        """See Life."""
+        """See Shutdown."""
 
     @property
     def leave(self) -> Callable[[int], object]:
-        """See Life."""
+        """See Shutdown."""
 
 
-class Parts:
+class Tasks:
     """Tasks that are started one by one and end together.
 
     A TaskGroup's end waits for ever for a task that swallowed its cancellation, and never cancels it again.
@@ -155,7 +155,7 @@ class Parts:
     def start(self, name: str, work: Coroutine[Any, Any, None], *, lasting: bool = True) -> None:
         """Start one; `lasting`: its end, even without an error, is a failure of the program.
 
-        Does nothing once the end has begun: one part may be starting others just then.
+        Does nothing once the end has begun: one task may be starting others just then.
         """
         if self._ended:
             work.close()
@@ -166,7 +166,7 @@ class Parts:
         self._changed.set()
 
     async def first_end(self) -> asyncio.Task[None]:
-        """Wait until a part has ended that should go on, or any has failed."""
+        """Wait until a task has ended that should go on, or any has failed."""
         while True:
             self._changed.clear()
             for task, lasting in self._lasting.items():
@@ -190,7 +190,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a shutdown, done after the parts have ended; one that fails or hangs doesn't keep the next.
+    """One step of a shutdown, done after the tasks have ended; one that fails or hangs doesn't keep the next.
 
     Attributes:
         name: for the log.
@@ -220,31 +220,31 @@ class Step:
 
 
 async def run_until_asked(
-    life: Ending, parts: Parts, *, stop: Callable[[], None], cancel_s: float, steps: Sequence[Step]
+    shutdown: Ending, tasks: Tasks, *, stop: Callable[[], None], cancel_s: float, steps: Sequence[Step]
 ) -> int:
-    """Run until a signal comes or a part ends, then shut down; returns the exit code.
+    """Run until a signal comes or a task ends, then shut down; returns the exit code.
 
     When something is left hanging it doesn't return but ends the process: neither the loop's nor the interpreter's
     own end would get past it.
 
     Args:
-        life: of the process.
-        parts: those that run; they may start further ones.
+        shutdown: of the process.
+        tasks: those that run; they may start further ones.
         stop: called first: from then on nothing new is begun.
-        cancel_s: for the parts to end.
+        cancel_s: for the tasks to end.
         steps: done afterwards, in order.
     """
-    signals = asyncio.create_task(life.asked(), name="signals")
-    ends = asyncio.create_task(parts.first_end(), name="ends")
+    signals = asyncio.create_task(shutdown.asked(), name="signals")
+    ends = asyncio.create_task(tasks.first_end(), name="ends")
     await asyncio.wait([signals, ends], return_when=asyncio.FIRST_COMPLETED)
-    code = EXIT_FAILED if life.asked_by is None else EXIT_OK
-    if life.asked_by is None:
+    code = EXIT_FAILED if shutdown.asked_by is None else EXIT_OK
+    if shutdown.asked_by is None:
         _say_end(ends.result())
     else:
-        log.info("stopping", signal=signal.Signals(life.asked_by).name, bound_s=life.bound_s)
-    life.begin_end()
+        log.info("stopping", signal=signal.Signals(shutdown.asked_by).name, bound_s=shutdown.bound_s)
+    shutdown.begin_end()
     stop()
-    stuck = await parts.end(cancel_s)
+    stuck = await tasks.end(cancel_s)
     for task in stuck:
         _report(task, cancel_s)
     done = [await step.take() for step in steps]
@@ -254,7 +254,7 @@ async def run_until_asked(
         log.error("ended_with_parts_left", parts=[task.get_name() for task in stuck])
         sys.stdout.flush()
         sys.stderr.flush()
-        life.leave(EXIT_FAILED)
+        shutdown.leave(EXIT_FAILED)
     return code
 
 

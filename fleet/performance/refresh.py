@@ -28,7 +28,7 @@ def summarised_to(days: Sequence[EquityDay]) -> datetime | None:
     return max((day.close_at for day in days if day.bars), default=None)
 
 
-def begun(
+def unrecorded_start(
     trades: Sequence[ClosedTrade], *, first: EquityPoint | None, interval: timedelta, start_equity: Decimal
 ) -> tuple[EquityDay, ...]:
     """The curve of a market whose beginning wasn't recorded: what trades realised until the first bar.
@@ -47,7 +47,7 @@ def begun(
     return () if first is None else (opening(start_equity, at=first.at - interval, day=utc_day(first.at)),)
 
 
-def settled(days: Sequence[EquityDay], *, balance: Decimal) -> tuple[EquityDay, ...]:
+def with_newest_balance(days: Sequence[EquityDay], *, balance: Decimal) -> tuple[EquityDay, ...]:
     """The curve when the newest balance is another than at the last bar's close: something happened after it."""
     if not days or days[-1].close == balance:
         return tuple(days)
