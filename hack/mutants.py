@@ -91,7 +91,7 @@ MODULES: dict[str, list[str]] = {
     "controller/observe/runs.py": [_CONTROLLER + "test_runs.py"],
     "controller/observe/watch.py": [_CONTROLLER + "test_watch_keeper.py", _CONTROLLER + "test_watch.py"],
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
-    "fleet/trading_service/db.py": [_FLEET + "test_db.py"],
+    "fleet/trading_service/db.py": [_FLEET + "test_db.py", "tests/integration/test_db.py"],
     "worker/channels/routing.py": [_CHANNELS],
     "worker/channels/webhook.py": [_CHANNELS],
     "worker/channels/http.py": [_CHANNELS],

@@ -116,14 +116,13 @@ def add_test(
     Args:
         connection: in autocommit mode.
         channels: on which it goes out, whatever the bot's switches say.
-        bot_id: whose receivers are tested; None: the owner's own.
-        user_id: the owner; None with no bot: those who run the installation.
+        bot_id: whose receivers are tested; None: the user's own.
+        user_id: whose, without a bot; None with no bot: those who run the installation.
         key: unique.
     """
-    owner = user_id
     if bot_id is not None:
         found = connection.execute("SELECT user_id FROM trading_bots WHERE id = %s", (bot_id,)).fetchone()
-        owner = found[0] if found else None
+        user_id = found[0] if found else None
     row = connection.execute(
         """
         INSERT INTO trading_notifications (bot_id, user_id, kind, severity, title, body, facts, dedupe_key)
@@ -131,7 +130,7 @@ def add_test(
         """,
         (
             bot_id,
-            owner,
+            user_id,
             EventKind.TEST,
             "If you can read this, messages of Botfleet reach you here. It was asked for with `botfleet notify test`.",
             Jsonb({"channels": list(channels)}),

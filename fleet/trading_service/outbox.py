@@ -33,7 +33,7 @@ ROUTING_LOCK = 0x626F7466  # "botf"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredNotification:
-    """A notification with what is known about its bot and owner; None where it has none.
+    """A notification with what is known about its bot and user; None where it has none.
 
     `facts` and `config` are documents as somebody wrote them, or Unreadable.
     """
@@ -486,7 +486,7 @@ Row = dict[str, Any]
 
 
 async def summary_bots(connection: Connection) -> list[Row]:
-    """Every bot that isn't archived, with its owner and what a summary's head needs."""
+    """Every bot that isn't archived, with its user and what a summary's head needs."""
     with database_errors():
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(

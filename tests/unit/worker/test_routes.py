@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fleet.trading_service.outbox import Delivery
 from tests.unit.worker.notifications import NOW, notification
 from worker.channels.outcome import Channel
-from worker.channels.routing import BURST, BURST_WINDOW_S, GROUP_LIMIT, Contact, Installed, Target
+from worker.channels.routing import BURST, BURST_WINDOW_S, GROUP_LIMIT, Contact, Installed, Target, hashed
 from worker.routes import (
     Hold,
     burst_hold,
@@ -31,7 +31,9 @@ OPERATOR = Contact(email="ops@example.com", telegram_chat_id="9")
 ALL = Installed(missing={})
 DESK = {"email": "desk@example.com", "telegram_chat_id": "1", "webhook_url": "https://hooks.example.com/desk"}
 BOTH = {"notifications": {"email_enabled": True, "telegram_enabled": True}}
-SUMMER = {"facts": {"channels": ["email"]}, "bot_id": None}
+WINDOW = timedelta(seconds=BURST_WINDOW_S)
+MAIL = Target(Channel.EMAIL, "desk@example.com")
+SUMMARY = {"facts": {"channels": ["email"]}, "bot_id": None}
 
 
 @pytest.mark.parametrize(
@@ -58,9 +60,10 @@ def test_silenced(changes: dict[str, Any], reason: str | None) -> None:
         ({**DESK, "config": {"notifications": {"email_enabled": True, "notify_email": "bot@example.com"}}}, ALL,
          [("email", "bot@example.com")]),
         # about a user, or named in its facts: the user's own addresses
-        ({**DESK, **SUMMER}, ALL, [("email", "desk@example.com")]),
+        ({**DESK, **SUMMARY}, ALL, [("email", "desk@example.com")]),
         ({**DESK, "bot_id": None}, ALL, [("telegram", "1"), ("email", "desk@example.com"),
                                          ("webhook", "https://hooks.example.com/desk")]),
+        ({"user_id": None, "config": {}}, ALL, [("telegram", "9"), ("email", "ops@example.com")]),  # its user is gone
         # nobody's: those who run the installation, where they have an address
         ({"bot_id": None, "user_id": None}, ALL, [("telegram", "9"), ("email", "ops@example.com")]),
         ({**DESK, "config": BOTH}, Installed(missing={Channel.TELEGRAM: "no token"}),
@@ -77,6 +80,13 @@ def test_targets(changes: dict[str, Any], installed: Installed, expected: list[t
 
 def test_a_user_without_a_timezone_lives_by_utc() -> None:
     assert contact_of(notification(**DESK), OPERATOR).timezone == "UTC"
+    assert contact_of(notification(**DESK, timezone="Asia/Tokyo"), OPERATOR).timezone == "Asia/Tokyo"
+
+
+def test_what_is_skipped_waits_for_nothing() -> None:
+    assert may_wait(notification(), MAIL)
+    assert not may_wait(notification(severity="critical"), MAIL)
+    assert not may_wait(notification(), Target(Channel.EMAIL, None, "no server"))
 
 
 def part(problem: str | None) -> Delivery:
@@ -124,8 +134,6 @@ class History:
         return None
 
 
-WINDOW = timedelta(seconds=BURST_WINDOW_S)
-MAIL = Target(Channel.EMAIL, "desk@example.com")
 AWAKE = Contact(email="desk@example.com")
 NIGHT = replace(AWAKE, quiet_from=time(22), quiet_until=time(7))
 
@@ -233,6 +241,6 @@ def test_whatever_comes(steps: list[tuple[int, dict[str, Any]]], contact: Contac
 def test_a_delivery_shows_its_receiver_masked() -> None:
     made = delivery(notification(), MAIL, NOW, hold=None, joined=None)
     assert (made.target, made.problem, made.due_at) == ("d…@example.com", None, NOW)
-    assert made.target_hash is not None
+    assert made.target_hash == hashed(Channel.EMAIL, "desk@example.com")
     skipped = delivery(notification(), Target(Channel.EMAIL, None, "no server"), NOW, hold=None, joined=None)
     assert (skipped.target, skipped.target_hash, skipped.problem) == (None, None, "no server")
