@@ -35,7 +35,7 @@ from fleet.errors import DatabaseAway, FencedError, TransientError
 from fleet.events import Event
 from fleet.foreign import clean_text
 from fleet.log import get_logger
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import commit_bar, first_checkpoint, load_checkpoint, write_notifications
 from fleet.trading_service.tenants import ClosedInBar, EntryRequest, reserve_entry
