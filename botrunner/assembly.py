@@ -15,6 +15,7 @@ from botrunner.exchange.errors import ExchangeAway
 from botrunner.exchange.outage import Outage
 from botrunner.exchange.rulebook import Rulebook
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
 from botrunner.ledger.ledger import Ledger
@@ -120,6 +121,7 @@ class Bot:
             source=witness.watching(source, market),
             ledger=self._ledger,
             market=market,
+            venue=paper_venue(config, market, bot_id=run.bot_id),
             fence=fence,
             progress=progress,
             stop=stop,

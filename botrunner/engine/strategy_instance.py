@@ -31,6 +31,7 @@ from botrunner.engine.strategy_guard import GuardedStrategy, NoStrategy, StateRe
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.exchange.errors import CircuitOpen, ExchangeAway
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.port import Venue
 from botrunner.feeds.health import FeedWatch, is_late, overdue_ms
 from botrunner.feeds.pace import PollPace
 from botrunner.feeds.source import CandleSource, LocalTurn
@@ -99,6 +100,7 @@ class Collaborators:
 
     Attributes:
         strategy: a Backtrader strategy class that decides (`strategies.base.BaseStrategy`).
+        venue: where its orders execute.
         on_live: called once, when warm-up is over.
         exchange: its name, for people.
         note: puts what happened between bars into the outbox. Raises FencedError.
@@ -115,6 +117,7 @@ class Collaborators:
     source: CandleSource
     ledger: BarLedger
     market: Market
+    venue: Venue
     fence: Fence
     progress: Progress
     stop: StopSwitch
@@ -254,6 +257,7 @@ class StrategyInstance(StrategyHost):
             bot_id=self._bot_id,
             config=self._config,
             market=self._parts.market,
+            venue=self._parts.venue,
             state=state,
             commit=self._commit,
             may_enter=lambda: not self._parts.stop.asked,

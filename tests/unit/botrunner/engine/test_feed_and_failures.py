@@ -16,6 +16,7 @@ import structlog
 from botrunner.engine.budget import STATE_KEY, BudgetLimits, GaveUp, StrategyFailing
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.exchange.errors import ExchangeAway
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.health import FeedWatch
 from botrunner.market.candle import Candle
 from botrunner.process.fence import Deadlines, Fence
@@ -70,6 +71,7 @@ def run(
         source=ListSource(candles, stop),
         ledger=ledger,
         market=MARKET,
+        venue=paper_venue(made, MARKET, bot_id=7),
         fence=Fence(Deadlines(), claimed_at=clock.monotonic()),
         progress=Progress(clock),
         stop=stop,

@@ -18,6 +18,7 @@ import pytest
 
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.exchange.errors import ExchangeAway
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.process.fence import Deadlines, Fence
@@ -207,6 +208,7 @@ def run_once(store: Store, candles: list[Candle], made: BotConfig, kills: dict[i
         source=ListSource(candles, stop),
         ledger=MemoryLedger(store, kills),
         market=MARKET,
+        venue=paper_venue(made, MARKET, bot_id=7),
         fence=Fence(Deadlines(), claimed_at=clock.monotonic()),
         progress=Progress(clock),
         stop=stop,
