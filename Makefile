@@ -46,7 +46,7 @@ lint: ## ruff, mypy, import-linter, shellcheck, helm lint
 docs: ## the reference pages in docs/ that are made from the code
 	@hack/python.sh sync
 	@.venv/bin/python -m cli.reference
-	@.venv/bin/python -m controller.reasons_page > docs/reasons.md
+	@.venv/bin/python -m controller.reasons_page > docs/reference/reasons.md
 
 format: ## put the code into the one form
 	@hack/python.sh sync

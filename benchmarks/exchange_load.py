@@ -31,17 +31,18 @@ import structlog
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.exchange.address import SharedAddress
 from botrunner.exchange.binance import BinanceBroker
-from botrunner.exchange.breaker import GuardedBroker
 from botrunner.exchange.ccxt_import import exchange_class
 from botrunner.exchange.errors import ExchangeAway
+from botrunner.exchange.guarded_broker import GuardedBroker
 from botrunner.exchange.outage import Outage
 from botrunner.exchange.rulebook import Rulebook
 from botrunner.exchange.stream import CandleStream
 from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.source import ExchangeCandles
+from botrunner.process.backoff import EXCHANGE
 from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.progress import Progress
-from botrunner.process.retry import EXCHANGE, Patience
+from botrunner.process.retry import Retrier
 from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.strategies.strategy_handler import StrategyHandler
 from fleet.clock import SystemClock
@@ -131,14 +132,14 @@ class Bot(threading.Thread):
         )
         if self.database is not None:
             self.address.begin(self._consult)
-        patience = Patience(
+        retrier = Retrier(
             on=ExchangeAway,
             backoff=EXCHANGE,
             pause=self.stop.wait,
             alive=lambda: None,
             failed=lambda *_: None,
         )
-        market = patience.ask(lambda: self._rules(broker).market(self.config.symbol))
+        market = retrier.call(lambda: self._rules(broker).market(self.config.symbol))
         interval_ms = self.config.interval_s * 1000
         turn = {"turn": lambda: self.address.turn(interval_ms)} if together else {}
         source = ExchangeCandles(

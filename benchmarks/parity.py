@@ -32,11 +32,11 @@ sys.path.insert(0, str(ROOT))
 
 import psycopg
 
-from botrunner.assembly import file_market
 from botrunner.backtest.parity import rows_differ
 from botrunner.backtest.rows import as_stored
 from botrunner.backtest.run import Backtest, backtest
 from botrunner.feeds.source import read_candles
+from botrunner.market.rules import file_market
 from botrunner.strategies.strategy_handler import StrategyHandler
 from fleet.config import parse_config
 from fleet.embedded import EmbeddedPostgres, free_port

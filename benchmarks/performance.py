@@ -21,11 +21,12 @@ from typing import Any
 
 import psycopg
 
+from fleet.bar_record import BarRecord, Checkpoint
 from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.trading_service.connect import connect
 from fleet.trading_service.lease import RunId, claim
-from fleet.trading_service.ledger import BarRecord, Checkpoint, commit_bar, first_checkpoint
+from fleet.trading_service.ledger import commit_bar, first_checkpoint
 from fleet.trading_service.performance import refresh
 
 COMMITS = 600

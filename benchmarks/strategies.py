@@ -2,10 +2,10 @@
 
     CANDLES=folder python -m benchmarks.strategies
 
-Prints a Markdown table; docs/strategies-agreement.md has the last one. The folder holds SYMBOL-INTERVAL.csv files
-(`ETH_BTC-5m.csv`). Parameters are the defaults. An entry's number counts the bars at which it would enter, being
-always flat; an exit's the exits when a long position is opened at the close of every 50th bar, as far as the one
-before is closed. Indicators run over a whole file, from its first bar.
+Prints a Markdown table; docs/reference/strategies-agreement.md has the last one. The folder holds files named
+SYMBOL-INTERVAL.csv (`ETH_BTC-5m.csv`). Parameters are the defaults. An entry's number counts the bars at which it would
+enter, being always flat; an exit's the exits when a long position is opened at the close of every 50th bar, as far as
+the one before is closed. Indicators run over a whole file, from its first bar.
 """
 
 from __future__ import annotations

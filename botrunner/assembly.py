@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.exchange.address import SharedAddress
-from botrunner.exchange.breaker import GuardedBroker
 from botrunner.exchange.broker import Broker, BrokerManager
 from botrunner.exchange.errors import ExchangeAway
+from botrunner.exchange.guarded_broker import GuardedBroker
 from botrunner.exchange.outage import Outage
 from botrunner.exchange.rulebook import Rulebook
 from botrunner.exchange.stream import CandleStream
 from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
+from botrunner.ledger.inputs import InputRecorder
 from botrunner.ledger.ledger import Ledger
-from botrunner.ledger.witness import Witness
 from botrunner.market.rules import Market
+from botrunner.process.backoff import EXCHANGE
 from botrunner.process.fence import Fence
 from botrunner.process.progress import Progress
-from botrunner.process.retry import EXCHANGE, Patience, exchange_away
+from botrunner.process.retry import Retrier, exchange_away
 from botrunner.process.stop import StopSwitch
 from botrunner.settings import Settings
-from botrunner.strategies.isolation import foreign
+from botrunner.strategies.isolation import untrusted_code
 from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
 from fleet.clock import Clock
 from fleet.config import BotConfig, ConfigInvalid, RunningConfig, parse_config, with_hot_fields
@@ -36,13 +36,7 @@ from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.trading_service.lease import Claim, RunId
 
-if TYPE_CHECKING:
-    from botrunner.feeds.files.reader import CandleFile
-
 log = get_logger("assembly")
-
-EIGHT_DECIMALS = Decimal("1e-8")
-"""Price and quantity step where nothing says another."""
 
 CLOSE_OUT = "the bot failed too often and isn't started to trade again"
 """Why a run only closes what is open."""
@@ -82,7 +76,7 @@ class Bot:
         self._progress = progress
         self._stop = stop
         self._clock = clock
-        with foreign():  # the parameters' models of packages run in it
+        with untrusted_code():  # the parameters' models of packages run in it
             config = self._parse(None if claimed.limits is None else _readable("limits", claimed.limits))
         resolved = self._handler.get_strategy_class(config.strategy_type)
         if resolved.fell_back and not claimed.closes_out:
@@ -91,7 +85,7 @@ class Bot:
             log.warning("config_notice", notice=notice)
         progress.enter("loads its broker")
         found = BrokerManager(settings.exchange_urls).get(config.broker_type)
-        witness = Witness()
+        inputs = InputRecorder()
         self._running = RunningConfig(config)
         self._ledger = Ledger(
             url=settings.database_url,
@@ -101,7 +95,7 @@ class Bot:
             owner=claimed.user_id,
             clock=clock,
             waiting=progress.made,
-            witness=witness,
+            inputs=inputs,
         )
         address = share(found.name)
         broker = GuardedBroker(
@@ -118,7 +112,7 @@ class Bot:
         exchange = source if isinstance(source, ExchangeCandles) else None
         parts = Collaborators(
             strategy=resolved.cls,
-            source=witness.watching(source, market),
+            source=inputs.recording(source, market),
             ledger=self._ledger,
             market=market,
             venue=paper_venue(config, market, bot_id=run.bot_id),
@@ -171,7 +165,7 @@ class Bot:
     def _market(self, config: BotConfig, broker: Broker, address: SharedAddress) -> tuple[Market, CandleSource]:
         if config.data_source == "file":
             return self._file(config)
-        patience = Patience(
+        retrier = Retrier(
             on=ExchangeAway,
             backoff=EXCHANGE,
             pause=self._stop.wait,
@@ -189,7 +183,7 @@ class Bot:
             alive=self._progress.made,
             clock=self._clock,
         )
-        market = patience.ask(lambda: rules.market(config.symbol))
+        market = retrier.call(lambda: rules.market(config.symbol))
         interval_ms = config.interval_s * 1000
         source = ExchangeCandles(
             broker,
@@ -207,6 +201,9 @@ class Bot:
         Raises:
             CandleFileInvalid: it can't be used.
         """
+        # most bots trade on an exchange and don't pay for it
+        from botrunner.feeds.files.market import candle_file, rules_of_file
+
         path = config.document.data.file_path
         assert path is not None, "fleet.config requires it"
         self._progress.enter(f"reads {clean_text(path, 200, lines=False)}")
@@ -250,46 +247,4 @@ def _readable(column: str, document: Mapping[str, Any] | Unreadable) -> Mapping[
 def _watch(run: RunId, config: BotConfig) -> FeedWatch:
     return FeedWatch(
         bot_id=run.bot_id, symbol=config.symbol, interval=config.interval, interval_ms=config.interval_s * 1000
-    )
-
-
-_QUOTES = ("USDT", "USDC", "BTC", "ETH", "EUR")
-
-
-def currencies(symbol: str) -> tuple[str, str]:
-    """Base and quote of a symbol; `QUOTE` where the quote isn't known."""
-    quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), "QUOTE")
-    return symbol.removesuffix(quote), quote
-
-
-def candle_file(path: Path, config: BotConfig) -> CandleFile:
-    """The candles of a file as a config wants them.
-
-    Raises:
-        CandleFileInvalid: it can't be used; the message says where it is wrong and what to do.
-    """
-    # most bots trade on an exchange and don't pay for it
-    from botrunner.feeds.files.reader import read_candle_file, wanted_by
-
-    base, quote = currencies(config.symbol)
-    return read_candle_file(path, wanted_by(config, base=base, quote=quote))
-
-
-def rules_of_file(file: CandleFile, symbol: str) -> Market:
-    """Rules for a file's candles: its own decimals, no minimums, short positions simulated."""
-    return file_market(symbol, tick=file.tick, step=file.step)
-
-
-def file_market(symbol: str, *, tick: Decimal = EIGHT_DECIMALS, step: Decimal = EIGHT_DECIMALS) -> Market:
-    """Rules for candles without an exchange: no minimums, short positions simulated."""
-    base, quote = currencies(symbol)
-    return Market(
-        symbol=symbol,
-        base=base,
-        quote=quote,
-        tick=tick,
-        step=step,
-        min_quantity=step,
-        min_notional=Decimal(0),
-        can_short=True,
     )

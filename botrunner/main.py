@@ -26,12 +26,13 @@ from botrunner.engine.budget import GaveUp
 from botrunner.exchange.address import SharedAddress, venue_of
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.process import last_words
+from botrunner.process.backoff import DATABASE
 from botrunner.process.copies import end_if_copy
 from botrunner.process.error_book import ErrorBook
 from botrunner.process.fence import EXIT_FENCED, Fence
 from botrunner.process.heartbeat import Lease
 from botrunner.process.progress import Progress
-from botrunner.process.retry import DATABASE, Patience
+from botrunner.process.retry import Retrier
 from botrunner.process.signals import listen, next_stop
 from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.settings import EGRESS_NODE, Settings, SettingsInvalid, load_settings
@@ -239,7 +240,7 @@ class BotProcess:
         Raises:
             DatabaseAway: it hasn't answered. Whatever else the question raises.
         """
-        patience = Patience(
+        retrier = Retrier(
             on=DatabaseAway,
             backoff=DATABASE,
             pause=lambda seconds: self._stop.wait(seconds) or until(),
@@ -248,7 +249,7 @@ class BotProcess:
                 "database_away", error=str(error), failures=failures, retry_in_s=round(wait_s, 1)
             ),
         )
-        return patience.ask(question)
+        return retrier.call(question)
 
     def _obey_signals(self) -> None:
         """Wait for SIGTERM or SIGINT; runs in a thread of its own."""

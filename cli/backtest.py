@@ -91,7 +91,7 @@ class Finished:
 
     def as_json(self) -> dict[str, Any]:
         """What `-o json` prints."""
-        from botrunner.ledger.witness import dump_market
+        from botrunner.ledger.inputs import dump_market
         from cli.candle_report import data_as_json
 
         return {
@@ -121,7 +121,7 @@ def backtest(
         typer.Option("-c", "--config", help="JSON or YAML: a config, or an object with a key `config`; - is stdin."),
     ],
     candles: Annotated[
-        list[Path], typer.Option("--candles", help="File of candles (docs/candle-files.md); repeat it to compare.")
+        list[Path], typer.Option("--candles", help="File of candles (docs/user/candle-files.md); repeat it to compare.")
     ],
     begin: Annotated[
         datetime | None,
@@ -232,8 +232,8 @@ def load_candles(path: Path, config: BotConfig) -> CandleFile:
     Raises:
         CandlesUnreadable: they can't be used; names the place in the file and what to do.
     """
-    from botrunner.assembly import candle_file
     from botrunner.feeds.files.errors import CandleFileInvalid
+    from botrunner.feeds.files.market import candle_file
 
     try:
         return candle_file(path, config)

@@ -32,7 +32,7 @@ def performance(
     limit: LimitOption = 30,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Trades, profit, drawdown and ratios of a bot, newest period first; docs/performance.md defines each."""
+    """Trades, profit, drawdown and ratios of a bot, newest period first; docs/user/performance.md defines each."""
     with database() as connection:
         bot_id = admin.bot_id_of(connection, bot)
         rows = [] if now else reports.list_metrics(connection, bot_id, period=period, limit=limit)

@@ -34,7 +34,7 @@ numbers out of range. JSON has no comments; YAML has, with `#`.
 YAML is that of version 1.2 (core schema): `true` and `false` alone are truth values, while `yes`, `no`, `on` and `off`
 are texts; `1e-3` is a number; `1_000`, `1:30` and dates are texts; a number that begins with 0 (`010`) is refused, as
 some read it as octal. Anchors and `<<` work. A file holds one document.
-[Why so](decisions/0017-documents-of-people.md)."""
+[Why so](../decisions/0017-documents-of-people.md)."""
 
 KINDS = {"strategy": "Strategies", "entry": "Entry mixins", "exit": "Exit mixins"}
 
@@ -63,7 +63,7 @@ def strategies_page() -> str:
         "# Strategies and mixins: reference",
         MADE,
         (
-            "How they work together: [strategies.md](strategies.md). The same on the command line: `botfleet "
+            "[How strategies work](../user/strategies.md). The same on the command line: `botfleet "
             "strategies show NAME`. Periods count closed candles; ratios are fractions: 0.02 is 2 %."
         ),
     ]
@@ -100,14 +100,14 @@ def configuration_page() -> str:
         "## `entry_logic`, `exit_logic`",
         _text(LogicSection),
         _table(LogicSection),
-        "Parameters of each mixin and of other strategies: [strategies-reference.md](strategies-reference.md).",
+        "Parameters of each mixin and of other strategies: [the reference of strategies](strategies.md).",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
-    "strategies-reference.md": strategies_page,
-    "configuration.md": configuration_page,
+    "reference/strategies.md": strategies_page,
+    "reference/configuration.md": configuration_page,
 }
 
 

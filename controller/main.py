@@ -14,17 +14,19 @@ import sys
 import time
 from functools import partial
 
-from controller.admission import FIRST_PER_CORE, FIRST_PER_NODE
+from controller.act.runtime import RunningRuntime
+from controller.act.runtime.process import ProcessRuntime, StateFolder
+from controller.act.starts import Capacity, Starts
+from controller.decide.admission import FIRST_PER_CORE, FIRST_PER_NODE
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
+from controller.observe.heartbeats import HeartbeatWatch
+from controller.observe.observer import Contact, Observer
 from controller.observe.pods import PodStore
 from controller.runner import BOUND_S, Intervals, TradingRunner
-from controller.runtime import RunningRuntime
-from controller.runtime.process import ProcessRuntime, StateFolder
 from controller.settings import Settings, SettingsInvalid, load_settings
 from controller.shards import ShardKeeper
-from controller.starts import Capacity, Starts
-from controller.store import PostgresStore
+from controller.store import Store
 from controller.workqueue import WorkQueue
 from fleet import plugins
 from fleet.log import configure_logging, get_logger, say_failure
@@ -67,7 +69,7 @@ async def run(settings: Settings, life: Life) -> int:
     queue = WorkQueue(sync, settings.workers)
     pods = PodStore(queue.add)
     runtime = build_runtime(settings, pods, folder, metrics)
-    store = PostgresStore(
+    store = Store(
         settings.database_url,
         connections=settings.database_connections,
         controller=holder,
@@ -85,9 +87,11 @@ async def run(settings: Settings, life: Life) -> int:
         clock=time.monotonic,
         wake=queue.add,
     )
+    observer = Observer(Contact(settings.contact_gap_s))
     manager = StrategyManager(
         store=store,
         runtime=runtime,
+        observer=observer,
         policy=settings.policy,
         metrics=metrics,
         starts=starts,
@@ -95,15 +99,24 @@ async def run(settings: Settings, life: Life) -> int:
         acted=lambda bot_id: metrics.acted(bot_id, time.monotonic()),
         extra_names=settings.plugins.extra_names.with_names(plugins.installed().extra_names),
     )
+    heartbeats = HeartbeatWatch(
+        store=store,
+        observer=observer,
+        pods=runtime.pods,
+        policy=settings.policy,
+        metrics=metrics,
+        interval_s=settings.watch_interval_s,
+        enqueue=queue.add,
+        clock=time.monotonic,
+    )
     runner = TradingRunner(
         url=settings.database_url,
         store=store,
         runtime=runtime,
-        manager=manager,
         queue=queue,
+        heartbeats=heartbeats,
         keeper=keeper,
         starts=starts,
-        policy=settings.policy,
         intervals=Intervals(settings.poll_interval_s, settings.watch_interval_s, settings.relist_interval_s),
         metrics=metrics,
         http=(settings.http_host, settings.http_port),
@@ -128,7 +141,7 @@ def build_runtime(settings: Settings, pods: PodStore, folder: StateFolder, metri
             grace_s=settings.grace_s,
             metrics=metrics,
         )
-    from controller.runtime.kubernetes import KubernetesRuntime
+    from controller.act.runtime.kubernetes import KubernetesRuntime
 
     return KubernetesRuntime(
         template=settings.pod_template,

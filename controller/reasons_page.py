@@ -1,10 +1,10 @@
-"""docs/reasons.md out of the tables of `controller.reasons`: `python -m controller.reasons_page > docs/reasons.md`."""
+"""docs/reference/reasons.md out of the tables of `decide.reasons`: what `make docs` writes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from controller.reasons import ANSWERS, DISRUPTED, ENDED, NO_ANSWER, REFUSED, WAITING, Reason
+from controller.decide.reasons import ANSWERS, DISRUPTED, ENDED, NO_ANSWER, REFUSED, WAITING, Reason
 from fleet.states import ExitReason
 
 EXITS: Mapping[ExitReason, Reason] = {

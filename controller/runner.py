@@ -16,16 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.facts import Policy
-from controller.liveness import Signs, Turn, why_dead
-from controller.manager import StrategyManager
+from controller.act.runtime import RunningRuntime, RuntimeAway
+from controller.act.starts import Starts
+from controller.decide.liveness import Signs, Turn, why_dead
 from controller.metrics import Metrics
+from controller.observe.heartbeats import HeartbeatWatch
 from controller.observe.rows import RowWatch
-from controller.observe.runs import RunWatch
-from controller.runtime import RunningRuntime, RuntimeAway
 from controller.shards import ShardKeeper
-from controller.starts import Starts
-from controller.store import PostgresStore
+from controller.store import Store
 from controller.workqueue import WorkQueue
 from fleet.errors import DatabaseAway, TransientError
 from fleet.events import EventKind, Severity
@@ -41,7 +39,7 @@ LAG_INTERVAL_S = 0.5
 ADMIT_INTERVAL_S = 1.0
 """Should no event tell that a slot is free; costs nothing while nobody waits."""
 START_ATTEMPT_PAUSE_S = 2.0
-RELIST_DEAF_S = 2.0
+RELIST_UNWATCHED_S = 2.0
 """Between two lists of pods while the watch on them is down."""
 RELIST_TICK_S = 0.5
 
@@ -89,13 +87,12 @@ class TradingRunner:
         self,
         *,
         url: str,
-        store: PostgresStore,
+        store: Store,
         runtime: RunningRuntime,
-        manager: StrategyManager,
         queue: WorkQueue,
+        heartbeats: HeartbeatWatch,
         keeper: ShardKeeper,
         starts: Starts,
-        policy: Policy,
         intervals: Intervals,
         metrics: Metrics,
         http: tuple[str, int],
@@ -107,6 +104,7 @@ class TradingRunner:
         self._store = store
         self._runtime = runtime
         self._queue = queue
+        self._heartbeats = heartbeats
         self._keeper = keeper
         self._starts = starts
         self._slot_freed = asyncio.Event()
@@ -123,16 +121,6 @@ class TradingRunner:
             exposition=metrics.exposition,
         )
         self._rows = RowWatch(url=url, poll_interval_s=intervals.poll_s, changed=self._changed, poll=self._poll)
-        self._runs = RunWatch(
-            store=store,
-            manager=manager,
-            pods=runtime.pods,
-            policy=policy,
-            metrics=metrics,
-            interval_s=intervals.watch_s,
-            due=queue.add,
-            clock=time.monotonic,
-        )
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; returns the exit code."""
@@ -166,11 +154,11 @@ class TradingRunner:
             self._parts.start(f"worker {number}", work)
         for name, watch in self._rows.work().items():
             self._parts.start(name, watch)
-        self._parts.start("runs", self._runs.run())
+        self._parts.start("runs", self._heartbeats.run())
         self._parts.start("relist", self._relist_regularly())
         self._parts.start("starts", self._admit_regularly())
         now = time.monotonic()
-        self._health.polled_at = self._runs.looked_at = now
+        self._health.polled_at = self._heartbeats.looked_at = now
         self._health.managing = True
 
     def _stop(self) -> None:
@@ -251,7 +239,7 @@ class TradingRunner:
         """
         begun = time.monotonic()
         while (waited_s := time.monotonic() - begun) < self._intervals.relist_s:
-            if self._runtime.deaf() is not None and waited_s >= max(RELIST_DEAF_S, 3 * took_s):
+            if self._runtime.watch_trouble() is not None and waited_s >= max(RELIST_UNWATCHED_S, 3 * took_s):
                 return
             await asyncio.sleep(min(RELIST_TICK_S, self._intervals.relist_s - waited_s))
 
@@ -296,7 +284,7 @@ class TradingRunner:
         turns = {"lease": Turn(ago_s=now - self._keeper.asked_at, every_s=self._keeper.ttl_s)} if self._asks else {}
         if self._health.managing:
             turns["rows poll"] = Turn(ago_s=now - self._health.polled_at, every_s=self._intervals.poll_s)
-            turns["runs"] = Turn(ago_s=now - self._runs.looked_at, every_s=self._intervals.watch_s)
+            turns["runs"] = Turn(ago_s=now - self._heartbeats.looked_at, every_s=self._intervals.watch_s)
         return why_dead(
             Signs(
                 ending_s=self._life.ending_s,

@@ -13,8 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from controller.facts import Policy
-from controller.podspec import PodTemplate, bot_environment, hash_of, settings_hash
+from controller.decide.facts import Policy
+from controller.decide.podspec import PodTemplate, bot_environment, hash_of, settings_hash
 from fleet.errors import PermanentError
 from fleet.plugins import PluginNames
 from fleet.trading_service.connect import url_problem

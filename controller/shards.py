@@ -11,8 +11,8 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from controller.store import Store
 from fleet.errors import DatabaseAway, TransientError
 from fleet.log import get_logger
 from fleet.trading_service.runs import ShardLease
@@ -30,19 +30,6 @@ class LeaseLost(TransientError):
     """This controller may not decide (now, or any more)."""
 
 
-class ShardStore(Protocol):
-    """The database's part."""
-
-    async def acquire_shard(self, shard: int, *, holder: str, ttl_s: float) -> ShardLease | None:
-        """Take a shard, if it is free."""
-
-    async def renew_shard(self, lease: ShardLease) -> bool:
-        """Keep it; False when another has it."""
-
-    async def release_shard(self, lease: ShardLease) -> None:
-        """Leave it."""
-
-
 @dataclass(slots=True)
 class ShardKeeper:
     """Acquires, renews and releases one shard.
@@ -53,7 +40,7 @@ class ShardKeeper:
         clock: monotonic seconds.
     """
 
-    store: ShardStore
+    store: Store
     holder: str
     ttl_s: float
     clock: Callable[[], float]

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleet.backoff import nominal_s
 from fleet.log import get_logger
 
 log = get_logger("workqueue")
@@ -139,7 +140,7 @@ class WorkQueue:
         except Exception as error:
             failures = self._failures.get(key, 0) + 1
             self._failures[key] = failures
-            delay = min(self.retry_first_s * 2.0 ** min(failures - 1, 30), self.retry_max_s)
+            delay = nominal_s(failures, first_s=self.retry_first_s, most_s=self.retry_max_s)
             log.warning("sync_failed", bot_id=key, error=repr(error)[:500], failures=failures, retry_s=delay)
             return delay
         self._failures.pop(key, None)

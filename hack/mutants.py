@@ -2,7 +2,7 @@
 
     make mutants                                        every module of MODULES, in full
     make mutants SAMPLE=40 [SEED=1]                     so many mutants of each, drawn by seed
-    make mutants MODULE=controller/plan.py[,...]        some modules
+    make mutants MODULE=controller/decide/plan.py[,...]        some modules
     make mutants SURVIVORS=1                            what isn't killed yet; kills by tests as they were are believed
     make mutants LIST=1                                 the survivors that are known, nothing is run
     make mutants WORKERS=1                              processes at a time (2)
@@ -61,7 +61,7 @@ MEMORY = 8 << 30
 # what tests need of other people's packages: imported once, before the first fork
 PACKAGES = (
     "pytest hypothesis psycopg psycopg_pool pydantic pydantic_settings structlog psutil "
-    "aiohttp kopf kubernetes backtrader tenacity pybreaker websockets"
+    "aiohttp kopf kubernetes backtrader websockets"
 )
 
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"
@@ -76,32 +76,52 @@ _PAPER = [
 ]
 _VENUE = [_BOT + "execution/paper/test_venue.py", _BOT + "trading/test_money_bounds.py", *_PAPER]
 MODULES: dict[str, list[str]] = {
-    "controller/plan.py": [
-        _CONTROLLER + "test_plan.py",
-        _CONTROLLER + "test_plan_tables.py",
-        _CONTROLLER + "test_reasons.py",
+    "controller/decide/plan.py": [
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_plan_tables.py",
+        _CONTROLLER + "decide/test_reasons.py",
     ],
-    "controller/classify.py": [
-        _CONTROLLER + "test_classify.py",
-        _CONTROLLER + "test_plan.py",
-        _CONTROLLER + "test_reasons.py",
+    "controller/decide/death.py": [
+        _CONTROLLER + "decide/test_classify.py",
+        _CONTROLLER + "decide/test_death.py",
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_plan_tables.py",
     ],
-    "controller/manager.py": [
+    "controller/decide/classify.py": [
+        _CONTROLLER + "decide/test_classify.py",
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_reasons.py",
+    ],
+    "controller/manager.py": [_CONTROLLER + "test_manager.py"],
+    "controller/observe/bots.py": [_CONTROLLER + "observe/test_bots.py", _CONTROLLER + "test_manager.py"],
+    "controller/observe/configs.py": [
+        _CONTROLLER + "observe/test_configs.py",
+        _CONTROLLER + "observe/test_bots.py",
         _CONTROLLER + "test_manager.py",
-        _CONTROLLER + "test_manager_actions.py",
     ],
+    "controller/observe/observer.py": [_CONTROLLER + "observe/test_observer.py", _CONTROLLER + "test_manager.py"],
+    "controller/act/executor.py": [_CONTROLLER + "act/test_executor.py", _CONTROLLER + "test_manager.py"],
+    "controller/act/report.py": [_CONTROLLER + "act/test_executor.py", _CONTROLLER + "test_manager.py"],
     "controller/store.py": ["tests/integration/test_store.py"],
-    "controller/runtime/kubernetes.py": [_CONTROLLER + "test_kubernetes.py", _CONTROLLER + "test_notes.py"],
-    "controller/runtime/process.py": [_CONTROLLER + "test_process.py"],
-    "controller/observe/rows.py": [_CONTROLLER + "test_rows.py"],
-    "controller/observe/pods.py": [_CONTROLLER + "test_pods.py"],
-    "controller/observe/runs.py": [_CONTROLLER + "test_runs.py"],
-    "controller/observe/watch.py": [_CONTROLLER + "test_watch_keeper.py", _CONTROLLER + "test_watch.py"],
+    "controller/act/runtime/kubernetes.py": [
+        _CONTROLLER + "act/runtime/test_kubernetes.py",
+        _CONTROLLER + "act/runtime/test_event_recorder.py",
+    ],
+    "controller/act/runtime/process.py": [_CONTROLLER + "act/runtime/test_process.py"],
+    "controller/observe/rows.py": [_CONTROLLER + "observe/test_rows.py"],
+    "controller/observe/pods.py": [_CONTROLLER + "observe/test_pods.py"],
+    "controller/observe/heartbeats.py": [_CONTROLLER + "observe/test_heartbeats.py"],
+    "controller/observe/pod_watch.py": [
+        _CONTROLLER + "observe/test_pod_watch_keeper.py",
+        _CONTROLLER + "observe/test_pod_watch.py",
+    ],
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
     "fleet/notify/routing.py": [_FLEET + "notify"],
     "fleet/notify/webhook.py": [_FLEET + "notify"],
     "botrunner/process/fence.py": [_BOT + "process/test_fence.py", _BOT + "process/test_heartbeat.py"],
-    "botrunner/ledger/ledger.py": [_BOT + "ledger/test_ledger.py", _BOT + "ledger/test_ledger_database.py", *_PAPER],
+    "botrunner/ledger/checkpoint.py": [_BOT + "ledger/test_checkpoint.py", *_PAPER],
+    "botrunner/ledger/ledger.py": [_BOT + "ledger/test_ledger.py", *_PAPER],
+    "botrunner/ledger/rows.py": [_BOT + "ledger/test_rows.py", *_PAPER],
     "botrunner/trading/risk.py": [_BOT + "trading/test_risk.py", _BOT + "engine/test_trading_bot.py", *_VENUE],
     "botrunner/execution/paper/matching.py": [_BOT + "execution/paper/test_matching.py", *_PAPER],
     "botrunner/execution/paper/venue.py": [_BOT + "engine/test_trading_bot.py", *_VENUE],

@@ -22,7 +22,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-STATE = Path(os.environ.get("STATE", Path(__file__).resolve().parents[1] / ".botfleet"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+"""This runs without an environment too: what it imports of `fleet`, it imports where it needs it."""
+
+STATE = Path(os.environ.get("STATE", ROOT / ".botfleet"))
 RECORDS = STATE / "run"
 LOGS = STATE / "log"
 BOTS = STATE / "state" / "runs"
@@ -51,13 +55,9 @@ class Process:
 
 def start_mark(pid: int) -> str | None:
     """When the process started, with the boot's id; None if there is none, or a dead one."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = stat.rpartition(")")[2].split()  # state is field 3, start time field 22
-    return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"
+    from fleet import proc
+
+    return proc.start_mark(pid)
 
 
 def read(folder: Path) -> list[Process]:
@@ -119,7 +119,6 @@ def start(name: str, environment: Sequence[str], command: Sequence[str]) -> int:
 
 def shown(said: str, environment: Mapping[str, str]) -> str:
     """What a command said, without the secrets that its environment holds."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from fleet.foreign import clean_text
     from fleet.redaction import guard_environment, redact
 

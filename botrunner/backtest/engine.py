@@ -1,7 +1,7 @@
 """Drives StrategyInstance over a list of candles: no database, no network, no waiting.
 
-Guarantees: the bars go through the code that a bot's process runs, block by block, and the rows are made by the
-ledger that writes them to PostgreSQL. The same arguments give the same rows, always.
+Guarantees: the bars go through the code that a bot's process runs, block by block, and the rows are made by what
+makes those that a bot writes to PostgreSQL. The same arguments give the same rows, always.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from decimal import Decimal
 from typing import Any
 
 from botrunner.backtest.rows import as_stored
+from botrunner.engine.backtrader_adapter import Moved
 from botrunner.engine.budget import BudgetLimits, GaveUp, StrategyFailing
-from botrunner.engine.failures import Failure, FailureBook
+from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.execution.paper.venue import paper_venue
-from botrunner.ledger.ledger import Ledger
+from botrunner.ledger.checkpoint import checkpoint_after, checkpoint_of, restored
+from botrunner.ledger.rows import BarRows
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.process.fence import Deadlines, Fence
@@ -29,10 +31,9 @@ from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState
 from botrunner.trading.trades import Trade
+from fleet.bar_record import Checkpoint
 from fleet.config import BotConfig, RunningConfig
 from fleet.states import ExitReason
-from fleet.trading_service.lease import RunId
-from fleet.trading_service.ledger import BarRecord, Checkpoint
 
 Rows = dict[str, dict[str, Any]]
 """Rows of one table by key."""
@@ -107,8 +108,8 @@ class ListedCandles:
         return 0.0
 
 
-class MemoryLedger(Ledger):
-    """The bot's ledger without its database: the same rows, kept in memory as the tables would hold them.
+class MemoryLedger:
+    """A ledger without a database: the rows of the bot's ledger, kept in memory as the tables would hold them.
 
     Args:
         bot_id: names orders and accounts.
@@ -133,16 +134,7 @@ class MemoryLedger(Ledger):
         tables: Tables | None = None,
         on_bar: Callable[[BarOutcome], None] = lambda _: None,
     ) -> None:
-        super().__init__(
-            url="",
-            run=RunId(bot_id, 0, "memory"),
-            config=RunningConfig(config),
-            exchange=exchange,
-            owner=0,
-            clock=StillClock(),
-            waiting=lambda: None,
-        )
-        self.denominate(market.quote)
+        self._rows = BarRows(bot_id=bot_id, config=config, exchange=exchange, quote_currency=market.quote)
         self.checkpoint = checkpoint
         self.tables = tables or Tables()
         self.denied = denied or {}
@@ -151,18 +143,14 @@ class MemoryLedger(Ledger):
 
     def resume(self) -> tuple[BotState, dict[str, Any]] | None:
         """State and strategy state of the checkpoint, as the database's would be taken."""
-        return None if self.checkpoint is None else self._restore(self.checkpoint)
+        if self.checkpoint is None:
+            return None
+        found = restored(self.checkpoint, self._rows.config, bot_id=self._rows.bot_id)
+        return found.state, found.strategy_state
 
     def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
         """Keep where the bot begins."""
-        self.checkpoint = self._checkpoint(
-            account=state.account,
-            last_bar_at=state.last_bar_at,
-            bars=state.bars,
-            close=state.last_close,
-            volume=state.last_volume,
-            strategy_state=strategy_state,
-        )
+        self.checkpoint = checkpoint_of(state, strategy_state, self._rows.config)
         return state, strategy_state
 
     def asked_to_stop_at(self, bar_at: datetime) -> bool:
@@ -180,52 +168,29 @@ class MemoryLedger(Ledger):
 
     def commit(self, outcome: BarOutcome) -> None:
         """Keep a bar's rows, later ones in place of earlier ones as the tables' upserts do."""
-        self._keep(self.record(outcome))
+        assert self.checkpoint is not None
+        assert self.checkpoint.last_bar_at == outcome.follows
+        self.checkpoint, rows, tables = checkpoint_after(outcome, self._rows.config), self._rows, self.tables
+        for order in outcome.orders:
+            tables.orders[order.client_order_id] = as_stored(rows.order(order))
+        for fill in outcome.fills:
+            tables.fills.setdefault(fill.exchange_trade_id, as_stored(rows.fill(fill)))
+        for trade in outcome.trades:
+            position = rows.position(trade)
+            tables.trades[trade.entry_order_id] = as_stored(position.pop("trade"))
+            tables.positions[trade.entry_order_id] = as_stored(position)
         self._on_bar(outcome)
 
-    def _keep(self, record: BarRecord) -> None:
-        assert self.checkpoint is not None
-        assert self.checkpoint.last_bar_at == record.expected_last_bar_at
-        self.checkpoint, tables = record.checkpoint, self.tables
-        for order in record.orders:
-            tables.orders[order["client_order_id"]] = as_stored(order)
-        for fill in record.fills:
-            tables.fills.setdefault(fill["exchange_trade_id"], as_stored(fill))
-        for position in record.positions:
-            trade = position["trade"]
-            tables.trades[trade["entry_order_id"]] = as_stored(trade)
-            kept = {column: value for column, value in position.items() if column != "trade"}
-            tables.positions[trade["entry_order_id"]] = as_stored(kept)
 
+class _Readiness:
+    """Sees whether the strategy's indicators ever had candles enough."""
 
-class _Switch(StopSwitch):
-    """A stop that comes at the end of the candles; before that it is asked for where a replayed bot's was."""
+    ever = False
 
-    asked_now = False
-
-    @property
-    def asked(self) -> bool:
-        """Whether no position may be opened."""
-        return self.asked_now or super().asked
-
-    def settle(self) -> None:
-        """Nothing waits here for a closed position."""
-
-
-class _Instance(StrategyInstance):
-    """A StrategyInstance that knows whether its indicators ever had candles enough."""
-
-    ever_ready = False
-    asked_at: Callable[[datetime], bool] | None = None
-    switch: _Switch
-
-    def _on_candle(self, *, ready: bool, failure: BaseException | None = None, where: str = "indicators") -> None:
-        """As ever."""
-        assert self._candle is not None
-        self.ever_ready = self.ever_ready or ready or failure is not None
-        if self.asked_at is not None:
-            self.switch.asked_now = self.asked_at(self._candle.open_at)
-        super()._on_candle(ready=ready, failure=failure, where=where)
+    def __call__(self, _candle: Candle, moved: Moved) -> None:
+        """The lines stand at a bar."""
+        if moved.ready or moved.failure is not None:
+            self.ever = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +218,7 @@ def replay(
     candles: Sequence[Candle],
     begin_after_ms: int | None = None,
     budget: BudgetLimits | None = None,
-    failures: FailureBook | None = None,
+    failures: FailureCounts | None = None,
     gives_up: bool = False,
 ) -> Ran:
     """Run a bot over candles until they are used up; what it did is in the ledger.
@@ -274,8 +239,8 @@ def replay(
         CheckpointDamaged: the ledger's checkpoint can't be gone on from.
         StrategyUnbuildable, ConfigUnusable: the strategy can't be made.
     """
-    clock, stop = StillClock(), _Switch()
-    book = FailureBook() if failures is None else failures
+    clock, stop, readiness = StillClock(), StopSwitch(), _Readiness()
+    counts = FailureCounts() if failures is None else failures
     parts = Collaborators(
         strategy=strategy,
         source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),
@@ -288,10 +253,11 @@ def replay(
         clock=clock,
         on_live=lambda: None,
         budget=budget or NEVER_SPENT,
-        failures=book,
+        failures=counts,
+        may_enter=(lambda candle: not ledger.asked_to_stop_at(candle.open_at)) if ledger.denied else None,
+        on_bar=readiness,
     )
-    instance = _Instance(bot_id=bot_id, config=RunningConfig(config), parts=parts)
-    instance.switch, instance.asked_at = stop, ledger.asked_to_stop_at if ledger.denied else None
+    instance = StrategyInstance(bot_id=bot_id, config=RunningConfig(config), parts=parts)
     failed = "as recorded" if gives_up else None
     with _little_garbage():
         try:
@@ -301,7 +267,7 @@ def replay(
     if failed is not None:
         with suppress(GaveUp):
             instance.give_up(failed)
-    return Ran(ready=instance.ever_ready, failures=book.failures, gave_up=failed is not None)
+    return Ran(ready=readiness.ever, failures=counts.failures, gave_up=failed is not None)
 
 
 def holding(config: BotConfig) -> BotConfig:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from botrunner.assembly import EIGHT_DECIMALS, file_market, rules_of_file
 from botrunner.exchange.broker import BrokerManager
 from botrunner.exchange.errors import ExchangeAway
+from botrunner.feeds.files.market import rules_of_file
 from botrunner.feeds.files.reader import CandleFile
-from botrunner.market.rules import Market
+from botrunner.market.rules import EIGHT_DECIMALS, Market, file_market
 from fleet.config import BotConfig
 from fleet.errors import PermanentError
 

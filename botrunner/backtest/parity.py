@@ -14,21 +14,21 @@ from typing import Any
 
 from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
 from botrunner.backtest.rows import Row, as_stored
-from botrunner.engine.failures import Failure, FailureBook
-from botrunner.ledger.witness import load_candles, load_market
+from botrunner.engine.failures import Failure, FailureCounts
+from botrunner.ledger.inputs import load_candles, load_market
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome
 from fleet import __version__
+from fleet.bar_record import Checkpoint
 from fleet.config import BotConfig, ConfigInvalid, OnStop, parse_config, with_hot_fields
 from fleet.errors import PermanentError
 from fleet.foreign import Unreadable, object_of
 from fleet.states import ExitReason
 from fleet.times import from_ms, to_ms
 from fleet.trading_service.adapt import object_read
-from fleet.trading_service.ledger import Checkpoint
 from fleet.trading_service.replays import BarRow, InputRow, Recorded, RunRow
 
 CLEAN_ENDS = (ExitReason.STOPPED, ExitReason.SUPERSEDED, ExitReason.RELEASED)
@@ -244,7 +244,7 @@ def replayed(record: Recorded, *, candles: Sequence[Candle] = ()) -> Replayed:
     Raises:
         ReplayImpossible: bars or warm-up candles are missing, or a config can't be run here.
     """
-    tables, checkpoint, book = Tables(), None, FailureBook()
+    tables, checkpoint, book = Tables(), None, FailureCounts()
     worth: dict[tuple[str, str, datetime], tuple[Any, Any]] = {}
     epochs: dict[tuple[str, str, datetime], int] = {}
     known: dict[tuple[str, str], dict[int, Candle]] = {}

@@ -49,8 +49,8 @@ class Failure:
         }
 
 
-class FailureBook:
-    """All failures of one run, backtest or replay, in the order in which each kind came first."""
+class FailureCounts:
+    """The failures of one run, backtest or replay, in the order in which each kind came first."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, str], Failure] = {}

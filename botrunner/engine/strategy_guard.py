@@ -28,10 +28,10 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 
 from botrunner.engine.budget import STATE_KEY, BudgetLimits, ErrorBudget, without_budget
-from botrunner.engine.failures import FailureBook
+from botrunner.engine.failures import FailureCounts
 from botrunner.engine.trading_bot import DecidesOnBars
 from botrunner.process.copies import end_if_copy
-from botrunner.strategies.isolation import foreign
+from botrunner.strategies.isolation import untrusted_code
 from botrunner.trading.signal import Direction, OpenPosition, Signal, SignalKind
 from fleet.errors import TransientError
 from fleet.events import Event, EventKind
@@ -61,8 +61,8 @@ FLOAT_CHARS = 350
 
 HOUR_MS = 3_600_000
 
-UNTOLD = "_untold"
-"""In a strategy's state: which of the next two it doesn't know of, as nobody could be told or what it knew was lost."""
+MISSED_FILL = "_untold"
+"""In a strategy's state: the newest fill that it doesn't know of; nobody could be told, or what it knew was lost."""
 ENTERED, EXITED = "entered", "exited"
 
 
@@ -78,7 +78,7 @@ class StateRefused(Exception):
 
 
 def signal_of(answer: object) -> Signal | None:
-    """A strategy's answer as a signal of our own making.
+    """A strategy's answer as a new signal made of checked parts.
 
     Raises:
         BadAnswer: it is neither None nor a sound Signal.
@@ -106,7 +106,7 @@ def _member(kind: type[E], name: str, value: object) -> E:
 
 
 def state_of(answer: object) -> dict[str, JsonValue]:
-    """An exported state as plain values of our own: dict, list, str, int, float, bool and None.
+    """An exported state as new plain values: dict, list, str, int, float, bool and None.
 
     Raises:
         BadAnswer: JSON or PostgreSQL can't hold it, or it is too large; the message has the path.
@@ -208,10 +208,10 @@ def _shown(value: object) -> str:
 
 def own_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """What the strategy itself exported."""
-    return {key: value for key, value in without_budget(state).items() if key != UNTOLD}
+    return {key: value for key, value in without_budget(state).items() if key != MISSED_FILL}
 
 
-class NoStrategy:
+class AbsentStrategy:
     """Stands in while there is no strategy to ask: it could not be built, or the bot has given up.
 
     Args:
@@ -221,22 +221,22 @@ class NoStrategy:
     def __init__(self, kept: Mapping[str, Any]) -> None:
         self._kept = dict(kept)
 
-    def decide(self, position: OpenPosition | None) -> Signal | None:  # noqa: ARG002 - nobody is asked
+    def decide(self, position: OpenPosition | None) -> Signal | None:  # noqa: ARG002 - there is no strategy to ask
         """Nothing is decided."""
         return None
 
     def on_entered(self, position: OpenPosition) -> None:
-        """Nobody is told."""
+        """There is no strategy to tell."""
 
     def on_exited(self) -> None:
-        """Nobody is told."""
+        """There is no strategy to tell."""
 
     def export_state(self) -> dict[str, JsonValue]:
         """What was kept."""
         return self._kept
 
     def import_state(self, state: Mapping[str, JsonValue]) -> None:
-        """Nobody goes on from it."""
+        """There is no strategy to go on from it."""
 
 
 class GuardedStrategy:
@@ -248,11 +248,11 @@ class GuardedStrategy:
         budget: where counting goes on. limits: how many failures are too many.
         bar_ms: open time of the bar being worked on.
         report: given what people should be told; it is committed with the bar.
-        book: where failures are counted for whoever ran it.
+        failures: where they are counted for whoever ran it.
 
     Attributes:
         failed_now: something failed at the last bar.
-        stale: the strategy knows more than its state could keep: it must be built anew from that.
+        needs_rebuild: the strategy knows more than its state could keep: it must be built anew from that.
     """
 
     def __init__(
@@ -266,23 +266,23 @@ class GuardedStrategy:
         interval_ms: int,
         bar_ms: Callable[[], int],
         report: Callable[[Event], None],
-        book: FailureBook,
+        failures: FailureCounts,
     ) -> None:
         self.budget = budget
         self.last_error: str | None = None
         self.failed_now = False
-        self.stale = False
-        self._good: dict[str, JsonValue] = deepcopy(own_state(state))
+        self.needs_rebuild = False
+        self._last_good: dict[str, JsonValue] = deepcopy(own_state(state))
         self._strategy: DecidesOnBars = strategy
-        self._absent = isinstance(strategy, NoStrategy)
-        self._news = state.get(UNTOLD)
-        self._owes = self._news is not None and not self._absent
+        self._absent = isinstance(strategy, AbsentStrategy)
+        self._missed = state.get(MISSED_FILL)
+        self._must_tell = self._missed is not None and not self._absent
         self._bot_id = bot_id
         self._limits = limits
         self._interval_ms = interval_ms
         self._bar_ms = bar_ms
         self._report = report
-        self._book = book
+        self._failures = failures
         self._decided = False
         self._failing = False
 
@@ -294,22 +294,22 @@ class GuardedStrategy:
         """
         strategy: Any = self._strategy
         try:
-            _asked(strategy.import_state, deepcopy(self._good))
+            _isolated(strategy.import_state, deepcopy(self._last_good))
         except BaseException as error:
-            if not self._good:
+            if not self._last_good:
                 raise
             raise StateRefused("the strategy can't go on from its own state") from error
 
     def decide(self, position: OpenPosition | None) -> Signal | None:
         """The strategy's answer; None when it failed. Before its first one it hears what it wasn't told."""
-        if self._owes:
+        if self._must_tell:
             if position is None:
                 self.on_exited()
-            elif self._news == ENTERED:
+            elif self._missed == ENTERED:
                 self.on_entered(position)
-        self._owes = False
+        self._must_tell = False
         try:
-            signal = signal_of(_asked(self._strategy.decide, position))
+            signal = signal_of(_isolated(self._strategy.decide, position))
         except BaseException as error:
             self.failed("decide", error)
             return None
@@ -318,35 +318,35 @@ class GuardedStrategy:
 
     def on_entered(self, position: OpenPosition) -> None:
         """Tell the strategy; that it fails doesn't undo a fill."""
-        self._news, self._owes = ENTERED, False
+        self._missed, self._must_tell = ENTERED, False
         try:
-            _asked(self._strategy.on_entered, position)
+            _isolated(self._strategy.on_entered, position)
         except BaseException as error:
             self.failed("on_entered", error)
 
     def on_exited(self) -> None:
         """Tell the strategy; that it fails doesn't undo a fill."""
-        self._news, self._owes = EXITED, False
+        self._missed, self._must_tell = EXITED, False
         try:
-            _asked(self._strategy.on_exited)
+            _isolated(self._strategy.on_exited)
         except BaseException as error:
             self.failed("on_exited", error)
 
     def export_state(self) -> dict[str, JsonValue]:
         """The strategy's state, or the last good one, and the count; asked once, when all else of a bar is done."""
         try:
-            self._good = own_state(state_of(_asked(self._strategy.export_state)))
+            self._last_good = own_state(state_of(_isolated(self._strategy.export_state)))
         except BaseException as error:
             self.failed("export_state", error)
-            self.stale = True
+            self.needs_rebuild = True
         else:
-            if not (self._good if self._absent else self._owes):
-                self._news = None
+            if not (self._last_good if self._absent else self._must_tell):
+                self._missed = None
         self._settle()
         # each bar's own: nobody may change what is being committed
-        state = {**self._good}
-        if self._news is not None:
-            state[UNTOLD] = self._news
+        state = {**self._last_good}
+        if self._missed is not None:
+            state[MISSED_FILL] = self._missed
         if self.budget.at:
             state[STATE_KEY] = self.budget.dump()
         return state
@@ -361,7 +361,7 @@ class GuardedStrategy:
         self._failing = True
         counted = self.budget.failed(bar_ms, interval_ms=self._interval_ms, limits=self._limits)
         self.last_error = f"{name}: {message}"
-        self._book.note(where, name, message, bar_ms=bar_ms)
+        self._failures.note(where, name, message, bar_ms=bar_ms)
         with suppress(Exception):  # the rendering of a traceback asks the exception for its text
             log.warning(
                 "strategy_error",
@@ -393,10 +393,10 @@ class GuardedStrategy:
         self.failed_now, self._failing, self._decided = self._failing, False, False
 
 
-def _asked(ask: Callable[..., T], *arguments: Any) -> T:
-    """What the strategy says to the bot; a copy that it forked says nothing."""
+def _isolated(ask: Callable[..., T], *arguments: Any) -> T:
+    """Call the strategy, isolated; in a process that it forked the call doesn't return."""
     try:
-        with foreign():
+        with untrusted_code():
             return ask(*arguments)
     finally:
         end_if_copy()
@@ -410,7 +410,7 @@ def type_of(error: BaseException) -> str:
 def message_of(error: BaseException) -> str:
     """What it says, masked, clean and short; making that is its own code, too."""
     try:
-        with foreign():
+        with untrusted_code():
             return safe_text(error, MESSAGE_MAX)
     except BaseException:
         return "<a message that can't be printed>"

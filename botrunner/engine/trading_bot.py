@@ -4,8 +4,8 @@ It brings four parts together: the venue executes and reports, the book applies 
 intents, and the strategy is asked at the close. Guarantees: a step's record holds everything it caused and is committed
 before the next step begins; the strategy sees a position only after its fill; limits are checked outside the strategy;
 an open position has a stop in the book wherever the config asks for one, or an order that closes it. The order of
-events in a bar is fixed (open, range, decision, close: docs/paper-trading.md), so a backtest, a paper run and a run
-that was killed and restarted give the same trades. Feeds, threads and the database are others' work.
+events in a bar is fixed (open, range, decision, close: docs/user/paper-trading.md), so a backtest, a paper run and a
+run that was killed and restarted give the same trades. Feeds, threads and the database are others' work.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ by REST alone, as before: no failure in here ever reaches the trading loop.
 from __future__ import annotations
 
 import contextvars
+import random
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from websockets.sync.client import connect
 
-from botrunner.process.retry import Backoff
+from botrunner.process.backoff import Backoff
 from fleet.clock import Clock
 from fleet.foreign import clean_text
 from fleet.log import get_logger
@@ -153,7 +154,7 @@ class CandleStream:
                 wait_s = 0.0
             except Exception as error:  # whatever it is, it costs wake-ups and nothing else
                 self._failures += 1
-                wait_s = RECONNECT.wait_s(self._failures)
+                wait_s = RECONNECT.wait_s(self._failures, draw=random.random())
                 if not self._done.is_set():
                     log.warning(
                         "stream_lost",

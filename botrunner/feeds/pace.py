@@ -7,7 +7,9 @@ slowly: a market that doesn't trade must not be polled five times a second for h
 
 from __future__ import annotations
 
-from botrunner.process.retry import EXCHANGE, Backoff
+import random
+
+from botrunner.process.backoff import EXCHANGE, Backoff
 
 QUICK_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits after a stream's word while REST doesn't serve the candle yet; 1.5 s altogether."""
@@ -79,7 +81,7 @@ class PollPace:
             paused_s: until the exchange may be asked again, if it wasn't asked for that reason: not to miss the moment.
         """
         self.failures += 1
-        wait_s = self._backoff.wait_s(self.failures)
+        wait_s = self._backoff.wait_s(self.failures, draw=random.random())
         if paused_s:
             wait_s = min(wait_s, paused_s)
         self._next_at = now + wait_s

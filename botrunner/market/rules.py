@@ -12,6 +12,11 @@ SPOT_FEE = Decimal("0.001")
 FEE_STEP = Decimal("1e-8")
 """Fees are kept to eight decimals, as Binance's balances are."""
 
+EIGHT_DECIMALS = Decimal("1e-8")
+"""Price and quantity step where nothing says another."""
+
+_QUOTES = ("USDT", "USDC", "BTC", "ETH", "EUR")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
@@ -41,3 +46,24 @@ class Market:
     def round_price(self, price: Decimal, *, up: bool) -> Decimal:
         """To the tick, upwards or downwards."""
         return (price / self.tick).to_integral_value(ROUND_CEILING if up else ROUND_FLOOR) * self.tick
+
+
+def currencies(symbol: str) -> tuple[str, str]:
+    """Base and quote of a symbol; `QUOTE` where the quote isn't known."""
+    quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), "QUOTE")
+    return symbol.removesuffix(quote), quote
+
+
+def file_market(symbol: str, *, tick: Decimal = EIGHT_DECIMALS, step: Decimal = EIGHT_DECIMALS) -> Market:
+    """Rules for candles without an exchange: no minimums, short positions simulated."""
+    base, quote = currencies(symbol)
+    return Market(
+        symbol=symbol,
+        base=base,
+        quote=quote,
+        tick=tick,
+        step=step,
+        min_quantity=step,
+        min_notional=Decimal(0),
+        can_short=True,
+    )

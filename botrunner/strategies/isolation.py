@@ -1,12 +1,13 @@
-"""Code of others in our process: what it changes of the process is put back before code of ours goes on.
+"""Untrusted code in our process: what it changes of the process is restored before code of the bot goes on.
 
-`foreign` surrounds every call of a strategy, its constructor, its indicators and the import of a package; `ours`
-surrounds what they call back into us. Between the two the decimal context, the warnings' filters, the recursion limit
-and the standard streams change hands, so that money is always reckoned with the same rules and a log line always
-finds its stream. An alarm that is still set is taken back: it would interrupt code of ours. What a strategy prints goes
-to stderr, of each turn the first characters: stdout belongs to results. All of this is the main thread's business.
+Untrusted is what a package or a strategy brings: `untrusted_code` surrounds every call of a strategy, its constructor,
+its indicators and the import of a package; `trusted_code` surrounds what they call back into the bot. Between the two
+the decimal context, the warnings' filters, the recursion limit and the standard streams change, so that money is always
+calculated with the same rules and a log line always finds its stream. An alarm that is still set is taken back: it
+would interrupt the bot. What a strategy prints goes to stderr, of each call the first characters: stdout belongs to
+results. All of this is the main thread's business.
 
-What nothing of ours depends on (locale, the seed of `random`) isn't put back, and what can't be (monkey patches,
+What nothing of the bot depends on (locale, the seed of `random`) isn't restored, and what can't be (monkey patches,
 a thread that goes on, memory) can't: of that the process dies at worst, and another run goes on from the checkpoint.
 """
 
@@ -31,14 +32,14 @@ DECIMALS: Final = Context(
     flags=[],
     traps=[InvalidOperation, DivisionByZero, Overflow],
 )
-"""How a bot reckons: Python's own defaults, said here, as a package can change those."""
+"""How a bot calculates: Python's own defaults, said here, as a package can change those."""
 
-SAID_MAX: Final = 10_000
-"""Characters that foreign code may print in one turn; the rest is dropped."""
+PRINTED_MAX: Final = 10_000
+"""Characters that untrusted code may print in one call; the rest is dropped."""
 
 
-class Voice:
-    """Where foreign code prints: the first characters of each turn reach stderr. It can't be closed."""
+class BoundedStderr:
+    """Where untrusted code prints: the first characters of each call reach stderr. It can't be closed."""
 
     encoding = "utf-8"
     errors = "replace"
@@ -46,11 +47,11 @@ class Voice:
 
     def __init__(self, real: TextIO) -> None:
         self._real = real
-        self._room = SAID_MAX
+        self._room = PRINTED_MAX
 
-    def next_turn(self) -> None:
-        """Let it speak again."""
-        self._room = SAID_MAX
+    def refill(self) -> None:
+        """A new call begins: it may print as much again."""
+        self._room = PRINTED_MAX
 
     def writable(self) -> bool:
         """It can be printed to."""
@@ -85,8 +86,8 @@ class Voice:
         """Stay open: the stream behind is the logs' too."""
 
 
-class foreign:  # noqa: N801 - used as a statement
-    """Around code of others; afterwards, and inside `ours`, the process is as it was before."""
+class untrusted_code:  # noqa: N801 - used as a statement
+    """Around untrusted code; afterwards, and inside `trusted_code`, the process is as it was before."""
 
     __slots__ = (
         "_alarmed",
@@ -95,9 +96,9 @@ class foreign:  # noqa: N801 - used as a statement
         "_filters_were",
         "_recursion_limit",
         "_stderr",
+        "_stderr_bounded",
         "_stdout",
         "_token",
-        "_voice",
     )
 
     def __enter__(self) -> None:
@@ -107,17 +108,17 @@ class foreign:  # noqa: N801 - used as a statement
         self._filters = cast(list[Any], warnings.filters)
         self._filters_were = [*self._filters]
         self._decimals = getcontext()
-        self._voice = Voice(sys.stderr)
-        self._token = _OUTER.set(self)
-        self.hand_over()
+        self._stderr_bounded = BoundedStderr(sys.stderr)
+        self._token = _ACTIVE.set(self)
+        self.isolate()
 
     def __exit__(self, *_: object) -> None:
-        self.put_back()
-        # an object that they never had
+        self.restore()
+        # an object that untrusted code never had
         setcontext(self._decimals)
-        _OUTER.reset(self._token)
+        _ACTIVE.reset(self._token)
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Undo what can have been changed."""
         if not self._alarmed:
             setitimer(ITIMER_REAL, 0)
@@ -129,29 +130,29 @@ class foreign:  # noqa: N801 - used as a statement
             warnings.resetwarnings()  # it also forgets what was decided by the other filters
             self._filters[:] = self._filters_were
 
-    def hand_over(self) -> None:
-        """Their turn: streams that they may do anything to, a decimal context that is a copy."""
-        self._voice.next_turn()
-        sys.stdout = sys.stderr = cast(TextIO, self._voice)
+    def isolate(self) -> None:
+        """Untrusted code follows: streams that it may do anything to, a decimal context that is a copy."""
+        self._stderr_bounded.refill()
+        sys.stdout = sys.stderr = cast(TextIO, self._stderr_bounded)
         setcontext(DECIMALS.copy())
 
 
-class ours:  # noqa: N801 - used as a statement
-    """Around code of ours that code of others calls."""
+class trusted_code:  # noqa: N801 - used as a statement
+    """Around code of the bot that untrusted code calls."""
 
-    __slots__ = ("_outer", "_token")
+    __slots__ = ("_around", "_token")
 
     def __enter__(self) -> None:
-        self._outer = _OUTER.get()
-        if self._outer is not None:
-            self._token = _OUTER.set(None)
-            self._outer.put_back()
+        self._around = _ACTIVE.get()
+        if self._around is not None:
+            self._token = _ACTIVE.set(None)
+            self._around.restore()
             setcontext(DECIMALS.copy())
 
     def __exit__(self, *_: object) -> None:
-        if self._outer is not None:
-            _OUTER.reset(self._token)
-            self._outer.hand_over()
+        if self._around is not None:
+            _ACTIVE.reset(self._token)
+            self._around.isolate()
 
 
-_OUTER: ContextVar[foreign | None] = ContextVar("outer", default=None)
+_ACTIVE: ContextVar[untrusted_code | None] = ContextVar("active", default=None)

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from botrunner.strategies.base import BaseStrategy
 from botrunner.strategies.entry import ENTRY_MIXINS
 from botrunner.strategies.exit import EXIT_MIXINS
-from botrunner.strategies.isolation import foreign
+from botrunner.strategies.isolation import untrusted_code
 from botrunner.strategies.mixins import EntryMixin, ExitMixin
 from fleet.config.parse import CUSTOM_STRATEGY
 from fleet.config.schema import parameter_table
@@ -109,7 +109,7 @@ def _found(group: str, name: str) -> type[Any] | str:
     """The class, or the package and the reason why nobody can use it."""
     points = _offers(group)[name]
     try:
-        with foreign():
+        with untrusted_code():
             return _loaded(points, group)
     except BaseException as error:  # a package's own code runs here and may do anything
         reason = f"{type(error).__name__}: {safe_text(error, 300, lines=False)}"

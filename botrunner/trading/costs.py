@@ -1,7 +1,7 @@
 """What an execution costs besides its price: fees, and the slippage of what executes at market. Pure.
 
 The policy sizes entries by it, the paper venue fills by it: what executes at its expected price can always be paid for.
-docs/paper-trading.md has the formulas with units and examples.
+docs/user/paper-trading.md has the formulas with units and examples.
 """
 
 from __future__ import annotations

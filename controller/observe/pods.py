@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from controller.facts import PodFacts, PodPhase
-from controller.last_words import last_words
-from controller.podspec import BOT_ID_LABEL, CONTAINER, EPOCH_LABEL
-from controller.reasons import DISRUPTED
+from controller.decide.facts import PodFacts, PodPhase
+from controller.decide.last_error import last_words
+from controller.decide.podspec import BOT_ID_LABEL, CONTAINER, EPOCH_LABEL
+from controller.decide.reasons import DISRUPTED
 from fleet.foreign import clean_text, object_of
 from fleet.ids import parse_id
 from fleet.redaction import safe_text

@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg import Notify
 
+from fleet.backoff import nominal_s
 from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text
 from fleet.ids import parse_id
@@ -52,15 +53,16 @@ class RowWatch:
         return {"rows listen": self._listen(), "rows poll": self._poll_regularly()}
 
     async def _listen(self) -> None:
-        pause = RECONNECT_FIRST_S
+        failures = 0
         while True:
+            pause = nominal_s(failures + 1, first_s=RECONNECT_FIRST_S, most_s=RECONNECT_MAX_S)
             try:
                 connection = await connect(self.url, "listen")
                 try:
                     with database_errors():
                         await connection.execute(f"LISTEN {CHANNEL}".encode())
                         log.info("rows_listening", channel=CHANNEL)
-                        pause = RECONNECT_FIRST_S
+                        failures, pause = 0, RECONNECT_FIRST_S
                         await self.poll()
                         while True:
                             async for notice in connection.notifies(timeout=SILENCE_S):
@@ -74,8 +76,8 @@ class RowWatch:
             except Exception as error:
                 # no row and no notification may end the controller of all others; a new connection looks at all rows
                 log.error("rows_watch_failed", error=clean_text(repr(error), 300), retry_s=pause)
+            failures += 1
             await asyncio.sleep(pause)
-            pause = min(pause * 2, RECONNECT_MAX_S)
 
     async def _poll_regularly(self) -> None:
         while True:

@@ -52,7 +52,7 @@ class FillPrice(StrEnum):
 
 
 class SlippageModel(StrEnum):
-    """How much worse than quoted a market order or a triggered stop is filled. docs/paper-trading.md has formulas."""
+    """How much worse than quoted a market order or a triggered stop is filled. Formulas: docs/user/paper-trading.md."""
 
     NONE = "none"
     FIXED = "fixed"
@@ -205,7 +205,7 @@ class DataSection(Section):
         None, description="Of an earlier version; has no effect: repeats wait longer each time."
     )
     file_path: Line | None = Field(
-        None, description="For data_source file: CSV or JSON of candles (docs/candle-files.md)."
+        None, description="For data_source file: CSV or JSON of candles (docs/user/candle-files.md)."
     )
     datetime_col: Column | None = _column("the time of a candle's open")
     open_col: Column | None = _column("open")

@@ -1,4 +1,4 @@
-"""What a bot achieved: from closed trades and an equity curve to metrics. Pure; every metric: docs/performance.md.
+"""What a bot achieved: from closed trades and an equity curve to metrics. Pure; every metric: docs/user/performance.md.
 
 Money is exact (Decimal); ratios and returns are floats, since roots and powers have no exact value. What isn't
 defined for the data at hand is None, never NaN or infinite. Days, weeks and months are UTC.

@@ -21,7 +21,7 @@ SCALE = Decimal("1e-18")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performance:
-    """All metrics of a period; docs/performance.md defines each. Decimals are money in quote currency."""
+    """All metrics of a period; docs/user/performance.md defines each. Decimals are money in quote currency."""
 
     equity_basis: str
     first_at: datetime | None

@@ -12,9 +12,9 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row, dict_row
 
+from fleet.bar_record import Checkpoint
 from fleet.errors import PermanentError
 from fleet.trading_service.lease import database_errors
-from fleet.trading_service.ledger import Checkpoint
 
 Row = dict[str, Any]
 
@@ -35,7 +35,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """What a run took from outside from this bar on (`botrunner.ledger.witness`); None: as before."""
+    """What a run took from outside from this bar on (`botrunner.ledger.inputs`); None: as before."""
 
     epoch: int
     bar_at: datetime

@@ -114,7 +114,7 @@ _FENCE_SILENT = _FENCE.format(
     guard="COALESCE(heartbeat_at, claimed_at, created_at) < clock_timestamp() - make_interval(secs => %(silent_s)s)"
 )
 
-_FENCE_DEAF = _FENCE.format(
+_FENCE_STOP_OVERDUE = _FENCE.format(
     guard="stop_requested_at < clock_timestamp() - make_interval(secs => %(asked_s)s)"
     " AND (%(stalled_s)s::float8 IS NULL OR heartbeat_at - progress_at > make_interval(secs => %(stalled_s)s))"
 )
@@ -172,20 +172,21 @@ async def _fenced(connection: Connection, statement: str, values: Mapping[str, A
 
 async def start_run(
     connection: Connection,
-    *,
+    lease: ShardLease | None,
     bot_id: int,
     epoch: int,
+    *,
     config_version: int,
     controller: str,
     runtime: str,
     pod_name: str,
     settings_hash: str | None = None,
     closes_out: bool = False,
-    lease: ShardLease | None = None,
 ) -> bool:
     """Insert the next run with a snapshot of the row's config.
 
     Args:
+        lease: under which the controller acts; None: nobody's shard.
         bot_id: whose run.
         epoch: one more than the newest run's that the caller has seen.
         config_version: that the caller has validated; the row must still have it, and still be wanted.
@@ -194,7 +195,6 @@ async def start_run(
         pod_name: of its pod.
         settings_hash: of the settings that its pod gets besides the config.
         closes_out: the run is to close what the bot holds and to end, without its strategy.
-        lease: under which the controller acts.
 
     Returns:
         False when the row has changed, a run is current, the epoch is taken or the lease lost: read again.
@@ -213,15 +213,13 @@ async def start_run(
     return await _changed(connection, _START, values)
 
 
-async def record_pod(
-    connection: Connection, bot_id: int, epoch: int, *, uid: str, lease: ShardLease | None = None
-) -> bool:
+async def record_pod(connection: Connection, lease: ShardLease | None, bot_id: int, epoch: int, *, uid: str) -> bool:
     """Note which object was created for the run; from then on its absence means that it vanished."""
     return await _changed(connection, _POD, _values(bot_id, epoch, lease, uid=uid))
 
 
 async def request_stop(
-    connection: Connection, bot_id: int, epoch: int, *, reason: str, lease: ShardLease | None = None
+    connection: Connection, lease: ShardLease | None, bot_id: int, epoch: int, *, reason: str
 ) -> bool:
     """Ask the run to end with its next heartbeat; the first reason stays. False: asked before, or over."""
     return await _changed(connection, _STOP, _values(bot_id, epoch, lease, reason=reason))
@@ -229,22 +227,22 @@ async def request_stop(
 
 async def adopt_config(
     connection: Connection,
+    lease: ShardLease | None,
     bot_id: int,
     epoch: int,
     *,
     config_version: int,
     limits: Mapping[str, Any] | None,
-    lease: ShardLease | None = None,
 ) -> bool:
     """Raise the run to a config version that it can take over while running.
 
     Args:
         connection: as everywhere here.
+        lease: under which the controller acts.
         bot_id: whose run.
         epoch: of the current run.
         config_version: the new one.
         limits: the hot sections to hand over with the next heartbeat; None leaves what was handed over before.
-        lease: under which the controller acts.
     """
     handed = None if limits is None else Jsonb(dict(limits))
     return await _changed(
@@ -254,13 +252,13 @@ async def adopt_config(
 
 async def end_run(
     connection: Connection,
+    lease: ShardLease | None,
     bot_id: int,
     epoch: int,
     *,
     reason: ExitReason,
     exit_code: int | None,
     message: str | None,
-    lease: ShardLease | None = None,
 ) -> bool:
     """Record that the run's process is dead. False when the run had ended before: that record stays."""
     values = _values(bot_id, epoch, lease, reason=reason, exit_code=_code(exit_code), message=message)
@@ -274,12 +272,12 @@ def _code(exit_code: int | None) -> int | None:
 
 async def explain_end(
     connection: Connection,
+    lease: ShardLease | None,
     bot_id: int,
     epoch: int,
     *,
     seen: str | None,
     message: str,
-    lease: ShardLease | None = None,
 ) -> bool:
     """Say why a run ended that could not know it. False when its row says something else than what was `seen`."""
     return await _changed(connection, _EXPLAIN, _values(bot_id, epoch, lease, seen=seen, message=message))
@@ -299,13 +297,13 @@ async def outdated_runs(connection: Connection, *, settings_hash: str) -> int:
 
 async def fence_unclaimed(
     connection: Connection,
+    lease: ShardLease | None,
     bot_id: int,
     epoch: int,
     *,
     reason: ExitReason,
     message: str | None,
     decided_at: datetime,
-    lease: ShardLease | None = None,
 ) -> bool:
     """End a run that nobody has claimed; from then on nobody can. False when a claim came first, or holds the row."""
     values = _values(bot_id, epoch, lease, reason=reason, message=message, decided_at=decided_at)
@@ -314,6 +312,7 @@ async def fence_unclaimed(
 
 async def fence_silent(
     connection: Connection,
+    lease: ShardLease | None,
     bot_id: int,
     epoch: int,
     *,
@@ -321,7 +320,6 @@ async def fence_silent(
     message: str | None,
     decided_at: datetime,
     silent_s: float,
-    lease: ShardLease | None = None,
 ) -> bool:
     """Take the right to trade from a run without a heartbeat for `silent_s`.
 
@@ -332,8 +330,9 @@ async def fence_silent(
     return await _fenced(connection, _FENCE_SILENT, values)
 
 
-async def fence_deaf(
+async def fence_stop_overdue(
     connection: Connection,
+    lease: ShardLease | None,
     bot_id: int,
     epoch: int,
     *,
@@ -342,12 +341,12 @@ async def fence_deaf(
     decided_at: datetime,
     asked_s: float,
     stalled_s: float | None,
-    lease: ShardLease | None = None,
 ) -> bool:
     """Take the right to trade from a run that was asked to stop at least `asked_s` ago and hasn't.
 
     Args:
         connection: as everywhere here.
+        lease: under which the controller acts.
         bot_id: whose run.
         epoch: of the run.
         reason: recorded as the run's end.
@@ -356,7 +355,6 @@ async def fence_deaf(
         asked_s: seconds since the stop was requested.
         stalled_s: seconds without progress, as told by its last heartbeat, that are needed as well, for a bot
             that may take its time; or None.
-        lease: under which the controller acts.
     """
     values = _values(
         bot_id,
@@ -368,7 +366,7 @@ async def fence_deaf(
         asked_s=asked_s,
         stalled_s=stalled_s,
     )
-    return await _fenced(connection, _FENCE_DEAF, values)
+    return await _fenced(connection, _FENCE_STOP_OVERDUE, values)
 
 
 async def load_run_config(connection: Connection, bot_id: int, epoch: int) -> object:

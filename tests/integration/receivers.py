@@ -135,7 +135,7 @@ class _Telegram(_Handler):
 
 
 def verified(key: str, headers: Any, body: bytes, *, now: float) -> bool:
-    """What docs/notifications.md tells receivers to do."""
+    """What docs/user/notifications.md tells receivers to do."""
     timestamp = headers["Botfleet-Timestamp"]
     expected = "v1=" + hmac.new(key.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     return hmac.compare_digest(expected, headers["Botfleet-Signature"]) and abs(now - int(timestamp)) <= 300

@@ -444,16 +444,16 @@ async def test_no_text_makes_a_statement_of_the_controller_or_the_worker_fail(db
 
     async def start(epoch: int) -> None:
         assert await runs.start_run(
-            db, bot_id=1, epoch=epoch, config_version=1, controller=GARBAGE, runtime=GARBAGE, pod_name=GARBAGE
+            db, None, bot_id=1, epoch=epoch, config_version=1, controller=GARBAGE, runtime=GARBAGE, pod_name=GARBAGE
         )
-        assert await runs.record_pod(db, 1, epoch, uid=GARBAGE)
-        assert await runs.request_stop(db, 1, epoch, reason=GARBAGE)
+        assert await runs.record_pod(db, None, 1, epoch, uid=GARBAGE)
+        assert await runs.request_stop(db, None, 1, epoch, reason=GARBAGE)
 
     await start(1)
-    assert await runs.end_run(db, 1, 1, reason=ExitReason.FAILED, exit_code=2**40, message=GARBAGE)
+    assert await runs.end_run(db, None, 1, 1, reason=ExitReason.FAILED, exit_code=2**40, message=GARBAGE)
     await start(2)
     now = datetime.now(UTC)
-    assert await runs.fence_unclaimed(db, 1, 2, reason=ExitReason.NOT_CLAIMED, message=GARBAGE, decided_at=now)
+    assert await runs.fence_unclaimed(db, None, 1, 2, reason=ExitReason.NOT_CLAIMED, message=GARBAGE, decided_at=now)
     assert await bots.update_bot_status(
         db, 1, seen=BotStatus.STOPPED, status=BotStatus.ERROR, message=GARBAGE * 5000, error_count=0
     )

@@ -32,7 +32,7 @@ from fleet.trading_service.pool import Pool
 from tests.integration.receivers import SECRET, receivers
 from tests.integration.worker_process import CONFIG, REPOSITORY, Outbox, wait_until, worker
 from tests.support import FakeClock
-from tests.unit.botrunner.ledger.test_ledger import CLOSED, outcome
+from tests.unit.botrunner.bars import CLOSED, outcome
 from worker.health import HealthWatch
 from worker.summaries import Summaries
 
@@ -66,6 +66,7 @@ async def start(url: str, bot_id: int, epoch: int, version: int) -> RunId:
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         assert await runs.start_run(
             connection,
+            None,
             bot_id=bot_id,
             epoch=epoch,
             config_version=version,
@@ -144,6 +145,7 @@ def test_a_fence_is_told_and_waits_for_nobody_who_holds_the_bots_row(outbox: Out
                     now = await shards.database_now(connection)
                     return await runs.fence_silent(
                         connection,
+                        None,
                         bot_id,
                         1,
                         reason=ExitReason.FENCED_SILENT,
@@ -163,8 +165,8 @@ async def controllers_life(url: str, bot_id: int) -> None:
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         lease = await shards.acquire_shard(connection, 0, holder="host-a", ttl_s=15)
         assert lease is not None
-        assert await runs.adopt_config(connection, bot_id, 1, config_version=7, limits={}, lease=lease)
-        assert not await runs.adopt_config(connection, bot_id, 1, config_version=7, limits={}, lease=lease)
+        assert await runs.adopt_config(connection, lease, bot_id, 1, config_version=7, limits={})
+        assert not await runs.adopt_config(connection, lease, bot_id, 1, config_version=7, limits={})
         seen = BotStatus.STOPPED
         for message in ("version 3 is invalid", "version 3 is invalid", "version 4 is invalid"):
             assert await bots.update_bot_status(

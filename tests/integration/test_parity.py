@@ -16,15 +16,16 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from botrunner import assembly
-from botrunner.assembly import file_market
 from botrunner.backtest.market import market_for
 from botrunner.backtest.parity import Comparison, ReplayImpossible, compare, replayed, rows_differ
 from botrunner.backtest.rows import as_stored
 from botrunner.backtest.run import Backtest, backtest
 from botrunner.engine.budget import StrategyFailing
+from botrunner.feeds.files.market import candle_file as read_file
+from botrunner.feeds.files.market import rules_of_file
 from botrunner.feeds.source import read_candles
 from botrunner.market.candle import Candle
+from botrunner.market.rules import file_market
 from botrunner.strategies.entry import ENTRY_MIXINS
 from botrunner.strategies.strategy_handler import StrategyHandler
 from fleet.config import parse_config
@@ -184,7 +185,7 @@ def test_a_paper_bot_reads_a_file_as_a_backtest_does(
     new_bot(database, made, 7)
     assert trade(database, 7, url=database_url)
     parsed = parse_config(made)
-    file = assembly.candle_file(path, parsed)
+    file = read_file(path, parsed)
     assert file.candles == candles[:FEW]
     known = market_for(parsed, "auto", candles=file, exchange_urls={})
     done = backtest(parsed, file.candles, market=known.rules, bot_id=7)
@@ -213,8 +214,8 @@ def test_weeks_and_three_days_agree(
     while not trade(database, 7, url=database_url, interrupt_at=rng.randint(50, 900), kill=True):
         pass
     parsed = parse_config(made)
-    file = assembly.candle_file(path, parsed)
-    done = backtest(parsed, file.candles, market=assembly.rules_of_file(file, "ETHBTC"), bot_id=7)
+    file = read_file(path, parsed)
+    done = backtest(parsed, file.candles, market=rules_of_file(file, "ETHBTC"), bot_id=7)
     assert len(done.trades) > 10
     assert_equal(recorded(database, 7), done)
     assert replay_of(database, 7).differences == []

@@ -20,7 +20,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-EXAMPLE = REPOSITORY / "docs" / "examples" / "candlekit"
+EXAMPLE = REPOSITORY / "docs" / "user" / "examples" / "candlekit"
 BARS = 800
 HISTORY = {
     "trading_orders": "client_order_id, signal_at, leg, side, price, quantity, state, filled_quantity, reason",

@@ -20,10 +20,10 @@ import psycopg
 import pytest
 
 from controller import runner as controller_runner
+from controller.act.runtime.process import ProcessRuntime, StateFolder
+from controller.decide.podspec import PodRequest
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
-from controller.podspec import PodRequest
-from controller.runtime.process import ProcessRuntime, StateFolder
 from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.trading_service.pool import Pool
@@ -233,10 +233,10 @@ def test_the_worker_without_an_answer_of_the_database(frozen: tuple[str, list[ps
 
 BROKEN = """
 import asyncio, sys
-import controller.liveness, controller.shards
+import controller.decide.liveness, controller.shards
 from controller.main import main
 
-controller.liveness.LEASELESS_S = 1.0
+controller.decide.liveness.LEASELESS_S = 1.0
 
 async def stuck(self):
     await asyncio.Event().wait()

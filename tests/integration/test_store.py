@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from controller.store import PostgresStore
+from controller.store import Store
 from fleet.errors import DatabaseAway
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service.bots import Notification, StatusCount
@@ -29,7 +29,7 @@ POD = "bot-1-b-e1"
 class World:
     """The store of a controller that holds shard 0, a bot (id 1), and somebody who looks at the rows."""
 
-    store: PostgresStore
+    store: Store
     see: psycopg.Connection[Any]
     lease: ShardLease
 
@@ -46,7 +46,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
     with psycopg.connect(database_url, autocommit=True) as see:
         see.execute("INSERT INTO trading_bots (name, enabled, config) VALUES ('b', true, %s)", [Jsonb({"a": 1})])
         made: list[World] = []
-        store = PostgresStore(
+        store = Store(
             database_url,
             connections=2,
             controller="c1",
@@ -83,11 +83,11 @@ async def test_a_run_carries_who_started_it_and_how(world: World) -> None:
     assert world.one("SELECT controller, runtime, settings_hash, pod_name FROM trading_runs") == (
         "c1", "process", "h1", POD,
     )  # fmt: skip
-    assert await world.store.record_pod(1, 1, "u1") is True
+    assert await world.store.record_pod(1, 1, uid="u1") is True
     assert world.one("SELECT pod_uid FROM trading_runs") == "u1"
     assert await world.store.adopt_config(1, 1, config_version=2, limits={"x": 1}) is True
     assert world.one("SELECT config_version, limits FROM trading_runs") == (2, {"x": 1})
-    assert await world.store.request_stop(1, 1, "stopped") is True
+    assert await world.store.request_stop(1, 1, reason="stopped") is True
     assert world.one("SELECT stop_reason FROM trading_runs") == "stopped"
     assert await world.store.end_run(1, 1, reason=ExitReason.FAILED, exit_code=4, message="m") is True
     assert world.one("SELECT exit_reason, exit_code, error_message FROM trading_runs") == ("failed", 4, "m")
@@ -119,12 +119,12 @@ async def test_the_three_fences(world: World) -> None:
     assert await store.start_run(1, 3, config_version=1, pod_name="p", closes_out=True) is True
     assert world.one("SELECT array_agg(closes_out ORDER BY epoch) FROM trading_runs") == [False, False, True]
     claim(world.see, RunId(1, 3, "me"))
-    assert await store.request_stop(1, 3, "hung") is True
+    assert await store.request_stop(1, 3, reason="hung") is True
     world.see.execute(old(36, "stop_requested_at"))
-    deaf = fate(world, ExitReason.FENCED_HUNG)
-    assert await store.fence_deaf(1, 3, asked_s=60, stalled_s=None, **deaf) is False
-    assert await store.fence_deaf(1, 3, asked_s=35, stalled_s=30, **deaf) is False  # it makes progress
-    assert await store.fence_deaf(1, 3, asked_s=35, stalled_s=None, **deaf) is True
+    overdue = fate(world, ExitReason.FENCED_HUNG)
+    assert await store.fence_stop_overdue(1, 3, asked_s=60, stalled_s=None, **overdue) is False
+    assert await store.fence_stop_overdue(1, 3, asked_s=35, stalled_s=30, **overdue) is False  # it makes progress
+    assert await store.fence_stop_overdue(1, 3, asked_s=35, stalled_s=None, **overdue) is True
     assert world.one("SELECT exit_reason, error_message FROM trading_runs WHERE epoch = 3") == ("fenced_hung", "m")
 
 
@@ -135,8 +135,8 @@ async def test_no_decision_under_a_lease_that_was_taken_over(world: World) -> No
     lost = ShardLease(held.shard, held.epoch - 1)
     world.lease = lost
     decisions = {
-        "record_pod": store.record_pod(1, 1, "u1"),
-        "request_stop": store.request_stop(1, 1, "stopped"),
+        "record_pod": store.record_pod(1, 1, uid="u1"),
+        "request_stop": store.request_stop(1, 1, reason="stopped"),
         "adopt_config": store.adopt_config(1, 1, config_version=2, limits=None),
         "end_run": store.end_run(1, 1, reason=ExitReason.FAILED, exit_code=1, message="m"),
         "fence_unclaimed": store.fence_unclaimed(1, 1, **fate(world, ExitReason.NOT_CLAIMED)),
@@ -146,7 +146,7 @@ async def test_no_decision_under_a_lease_that_was_taken_over(world: World) -> No
     world.see.execute(old(60, "heartbeat_at", "progress_at"))
     world.see.execute("UPDATE trading_runs SET stop_requested_at = '2026-01-01', stop_reason = 'hung'")
     assert not await store.fence_silent(1, 1, silent_s=35, **fate(world, ExitReason.FENCED_SILENT))
-    assert not await store.fence_deaf(1, 1, asked_s=35, stalled_s=None, **fate(world, ExitReason.FENCED_HUNG))
+    assert not await store.fence_stop_overdue(1, 1, asked_s=35, stalled_s=None, **fate(world, ExitReason.FENCED_HUNG))
     assert await store.prove_heartbeats() is None
     world.see.execute("UPDATE trading_runs SET ended_at = now(), exit_reason = 'failed', exit_code = 1")
     assert not await store.explain_end(1, 1, seen=None, message="m")
@@ -234,7 +234,7 @@ async def test_since_when_the_database_answers(world: World, monkeypatch: pytest
 
 
 async def test_a_store_that_nobody_opened_or_that_is_closed_is_a_database_away(database_url: str) -> None:
-    store = PostgresStore(
+    store = Store(
         database_url, connections=1, controller="c", runtime="r", settings_hash="h", lease=lambda: ShardLease(0, 1)
     )
     assert store.answering_s is None
@@ -246,7 +246,7 @@ async def test_a_store_that_nobody_opened_or_that_is_closed_is_a_database_away(d
 
 
 async def test_a_connection_that_cannot_be_had_is_no_proof() -> None:
-    store = PostgresStore(
+    store = Store(
         "postgresql://nobody@127.0.0.1:1/x",
         connections=1,
         controller="c",

@@ -35,12 +35,19 @@ async def add(db: AsyncConnection[Any], name: str, *, enabled: bool = True, **co
 
 async def start(db: AsyncConnection[Any], bot: int, epoch: int, version: int = 1) -> None:
     assert await runs.start_run(
-        db, bot_id=bot, epoch=epoch, config_version=version, controller="c", runtime="process", pod_name=f"p{epoch}"
+        db,
+        None,
+        bot_id=bot,
+        epoch=epoch,
+        config_version=version,
+        controller="c",
+        runtime="process",
+        pod_name=f"p{epoch}",
     )
 
 
 async def stop(db: AsyncConnection[Any], bot: int, epoch: int) -> None:
-    assert await runs.end_run(db, bot, epoch, reason=ExitReason.FAILED, exit_code=1, message="broke")
+    assert await runs.end_run(db, None, bot, epoch, reason=ExitReason.FAILED, exit_code=1, message="broke")
 
 
 async def test_a_bot_comes_with_its_newest_runs(db: AsyncConnection[Any]) -> None:
@@ -97,7 +104,7 @@ async def test_a_poll_finds_what_is_not_settled(db: AsyncConnection[Any]) -> Non
     for bot in (settled, stopping, outdated):
         await start(db, bot, 1)
         await db.execute("UPDATE trading_runs SET claimed_by = 't' WHERE bot_id = %s", (bot,))
-    await runs.request_stop(db, stopping, 1, reason="stopped")
+    await runs.request_stop(db, None, stopping, 1, reason="stopped")
     await db.execute("""UPDATE trading_bots SET config = '{"a": 1}' WHERE id = %s""", (outdated,))
     await add(db, "off", enabled=False)
     off_but_wrong = await add(db, "off but wrong", enabled=False, status="'error'")

@@ -49,18 +49,20 @@ def bot(bot_db: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-async def start(db: AsyncConnection[Any], bot: int, epoch: int = 1, **changes: Any) -> bool:
+async def start(
+    db: AsyncConnection[Any], bot: int, epoch: int = 1, *, lease: ShardLease | None = None, **changes: Any
+) -> bool:
     values: dict[str, Any] = {
         "config_version": 1,
         "controller": "c",
         "runtime": "process",
         "pod_name": f"bot-{bot}-e{epoch}",
     }
-    return await runs.start_run(db, bot_id=bot, epoch=epoch, **(values | changes))
+    return await runs.start_run(db, lease, bot, epoch, **(values | changes))
 
 
-async def end(db: AsyncConnection[Any], bot: int, epoch: int = 1, **changes: Any) -> bool:
-    return await runs.end_run(db, bot, epoch, reason=ExitReason.FAILED, exit_code=1, message="broke", **changes)
+async def end(db: AsyncConnection[Any], bot: int, epoch: int = 1, *, lease: ShardLease | None = None) -> bool:
+    return await runs.end_run(db, lease, bot, epoch, reason=ExitReason.FAILED, exit_code=1, message="broke")
 
 
 async def row(db: AsyncConnection[Any], bot: int, epoch: int = 1) -> dict[str, Any]:
@@ -129,7 +131,7 @@ async def test_an_open_transaction_on_the_bot_stalls_nothing(
             assert await start(db, bot)
             claim(bot_db, RunId(bot, 1, "t"))
             assert not heartbeat(bot_db, RunId(bot, 1, "t"), progress_age_s=0).stop_requested
-            assert await runs.request_stop(db, bot, 1, reason="stopped")
+            assert await runs.request_stop(db, None, bot, 1, reason="stopped")
             assert await end(db, bot)
 
 
@@ -138,10 +140,10 @@ async def test_claim_and_fence_exclude_each_other(
 ) -> None:
     await start(db, bot)
     claim(bot_db, RunId(bot, 1, "t"))
-    assert not await runs.fence_unclaimed(db, bot, 1, **fate())
+    assert not await runs.fence_unclaimed(db, None, bot, 1, **fate())
     await end(db, bot)
     await start(db, bot, 2)
-    assert await runs.fence_unclaimed(db, bot, 2, **fate(reason=ExitReason.NOT_CLAIMED))
+    assert await runs.fence_unclaimed(db, None, bot, 2, **fate(reason=ExitReason.NOT_CLAIMED))
     with pytest.raises(FencedError):
         claim(bot_db, RunId(bot, 2, "t"))
     found = await row(db, bot, 2)
@@ -168,12 +170,12 @@ async def test_a_fence_waits_for_nobody(
         with psycopg.connect(database_url) as person:
             person.execute(hold.encode())
             before = time.monotonic()
-            assert not await runs.fence_silent(db, bot, 1, silent_s=35, **fate()), hold
+            assert not await runs.fence_silent(db, None, bot, 1, silent_s=35, **fate()), hold
             assert time.monotonic() - before < 1, hold
             person.rollback()
             heartbeat(bot_db, run, progress_age_s=0)  # nothing stands between a bot and its row
         await age(db, bot, heartbeat_at=36)
-    assert await runs.fence_silent(db, bot, 1, silent_s=35, **fate())
+    assert await runs.fence_silent(db, None, bot, 1, silent_s=35, **fate())
 
 
 HINDRANCES = [
@@ -272,7 +274,7 @@ async def test_every_end_of_a_run_is_told_at_once_and_once(
         run = RunId(bot, 1, "t")
         claim(bot_db, run)
         heartbeat(bot_db, run, progress_age_s=0)
-        await runs.record_pod(db, bot, 1, uid="u")
+        await runs.record_pod(db, None, bot, 1, uid="u")
         assert list(listener.notifies(timeout=0.2)) == []
         await age(db, bot, heartbeat_at=36)
         match how:
@@ -281,7 +283,7 @@ async def test_every_end_of_a_run_is_told_at_once_and_once(
             case "ended":
                 assert await end(db, bot)
             case "fenced":
-                assert await runs.fence_silent(db, bot, 1, silent_s=35, **fate())
+                assert await runs.fence_silent(db, None, bot, 1, silent_s=35, **fate())
             case _:
                 await db.execute("UPDATE trading_runs SET ended_at = now(), exit_reason = 'stopped'")
         assert [note.payload for note in listener.notifies(timeout=5, stop_after=1)] == [str(bot)]
@@ -295,12 +297,12 @@ async def test_silence_is_measured_by_the_database(
     await start(db, bot)
     claim(bot_db, RunId(bot, 1, "t"))
     await age(db, bot, heartbeat_at=34)
-    assert not await runs.fence_silent(db, bot, 1, silent_s=35, **fate())
+    assert not await runs.fence_silent(db, None, bot, 1, silent_s=35, **fate())
     await age(db, bot, heartbeat_at=36)
     stale = datetime.now(UTC) - timedelta(seconds=runs.DECISION_VALID_S + 1)
-    assert not await runs.fence_silent(db, bot, 1, silent_s=35, **fate(decided_at=stale))
-    assert await runs.fence_silent(db, bot, 1, silent_s=35, **fate())
-    assert not await runs.fence_silent(db, bot, 1, silent_s=35, **fate())
+    assert not await runs.fence_silent(db, None, bot, 1, silent_s=35, **fate(decided_at=stale))
+    assert await runs.fence_silent(db, None, bot, 1, silent_s=35, **fate())
+    assert not await runs.fence_silent(db, None, bot, 1, silent_s=35, **fate())
     with pytest.raises(FencedError):
         heartbeat(bot_db, RunId(bot, 1, "t"), progress_age_s=0)
     assert not release(bot_db, RunId(bot, 1, "t"), exit_code=0, reason=ExitReason.RELEASED)
@@ -312,8 +314,8 @@ async def test_a_stop_is_asked_for_once_and_obeyed(
 ) -> None:
     await start(db, bot)
     claim(bot_db, RunId(bot, 1, "t"))
-    assert await runs.request_stop(db, bot, 1, reason="superseded")
-    assert not await runs.request_stop(db, bot, 1, reason="stopped")
+    assert await runs.request_stop(db, None, bot, 1, reason="superseded")
+    assert not await runs.request_stop(db, None, bot, 1, reason="stopped")
     reply = heartbeat(bot_db, RunId(bot, 1, "t"), progress_age_s=0)
     assert (reply.stop_requested, reply.stop_reason) == (True, "superseded")
     assert release(bot_db, RunId(bot, 1, "t"), exit_code=0, reason=ExitReason.SUPERSEDED)
@@ -321,18 +323,18 @@ async def test_a_stop_is_asked_for_once_and_obeyed(
     assert (await row(db, bot))["exit_code"] == 0
 
 
-async def test_a_deaf_run_is_fenced_after_its_grace(
+async def test_a_run_that_does_not_stop_is_fenced_after_its_grace(
     db: AsyncConnection[Any], bot: int, bot_db: psycopg.Connection[Any]
 ) -> None:
     await start(db, bot)
     claim(bot_db, RunId(bot, 1, "t"))
-    await runs.request_stop(db, bot, 1, reason="hung")
-    assert not await runs.fence_deaf(db, bot, 1, asked_s=35, stalled_s=None, **fate())
+    await runs.request_stop(db, None, bot, 1, reason="hung")
+    assert not await runs.fence_stop_overdue(db, None, bot, 1, asked_s=35, stalled_s=None, **fate())
     await age(db, bot, stop_requested_at=36)
     heartbeat(bot_db, RunId(bot, 1, "t"), progress_age_s=29)
-    assert not await runs.fence_deaf(db, bot, 1, asked_s=35, stalled_s=30, **fate())
+    assert not await runs.fence_stop_overdue(db, None, bot, 1, asked_s=35, stalled_s=30, **fate())
     heartbeat(bot_db, RunId(bot, 1, "t"), progress_age_s=31)
-    assert await runs.fence_deaf(db, bot, 1, asked_s=35, stalled_s=30, **fate())
+    assert await runs.fence_stop_overdue(db, None, bot, 1, asked_s=35, stalled_s=30, **fate())
 
 
 async def test_a_config_is_adopted_forwards_only(
@@ -341,8 +343,8 @@ async def test_a_config_is_adopted_forwards_only(
     await start(db, bot)
     claim(bot_db, RunId(bot, 1, "t"))
     limits = {"risk_management": {"max_daily_trades": 1}}
-    assert await runs.adopt_config(db, bot, 1, config_version=3, limits=limits)
-    assert not await runs.adopt_config(db, bot, 1, config_version=2, limits={})
+    assert await runs.adopt_config(db, None, bot, 1, config_version=3, limits=limits)
+    assert not await runs.adopt_config(db, None, bot, 1, config_version=2, limits={})
     assert heartbeat(bot_db, RunId(bot, 1, "t"), progress_age_s=0).limits == limits
 
 
@@ -365,11 +367,11 @@ async def test_a_controller_without_its_lease_decides_nothing(
     assert not await shards.renew_shard(db, old)
     assert not await start(db, bot, lease=old)
     assert await start(db, bot, lease=new)
-    assert not await runs.record_pod(db, bot, 1, uid="u", lease=old)
-    assert not await runs.fence_unclaimed(db, bot, 1, **fate(lease=old))
+    assert not await runs.record_pod(db, old, bot, 1, uid="u")
+    assert not await runs.fence_unclaimed(db, old, bot, 1, **fate())
     claim(bot_db, RunId(bot, 1, "t"))
-    assert not await runs.request_stop(db, bot, 1, reason="stopped", lease=old)
-    assert not await runs.adopt_config(db, bot, 1, config_version=2, limits=None, lease=old)
+    assert not await runs.request_stop(db, old, bot, 1, reason="stopped")
+    assert not await runs.adopt_config(db, old, bot, 1, config_version=2, limits=None)
     assert not await end(db, bot, lease=old)
     await shards.release_shard(db, old)  # not its own any more
     assert await shards.acquire_shard(db, 0, holder="third", ttl_s=15) is None
@@ -387,7 +389,7 @@ async def test_the_watch_finds_what_is_late(db: AsyncConnection[Any], bot_db: ps
         "starting": {"progress_at": 31, "claimed_at": 500},
         "never live": {"claimed_at": 601},
         "back from the exchange": {"claimed_at": 9000, "waited_at": 500},
-        "deaf": {"stop_requested_at": 36},
+        "stop overdue": {"stop_requested_at": 36},
         "unclaimed": {},
         "forgotten": {"created_at": 121},
     }
@@ -411,7 +413,7 @@ async def test_the_watch_finds_what_is_late(db: AsyncConnection[Any], bot_db: ps
         "dead": True,
         "stalled": True,
         "never live": True,
-        "deaf": True,
+        "stop overdue": True,
         "forgotten": True,
     }
     assert watch.claimed == 8
@@ -434,15 +436,15 @@ async def test_a_lost_connection_is_the_database_being_away(database_url: str, b
 
 async def test_an_end_is_explained_once_and_only_where_nobody_else_did(db: AsyncConnection[Any], bot: int) -> None:
     await start(db, bot)
-    assert not await runs.explain_end(db, bot, 1, seen=None, message="evicted")  # it isn't over
-    await runs.end_run(db, bot, 1, reason=ExitReason.RELEASED, exit_code=0, message=None)
-    assert not await runs.explain_end(db, bot, 1, seen="something", message="evicted")
+    assert not await runs.explain_end(db, None, bot, 1, seen=None, message="evicted")  # it isn't over
+    await runs.end_run(db, None, bot, 1, reason=ExitReason.RELEASED, exit_code=0, message=None)
+    assert not await runs.explain_end(db, None, bot, 1, seen="something", message="evicted")
     lease = await shards.acquire_shard(db, 0, holder="a", ttl_s=15)
     assert lease is not None
     stale = ShardLease(0, lease.epoch - 1)
-    assert not await runs.explain_end(db, bot, 1, seen=None, message="evicted", lease=stale)
-    assert await runs.explain_end(db, bot, 1, seen=None, message="evicted", lease=lease)
-    assert not await runs.explain_end(db, bot, 1, seen=None, message="drained", lease=lease)
+    assert not await runs.explain_end(db, stale, bot, 1, seen=None, message="evicted")
+    assert await runs.explain_end(db, lease, bot, 1, seen=None, message="evicted")
+    assert not await runs.explain_end(db, lease, bot, 1, seen=None, message="drained")
     assert (await row(db, bot))["error_message"] == "evicted"
 
 

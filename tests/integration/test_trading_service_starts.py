@@ -39,7 +39,7 @@ async def start(db: AsyncConnection[Any], bot: int, **moments: float) -> None:
     """A run; moments in seconds before now."""
     version = (await (await db.execute("SELECT config_version FROM trading_bots WHERE id = %s", (bot,))).fetchone())[0]
     assert await runs.start_run(
-        db, bot_id=bot, epoch=1, config_version=version, controller="c", runtime="process", pod_name="p"
+        db, None, bot_id=bot, epoch=1, config_version=version, controller="c", runtime="process", pod_name="p"
     )
     for column, seconds in moments.items():
         statement = f"UPDATE trading_runs SET {column} = now() - make_interval(secs => %s) WHERE bot_id = %s"
@@ -68,7 +68,7 @@ async def test_who_is_starting(db: AsyncConnection[Any]) -> None:
     await start(db, running, created_at=9, claimed_at=8, live_at=5)
     over = await add(db, "over")
     await start(db, over)
-    await runs.end_run(db, over, 1, reason=ExitReason.FAILED, exit_code=1, message=None)
+    await runs.end_run(db, None, over, 1, reason=ExitReason.FAILED, exit_code=1, message=None)
     facts = await start_facts(db)
     assert [(run.bot_id, run.holding, run.live) for run in facts.starting][:2] == [
         (live, False, True),

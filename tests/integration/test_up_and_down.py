@@ -52,6 +52,7 @@ class Machine:
     def checkout(self, name: str) -> Checkout:
         root = self.folder / name
         shutil.copytree(REPOSITORY / "hack", root / "hack")
+        (root / "fleet").symlink_to(REPOSITORY / "fleet")
         noted = 'echo "tools $* for 1.${SERVER_MINOR-}" >> "$WORLD/calls"\n'
         for script, text in (("tools.sh", noted), ("node-image.sh", "echo node:1\n")):
             (root / "hack" / script).write_text(f"#!/bin/sh\n{text}")

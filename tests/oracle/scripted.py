@@ -1,6 +1,6 @@
 """Mixins that enter and leave by a hash of the candle: signals of any kind, long and short, without an indicator.
 
-Offered to the engine as a package would be (docs/plugins.md), so that the comparison also reaches short positions, which
+Offered to the engine as a package would be (docs/user/plugins.md), so that the comparison also reaches short positions, which
 no built-in mixin opens.
 """
 

@@ -1,4 +1,4 @@
-"""When to enter and to leave, by docs/strategies-reference.md, computed without the engine's indicators.
+"""When to enter and to leave, by docs/reference/strategies.md, computed without the engine's indicators.
 
 Entries answer (reason, side) or None while flat, exits a reason or None while a position is held. Side is +1 for long, -1
 for short. Indicators are floats, as there; prices and ratios are compared in decimals.

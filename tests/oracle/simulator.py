@@ -2,7 +2,7 @@
 
 Rules that docs/ didn't state were found by experiments with the engine, judged, and then written into docs/.
 
-One long class on purpose: a bar reads from top to bottom as docs/paper-trading.md tells it. Everything is Decimal; times
+One long class on purpose: a bar reads from top to bottom as docs/user/paper-trading.md tells it. Everything is Decimal; times
 are Unix milliseconds; a side is +1 (long, buy) or -1 (short, sell); fractions of percent are fractions.
 """
 

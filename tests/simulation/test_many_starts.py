@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import structlog
 
-from controller.starts import Capacity
+from controller.act.starts import Capacity
 from fleet.states import BotStatus, ExitReason
 from tests.simulation.world import START, TICK_S, Violation, World
 

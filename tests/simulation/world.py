@@ -14,14 +14,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from controller.facts import PodFacts, PodPhase, Policy
+from controller.act.runtime import RuntimeAway
+from controller.act.starts import Capacity, Starts
+from controller.decide.facts import PodFacts, PodPhase, Policy
+from controller.decide.pod_events import PodEvent
+from controller.decide.podspec import PodRequest
 from controller.manager import StrategyManager
 from controller.metrics import Metrics
+from controller.observe.heartbeats import HeartbeatWatch
+from controller.observe.observer import Contact, Observer
 from controller.observe.pods import PodStore
-from controller.observe.runs import RunWatch
-from controller.podspec import PodRequest
-from controller.runtime import PodNote, RuntimeAway
-from controller.starts import Capacity, Starts
 from fleet.errors import DatabaseAway, TransientError
 from fleet.states import COUNTED_FAILURES, BotStatus, ExitReason
 from fleet.trading_service.bots import BotRecord, Notification, RunRecord
@@ -550,22 +552,24 @@ class Controller:
             clock=lambda: self.world.now,
             wake=self.add,
         )
+        observer = Observer(Contact(POLICY.contact_gap_s))
         self.manager = StrategyManager(
             store=SimStore(self),
             runtime=SimRuntime(self),
+            observer=observer,
             policy=POLICY,
             metrics=METRICS,
             starts=self.starts,
             may_act=self.may_act,
         )
-        self.runs = RunWatch(
+        self.heartbeats = HeartbeatWatch(
             store=SimStore(self),
-            manager=self.manager,
+            observer=observer,
             pods=self.store.of,
             policy=POLICY,
             metrics=METRICS,
             interval_s=1,
-            due=self.add,
+            enqueue=self.add,
             clock=lambda: self.world.now,
         )
         self.listed = False
@@ -639,7 +643,7 @@ class Controller:
                 self.add(bot_id)
         if world.now >= self.next_watch_at:
             self.next_watch_at = world.now + 1
-            drive(self.runs.look())
+            drive(self.heartbeats.look())
         if self.listed:
             drive(self.starts.look())
 
@@ -866,7 +870,7 @@ class SimStore:
             bot_id, epoch, reason, message, decided_at, lambda run: self._older(run.heartbeat_at, silent_s)
         )
 
-    async def fence_deaf(
+    async def fence_stop_overdue(
         self,
         bot_id: int,
         epoch: int,
@@ -973,7 +977,7 @@ class SimStore:
 
 
 class SimRuntime:
-    """The cluster as `controller.runtime.Runtime` shows it, with lost replies."""
+    """The cluster as `controller.act.runtime.Runtime` shows it, with lost replies."""
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
@@ -1014,7 +1018,7 @@ class SimRuntime:
         else:
             self._store.put(replace(left, deleting=True))
 
-    def tell(self, pod: PodFacts, note: PodNote) -> None:
+    def record_event(self, pod: PodFacts, event: PodEvent) -> None:
         """Nothing depends on it."""
 
 

@@ -1,6 +1,6 @@
 """How paper orders fill against closed candles: prices, quantities, latency. Pure; `trading.costs` has the costs.
 
-docs/paper-trading.md has the formulas with units and examples. In short:
+docs/user/paper-trading.md has the formulas with units and examples. In short:
 - market orders and triggered stops pay slippage against the order, limits never do. Prices are rounded to the tick
   against the order, fees to the eighth decimal;
 - a fill may lie outside its candle's range: slippage is the effect of an order that the candle's trades didn't have;

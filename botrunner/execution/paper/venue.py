@@ -3,7 +3,7 @@
 It reads cash and position from the account as an exchange knows its own, and keeps nothing between two bars.
 Guarantees: an order gets one chance per bar; a fill never exceeds its order, the position it closes or, for a purchase,
 the cash; no fill is stamped before its order arrived or before an earlier fill of its trade. Chance is a function of
-seed and order (`draws`). docs/paper-trading.md has the rules.
+seed and order (`draws`). docs/user/paper-trading.md has the rules.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class PaperVenue:
         self._report(Canceled(client_order_id=order.client_order_id, at=self._now))
 
     def walk(self) -> Iterator[Moment]:
-        """Open, range, close, in the order of docs/paper-trading.md.
+        """Open, range, close, in the order of docs/user/paper-trading.md.
 
         In the range a stop is taken to come before a target, an entry before its stop, and a target only after the bar
         of an entry within it: a candle doesn't tell, the cautious answer costs only optimism.

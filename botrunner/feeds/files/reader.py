@@ -2,7 +2,7 @@
 
 Guarantees: what is returned is in order, each candle once, sound, of the interval asked for, as exact as written and
 without a float's noise; whatever else the file holds is refused with its place and what to do, or told as a note.
-docs/candle-files.md has the shapes one by one.
+docs/user/candle-files.md has the shapes one by one.
 """
 
 from __future__ import annotations

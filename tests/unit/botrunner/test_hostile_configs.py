@@ -16,7 +16,8 @@ from fleet.config import BotConfig, ConfigError, ConfigInvalid, json_schema, par
 from fleet.errors import ConfigUnusable
 from tests.hostile import VALID, hostile
 from tests.json_schema import faults
-from tests.unit.botrunner.engine.test_strategy_instance import Store, run_once
+from tests.unit.botrunner.engine.runs import MemoryLedger, Store
+from tests.unit.botrunner.engine.runs import run as run_bot
 
 CANDLES = 70
 EXAMPLES = 1_000
@@ -52,9 +53,9 @@ def run(config: BotConfig) -> Store:
     if config.strategy_type == "OnnxStrategy":
         # there is no model at any path that is made up
         with pytest.raises(ConfigUnusable, match=r"^strategy\.parameters\."):
-            run_once(store, candles(config.interval_s), config, {}, strategy=cls)
+            run_bot(MemoryLedger(store), candles(config.interval_s), config, cls)
         return store
-    run_once(store, candles(config.interval_s), config, {}, strategy=cls)
+    run_bot(MemoryLedger(store), candles(config.interval_s), config, cls)
     assert len(store.states) == CANDLES - 1
     return store
 

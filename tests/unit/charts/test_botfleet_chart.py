@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.podspec import PodRequest, PodTemplate, labels
+from controller.decide.podspec import PodRequest, PodTemplate, labels
 from controller.settings import Settings as ControllerSettings
 from fleet.plugins import PluginNames
 from fleet.process_life import bound_of

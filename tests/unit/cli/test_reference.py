@@ -20,9 +20,9 @@ def test_the_committed_page_is_what_the_code_says(name: str) -> None:
 
 
 def test_a_page_out_of_date_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(reference, "PAGES", {"configuration.md": lambda: "other"})
+    monkeypatch.setattr(reference, "PAGES", {"reference/configuration.md": lambda: "other"})
     assert reference.main(["--check"]) == 1
-    assert "docs/configuration.md is out of date: run `make docs`" in capsys.readouterr().err
+    assert "docs/reference/configuration.md is out of date: run `make docs`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("offer", CATALOGUE, ids=lambda offer: offer.name)
@@ -48,7 +48,7 @@ def test_words(entry: dict[str, object], kind: str, span: str, default: str) -> 
 
 
 def test_the_documented_mixin_is_one() -> None:
-    code = (reference.DOCS / "plugins.md").read_text().split("```python\n")[1].split("```")[0]
+    code = (reference.DOCS / "user/plugins.md").read_text().split("```python\n")[1].split("```")[0]
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     assert issubclass(namespace["GapEntryMixin"], EntryMixin)
@@ -56,7 +56,7 @@ def test_the_documented_mixin_is_one() -> None:
     assert not inspect.isabstract(namespace["GapEntryMixin"])
 
 
-@pytest.mark.parametrize("page", ["strategies.md", "ml.md", "strategies-reference.md"])
+@pytest.mark.parametrize("page", ["user/strategies.md", "user/models.md", "reference/strategies.md"])
 def test_the_documented_section_is_valid(page: str) -> None:
     text = (reference.DOCS / page).read_text().split("```json\n")[1].split("```")[0]
     section = json.loads(f"{{{text}}}")["strategy"]

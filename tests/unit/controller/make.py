@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from controller.admission import Place
-from controller.facts import BotFacts, Observer, PodFacts, PodPhase, Policy, RunEnd, RunFacts
-from controller.plan import (
+from controller.decide.actions import (
     Action,
     AdoptConfig,
     CreatePod,
@@ -19,14 +17,16 @@ from controller.plan import (
     RequestStop,
     SetStatus,
     StartRun,
-    plan,
 )
+from controller.decide.admission import Place
+from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, Policy, RunEnd, RunFacts
+from controller.decide.plan import plan
 from fleet.states import BotStatus, ExitReason
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 POLICY = Policy()
 LONG_AGO = NOW - timedelta(hours=2)
-TRUSTED = Observer(connected_since=LONG_AGO)
+TRUSTED = ObserverFacts(connected_since=LONG_AGO)
 
 
 def ago(seconds: float) -> datetime:
@@ -100,7 +100,7 @@ class World:
     pods: tuple[PodFacts, ...] = ()
     ends: tuple[RunEnd, ...] = ()
     now: datetime = NOW
-    observer: Observer = TRUSTED
+    observer: ObserverFacts = TRUSTED
     place: Place | None = None
 
     def plan(self, policy: Policy = POLICY) -> Plan:

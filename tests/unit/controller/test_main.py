@@ -12,8 +12,8 @@ import pytest
     ("module", "absent"),
     [
         ("controller.main", ["kopf", "kubernetes"]),  # only the kubernetes runtime needs them
-        ("controller.plan", ["psycopg", "aiohttp", "asyncio", "structlog", "pydantic"]),
-        ("controller.podspec", ["psycopg", "aiohttp", "asyncio", "kubernetes", "pydantic"]),
+        ("controller.decide.plan", ["psycopg", "aiohttp", "asyncio", "structlog", "pydantic"]),
+        ("controller.decide.podspec", ["psycopg", "aiohttp", "asyncio", "kubernetes", "pydantic"]),
     ],
 )
 def test_imports(module: str, absent: list[str]) -> None:

@@ -1,8 +1,9 @@
-"""Since when heartbeats could be written without a gap, and what is kept of a config."""
+"""One sync of a bot: what is read, what the planner is told, what is repeated, and what comes of it in the row."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
@@ -10,99 +11,38 @@ from typing import Any
 import pytest
 from psycopg import DataError
 
-from controller.facts import PodFacts, PodPhase
-from controller.manager import Contact, StrategyManager, examine
+from controller import manager as module
+from controller.act.executor import MESSAGE_LIMIT, SOON_S
+from controller.act.runtime import CreateRefused, RuntimeAway
+from controller.decide.actions import (
+    Action,
+    CreatePod,
+    DeletePod,
+    EndRun,
+    FenceRun,
+    Guard,
+    Plan,
+    RequestStop,
+    SetStatus,
+    StartRun,
+    Wait,
+)
+from controller.decide.admission import Place
+from controller.decide.classify import Condition
+from controller.decide.facts import PodFacts, PodPhase, StopReason
+from controller.decide.podspec import PodRequest
+from controller.manager import MAX_STEPS, StrategyManager
 from controller.metrics import Metrics
-from controller.podspec import PodRequest
-from controller.runtime import RuntimeAway
+from controller.observe import configs
+from controller.observe.configs import KnownConfig
+from controller.observe.observer import Contact, Observer
 from controller.shards import LeaseLost
 from fleet.errors import DatabaseAway
 from fleet.foreign import Unreadable
-from fleet.plugins import PluginNames
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service.bots import BotRecord, RunRecord
-from tests.unit.controller.make import NOW, POLICY, ago, pod
-
-
-def seconds_later(seconds: float) -> timedelta:
-    return timedelta(seconds=seconds)
-
-
-def test_contact_begins_anew_after_a_gap() -> None:
-    contact = Contact(gap_s=10)
-    assert contact.since(NOW) == NOW  # nothing was proved yet
-    contact.proved(NOW)
-    at = NOW
-    for seconds in (10, 15):
-        at = NOW + seconds_later(seconds)
-        contact.proved(at)
-        assert contact.since(at) == NOW
-    # proofs stay away: silence isn't believed any more, before anything else tells
-    assert contact.since(at + seconds_later(10)) == NOW
-    assert contact.since(at + seconds_later(11)) == at + seconds_later(11)
-    after_outage = at + seconds_later(11)
-    contact.proved(after_outage)
-    contact.proved(after_outage + seconds_later(5))
-    assert contact.since(after_outage + seconds_later(6)) == after_outage
-
-
-def test_contact_begins_anew_after_a_failure_however_short() -> None:
-    """Two outages in a row, each shorter than the gap, cost a bot as many heartbeats as a long one."""
-    contact = Contact(gap_s=10)
-    contact.proved(NOW)
-    contact.proved(NOW + seconds_later(2))
-    contact.lost()
-    assert contact.since(NOW + seconds_later(3)) == NOW + seconds_later(3)
-    contact.proved(NOW + seconds_later(4))
-    assert contact.since(NOW + seconds_later(5)) == NOW + seconds_later(4)
-
-
-def test_proofs_out_of_order_are_no_gap_but_a_clock_set_back_is() -> None:
-    contact = Contact(gap_s=10)
-    contact.proved(NOW)
-    contact.proved(NOW + seconds_later(6))
-    contact.proved(NOW + seconds_later(1))  # an older one that came later
-    assert contact.since(NOW + seconds_later(11)) == NOW
-    set_back = NOW - seconds_later(3600)
-    assert contact.since(set_back) == set_back
-    contact.proved(set_back)
-    assert contact.since(set_back + seconds_later(1)) == set_back
-
-
-def test_a_config_is_examined() -> None:
-    mixin = {"name": "RSIBBVolumeEntryMixin", "params": {}}
-    parameters = {"entry_logic": mixin, "exit_logic": {"name": "ATRExitMixin", "params": {}}}
-    good = {
-        "symbol": "BTCUSDT",
-        "strategy": {"type": "CustomStrategy", "parameters": parameters},
-        "data": {"interval": "1h"},
-    }
-    known = examine(good)
-    assert (known.invalid, known.mode, known.waits_until_flat) == (None, "paper", False)
-    assert examine({**good, "trading": {"on_stop": "wait_flat"}}).waits_until_flat
-    assert examine(good).flattens_on_failure
-    assert not examine({**good, "trading": {"on_failure": "hold"}}).flattens_on_failure
-    assert "data.interval" in (examine({**good, "data": {"interval": "7h"}}).invalid or "")
-    assert examine(None).invalid
-
-
-def test_names_of_the_bots_packages_are_known_and_their_parameters_left_to_the_bot() -> None:
-    names = PluginNames(strategies=("Breakout",), entry_mixins=("Gap",), exit_mixins=("Lock",), brokers=("acme",))
-    parameters = {"entry_logic": {"name": "Gap", "params": {"gap": 1}}, "exit_logic": {"name": "Lock"}}
-    mixins = {
-        "symbol": "BTCUSDT",
-        "broker": {"type": "acme"},
-        "strategy": {"parameters": parameters},
-        "data": {"interval": "1h"},
-    }
-    assert examine(mixins, names.extra_names).invalid is None
-    own = {**mixins, "strategy": {"type": "Breakout", "parameters": {"any": "thing"}}}
-    assert examine(own, names.extra_names).invalid is None
-    typo = {**mixins, "strategy": {"parameters": {**parameters, "entry_logic": {"name": "Gapp"}}}}
-    assert "did you mean Gap?" in (examine(typo, names.extra_names).invalid or "")
-    unknown = examine(mixins).invalid or ""
-    assert "broker.type: " in unknown
-    assert "exit_logic.name: " in unknown
+from tests.unit.controller.fakes import GOOD, ROW, RUN, FakeRuntime, FakeStarts, FakeStore
+from tests.unit.controller.make import NOW, POLICY, ago, end, pod
 
 
 class Untouchable:
@@ -116,6 +56,7 @@ def test_without_its_lease_a_controller_touches_nothing() -> None:
     manager = StrategyManager(
         store=Untouchable(),
         runtime=Untouchable(),
+        observer=Observer(Contact(POLICY.contact_gap_s)),
         policy=POLICY,
         metrics=Metrics(),
         starts=Untouchable(),
@@ -123,13 +64,6 @@ def test_without_its_lease_a_controller_touches_nothing() -> None:
     )
     with pytest.raises(LeaseLost):
         asyncio.run(manager.sync(7))
-
-
-GOOD = {
-    "symbol": "BTCUSDT",
-    "strategy": {"parameters": {"entry_logic": {"name": "RSIOrBBEntryMixin"}, "exit_logic": {"name": "ATRExitMixin"}}},
-    "data": {"interval": "1h"},
-}
 
 
 class StartingBot:
@@ -190,7 +124,7 @@ class OneBot:
         self.config, self.snapshot = config, snapshot
         self.calls: list[str] = []
         self.shown: list[tuple[BotStatus, str | None]] = []
-        self.run = {**RUN, **run}
+        self.run = {**OLD_RUN, **run}
         self.bot = BotRecord(
             id=7,
             user_id=1,
@@ -225,8 +159,8 @@ class OneBot:
         self.run |= {"stop_requested_at": NOW, "stop_reason": reason}
         return True
 
-    async def fence_deaf(self, bot_id: int, epoch: int, **fate: object) -> bool:
-        self.calls.append(f"fence_deaf, stalled {fate['stalled_s']}")
+    async def fence_stop_overdue(self, bot_id: int, epoch: int, **fate: object) -> bool:
+        self.calls.append(f"fence_stop_overdue, stalled {fate['stalled_s']}")
         self.run |= {"ended_at": NOW, "exit_reason": ExitReason.STOPPED}
         return True
 
@@ -248,7 +182,7 @@ class NoPods:
         return ()
 
 
-RUN: dict[str, Any] = dict.fromkeys(field.name for field in fields(RunRecord)) | {
+OLD_RUN: dict[str, Any] = dict.fromkeys(field.name for field in fields(RunRecord)) | {
     "epoch": 5,
     "config_version": 1,
     "pod_name": "bot-7-a-e5",
@@ -264,11 +198,18 @@ UNREADABLE = Unreadable("holds a number of 5000 characters; 400 are the most tha
 
 
 def synced(store: OneBot) -> OneBot:
-    manager = StrategyManager(
-        store=store, runtime=NoPods(), policy=POLICY, metrics=Metrics(), may_act=lambda: True, starts=NothingStarts()
-    )
+    contact = Contact(POLICY.contact_gap_s)
     for seconds in range(600, 0, -5):
-        manager.contact.proved(ago(seconds))
+        contact.proved(ago(seconds))
+    manager = StrategyManager(
+        store=store,
+        runtime=NoPods(),
+        observer=Observer(contact),
+        policy=POLICY,
+        metrics=Metrics(),
+        may_act=lambda: True,
+        starts=NothingStarts(),
+    )
     asyncio.run(manager.sync(7))
     return store
 
@@ -286,7 +227,7 @@ def test_a_bot_that_is_not_wanted_is_stopped_before_its_config_is_read(snapshot:
 def test_a_run_whose_snapshot_cannot_be_read_lets_nobody_wait(snapshot: object, stalled: float | None) -> None:
     asked = {"stop_requested_at": ago(120), "stop_reason": "stopped", "progress_at": ago(60)}
     store = synced(OneBot(wanted=False, config=UNREADABLE, snapshot=snapshot, **asked))
-    assert f"fence_deaf, stalled {stalled}" in store.calls
+    assert f"fence_stop_overdue, stalled {stalled}" in store.calls
     assert "load_config" not in store.calls
 
 
@@ -326,6 +267,7 @@ async def test_what_the_api_server_says_is_on_the_row_with_the_next_try_and_gone
     manager = StrategyManager(
         store=store,  # type: ignore[arg-type]  # the part of it that a start needs
         runtime=api,  # type: ignore[arg-type]
+        observer=Observer(Contact(POLICY.contact_gap_s)),
         policy=POLICY,
         metrics=Metrics(),
         may_act=lambda: True,
@@ -351,7 +293,7 @@ def test_a_bot_is_not_shown_as_given_up_before_its_owner_is_told() -> None:
 
         async def load(self, bot_id: int) -> BotRecord:
             end = {"ended_at": ago(60), "exit_reason": ExitReason.FAILED, "config_version": 2}
-            return replace(self.bot, runs=tuple(RunRecord(**{**RUN, **end, "epoch": 9 - n}) for n in range(6)))
+            return replace(self.bot, runs=tuple(RunRecord(**{**OLD_RUN, **end, "epoch": 9 - n}) for n in range(6)))
 
         async def notify(self, notification: object) -> bool:
             if self.away:
@@ -367,3 +309,223 @@ def test_a_bot_is_not_shown_as_given_up_before_its_owner_is_told() -> None:
     synced(store)
     assert [status for status, _ in store.shown] == [BotStatus.DISABLED]
     assert store.told == 1
+
+
+class Scripted:
+    """A manager whose planner says what is written down: one list of actions for each step, then rest."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *plans: Sequence[Action]) -> None:
+        self.store, self.runtime, self.starts, self.metrics = FakeStore(), FakeRuntime(), FakeStarts(), Metrics()
+        self.plans, self.asked, self.acted = list(plans), list[dict[str, Any]](), list[int]()
+        monkeypatch.setattr(module, "plan", self._plan)
+        self.observer = Observer(Contact(POLICY.contact_gap_s))
+        self.manager = StrategyManager(
+            store=self.store,  # type: ignore[arg-type]
+            runtime=self.runtime,
+            observer=self.observer,
+            policy=POLICY,
+            metrics=self.metrics,
+            starts=self.starts,  # type: ignore[arg-type]
+            may_act=lambda: True,
+            acted=self.acted.append,
+        )
+
+    def _plan(self, bot: Any, run: Any, pods: Any, **facts: Any) -> Plan:
+        self.asked.append({"bot": bot, "run": run, "pods": pods, **facts})
+        return Plan(Condition.ALIVE, tuple(self.plans.pop(0) if self.plans else ()))
+
+    async def sync(self) -> float | None:
+        return await self.manager.sync(7)
+
+
+STATUS = SetStatus(BotStatus.ERROR, "m", 4)
+STOP = RequestStop(5, StopReason.STOPPED)
+LATER = NOW + timedelta(seconds=40)
+ENDED: dict[str, Any] = {"ended_at": ago(5), "exit_reason": ExitReason.FAILED}
+
+
+async def test_a_plan_that_never_rests_is_left_for_the_others_sake(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scripted(monkeypatch, *[[EndRun(5, ExitReason.FAILED, 1, "m")]] * 20)
+    assert await scene.sync() == SOON_S == 1.0
+    assert len(scene.asked) == MAX_STEPS == 8
+
+
+@pytest.mark.parametrize(
+    ("action", "answers"),
+    [
+        (FenceRun(5, ExitReason.FENCED_SILENT, Guard.SILENT, "m"), {}),
+        (EndRun(5, ExitReason.FAILED, 1, "m"), {"end_run": False}),  # something else was quicker: read again
+        (StartRun(6, 3), {"start_run": False}),
+    ],
+)
+async def test_after_a_decision_the_facts_are_read_again(
+    monkeypatch: pytest.MonkeyPatch, action: Action, answers: dict[str, Any]
+) -> None:
+    scene = Scripted(monkeypatch, [action, STATUS], [Wait(LATER)])
+    scene.store.answers = answers
+    assert await scene.sync() == 40.0
+    assert len(scene.asked) == 2
+    assert scene.acted == [7]
+
+
+async def test_only_what_repeating_does_not_mend_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fault, shown in ((DatabaseAway("x"), 0), (RuntimeAway("x"), 0), (KeyError("x" * 600), 1)):
+        scene = Scripted(monkeypatch, [STOP])
+        scene.store.answers["request_stop"] = fault
+        with pytest.raises(type(fault)):
+            await scene.sync()
+        asked = scene.store.asked("set_status")
+        assert len(asked) == shown
+    [((bot_id,), named)] = asked
+    assert (bot_id, named["seen"], named["status"], named["error_count"]) == (
+        7,
+        BotStatus.RUNNING,
+        BotStatus.RUNNING,
+        2,
+    )
+    assert named["message"].startswith("the controller fails at this bot and will try again: KeyError(")
+    assert len(named["message"]) == 500
+
+
+async def test_a_bot_without_a_row_has_its_pods_deleted_and_no_place_in_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scripted(monkeypatch, [DeletePod(pod())])
+    scene.store.row = None
+    assert await scene.sync() is None
+    assert (scene.asked[0]["bot"], scene.asked[0]["run"], scene.asked[0]["pods"]) == (None, None, (pod(),))
+    assert ("delete", pod()) in scene.runtime.done
+    assert scene.starts.calls == [("settled", (7, False))] * 2
+    assert scene.store.calls == []
+
+
+@pytest.mark.parametrize(
+    ("action", "name"), [(CreatePod(5), "create"), (DeletePod(pod()), "delete")], ids=["create", "delete"]
+)
+async def test_the_api_servers_words_are_kept_until_a_request_about_the_pod_succeeds(
+    monkeypatch: pytest.MonkeyPatch, action: Action, name: str
+) -> None:
+    scene = Scripted(monkeypatch, [action], [STATUS], [action])
+    scene.runtime.fails[name] = RuntimeAway("answers 500 " + "x" * MESSAGE_LIMIT)
+    with pytest.raises(RuntimeAway):
+        await scene.sync()
+    await scene.sync()
+    trouble = scene.asked[-1]["run"].trouble
+    assert trouble.startswith("answers 500 x")
+    assert len(trouble) == MESSAGE_LIMIT
+    scene.runtime.fails.clear()
+    await scene.sync()
+    assert scene.asked[-1]["run"].trouble is None
+
+
+@pytest.mark.parametrize("how", ["start", "refused"])
+async def test_a_new_run_and_a_refusal_end_the_trouble_before_it(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    scene = Scripted(monkeypatch, [CreatePod(5)], [CreatePod(5) if how == "refused" else StartRun(6, 3)])
+    scene.runtime.fails["create"] = RuntimeAway("answers 500")
+    with pytest.raises(RuntimeAway):
+        await scene.sync()
+    scene.runtime.fails["create"] = CreateRefused("no")
+    await scene.sync()
+    assert scene.asked[-1]["run"].trouble is None
+
+
+async def test_a_start_that_must_wait_is_planned_anew_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(words="second of 3", look_again_s=5)
+    scene = Scripted(monkeypatch, [StartRun(6, 3)], [STATUS])
+    scene.starts.place = place
+    await scene.sync()
+    assert scene.asked[1]["place"] is place
+    assert scene.store.asked("start_run") == []
+    assert [name for name, _ in scene.starts.calls] == ["ask"]
+
+
+async def test_a_start_that_may_begin_is_concluded_however_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scripted(monkeypatch, [StartRun(6, 3)])
+    scene.store.answers["start_run"] = DatabaseAway("no answer")
+    with pytest.raises(DatabaseAway):
+        await scene.sync()
+    assert [name for name, _ in scene.starts.calls] == ["ask", "concluded"]
+    assert scene.starts.calls[1] == ("concluded", 7)
+
+
+@pytest.mark.parametrize(
+    ("row", "run", "expected"),
+    [
+        ({}, None, {"since": ROW.updated_at, "restart": False}),
+        ({}, ENDED, {"since": ago(5), "restart": True}),
+        ({"updated_at": ago(2)}, ENDED, {"since": ago(2), "restart": True}),
+        ({}, {**ENDED, "exit_reason": ExitReason.STOPPED}, {"restart": False}),  # somebody switched it on again
+        ({}, {**ENDED, "live_at": None}, {"restart": False}),
+        ({"holding": True}, None, {"holding": True}),
+        ({}, {"ended_at": None}, {"since": ROW.updated_at, "restart": True}),
+    ],
+)
+async def test_whose_turn_it_is(
+    monkeypatch: pytest.MonkeyPatch, row: dict[str, Any], run: dict[str, Any] | None, expected: dict[str, Any]
+) -> None:
+    scene = Scripted(monkeypatch, [StartRun(6, 3)])
+    scene.store.row = replace(ROW, runs=() if run is None else (replace(RUN, **run),), **row)
+    await scene.sync()
+    name, candidate = scene.starts.calls[0]
+    assert name == "ask"
+    assert (candidate.bot_id, candidate.user_id, candidate.live) == (7, 11, False)
+    assert {key: getattr(candidate, key) for key in expected} == expected
+
+
+async def test_a_live_bot_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scripted(monkeypatch, [StartRun(6, 3)])
+    monkeypatch.setattr(configs, "examine", lambda *_: KnownConfig(None, "live"))
+    await scene.sync()
+    assert scene.starts.calls[0][1].live is True
+
+
+@pytest.mark.parametrize(
+    ("run", "starting"),
+    [(None, False), ({}, False), ({"live_at": None}, True), ({"live_at": None, **ENDED}, False), (ENDED, False)],
+)
+async def test_who_is_starting(monkeypatch: pytest.MonkeyPatch, run: dict[str, Any] | None, starting: bool) -> None:
+    scene = Scripted(monkeypatch, [STATUS])
+    scene.store.row = replace(ROW, runs=() if run is None else (replace(RUN, **run),))
+    await scene.sync()
+    assert scene.starts.calls == [("settled", (7, starting))]
+
+
+async def test_what_the_planner_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scripted(monkeypatch)
+    older = replace(RUN, epoch=4, **ENDED, exit_code=1, error_message="why")
+    strange = replace(RUN, epoch=3, ended_at=None, exit_reason=ExitReason.FAILED)
+    unexplained = replace(RUN, epoch=2, ended_at=ago(9), exit_reason=None)
+    newest = replace(RUN, waits_for="the exchange's\x00 pause", phase="p", waited_at=ago(3))
+    scene.store.row = replace(ROW, runs=(newest, older, strange, unexplained), error_message="e")
+    scene.observer.suspicious = True
+    scene.observer.contact.proved(ago(8))
+    scene.observer.contact.proved(ago(4))
+    await scene.sync()
+    [asked] = scene.asked
+    bot, run = asked["bot"], asked["run"]
+    assert (bot.bot_id, bot.wanted, bot.invalid, bot.error_message, bot.error_count) == (7, True, None, "e", 2)
+    assert (run.epoch, run.claimed_by, run.phase, run.waited_at, run.ended) == (5, "u5/123", "p", ago(3), False)
+    assert (run.note, run.trouble, run.outdated, run.waits_until_flat) == (
+        "the exchange's\ufffd pause",
+        None,
+        False,
+        False,
+    )
+    [told] = asked["ends"]
+    assert told == replace(
+        end(ExitReason.FAILED, epoch=4, exit_code=1, message="why"),
+        created_at=older.created_at,
+        claimed_at=older.claimed_at,
+        live_at=older.live_at,
+        ended_at=ago(5),
+    )
+    assert (asked["now"], asked["policy"], asked["pods"]) == (NOW, POLICY, (pod(),))
+    assert (asked["observer"].connected_since, asked["observer"].suspicious) == (ago(8), True)
+
+
+async def test_a_row_that_changes_while_it_is_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scripted(monkeypatch)
+    scene.store.config = None
+    assert await scene.sync() == SOON_S
+    assert scene.asked == []
+    assert len(scene.store.asked("load_config")) == MAX_STEPS

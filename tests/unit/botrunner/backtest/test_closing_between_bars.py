@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import structlog
 
-from botrunner.assembly import file_market
 from botrunner.backtest.engine import MemoryLedger, holding, replay
+from botrunner.market.rules import file_market
 from fleet.config import BotConfig
-from tests.unit.botrunner.engine.test_strategy_guard import ENTRY, Honest, candles
-from tests.unit.botrunner.engine.test_strategy_instance import config
+from tests.unit.botrunner.engine.runs import ENTRY, Honest, candles, config
 
 D = Decimal
 MARKET = file_market("ETHBTC")

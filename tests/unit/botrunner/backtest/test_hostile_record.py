@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.assembly import file_market
 from botrunner.backtest.parity import ReplayImpossible, stretches
-from botrunner.ledger.witness import dump_market
+from botrunner.ledger.inputs import dump_market
+from botrunner.market.rules import file_market
 from fleet.foreign import Unreadable, load_json
 from fleet.trading_service.replays import InputRow, Recorded, RunRow
 from tests.hostile import MINIMAL

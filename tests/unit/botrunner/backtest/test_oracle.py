@@ -16,10 +16,10 @@ from typing import Any
 import backtrader as bt
 import pytest
 
-from botrunner.assembly import file_market
 from botrunner.backtest.run import backtest
 from botrunner.feeds.source import read_candles
 from botrunner.market.candle import Candle
+from botrunner.market.rules import file_market
 from botrunner.strategies.base import Direction, OpenPosition
 from botrunner.strategies.registry import entry_mixins, exit_mixins
 from fleet.config import parse_config

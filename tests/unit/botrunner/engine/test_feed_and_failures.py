@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -14,71 +12,32 @@ import pytest
 import structlog
 
 from botrunner.engine.budget import STATE_KEY, BudgetLimits, GaveUp, StrategyFailing
-from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.exchange.errors import ExchangeAway
-from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.health import FeedWatch
 from botrunner.market.candle import Candle
 from botrunner.process.fence import Deadlines, Fence
-from botrunner.process.progress import Progress
 from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.strategies.base import OpenPosition, Signal
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome
-from fleet.config import BotConfig, RunningConfig
+from fleet.config import BotConfig
 from fleet.errors import DatabaseAway, FencedError
 from fleet.events import Event, EventKind
 from fleet.states import ExitReason
 from tests.support import FakeClock
-from tests.unit.botrunner.engine.test_strategy_instance import (
-    MARKET,
+from tests.unit.botrunner.engine.runs import (
     Crosses,
+    D,
+    EventLedger,
     Killed,
     ListSource,
     M,
     MemoryLedger,
     Store,
     config,
+    run,
     walk,
 )
-
-D = Decimal
-
-
-@pytest.fixture(autouse=True)
-def _keep_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botrunner.engine.strategy_instance.return_free_memory", lambda: None)
-
-
-@dataclass
-class EventLedger(MemoryLedger):
-    """Remembers the events of committed bars."""
-
-    def __post_init__(self) -> None:
-        self.events: list[Event] = []
-
-    def commit(self, outcome: BarOutcome) -> None:
-        super().commit(outcome)
-        self.events += outcome.events
-
-
-def run(
-    ledger: MemoryLedger, candles: list[Candle], made: BotConfig, strategy: type[Any], **changes: Any
-) -> ExitReason:
-    clock, stop = FakeClock(), StopSwitch()
-    parts = Collaborators(
-        strategy=strategy,
-        source=ListSource(candles, stop),
-        ledger=ledger,
-        market=MARKET,
-        venue=paper_venue(made, MARKET, bot_id=7),
-        fence=Fence(Deadlines(), claimed_at=clock.monotonic()),
-        progress=Progress(clock),
-        stop=stop,
-        clock=clock,
-        on_live=lambda: None,
-    )
-    return StrategyInstance(bot_id=7, config=RunningConfig(made), parts=replace(parts, **changes)).run()
 
 
 def failing_at(bars: Iterable[int], error: BaseException | None = None, where: str = "decide") -> type[Crosses]:
@@ -326,10 +285,10 @@ class SpeakingStream:
 
 
 class Sleepy(Timed):
-    """Without a stream the bot looks every ten seconds."""
+    """Without a stream the bot looks every seven seconds: not just when a candle closes."""
 
     def wait_s(self, after_ms: int | None) -> float:
-        return 10.0
+        return 7.0
 
 
 @pytest.mark.parametrize("with_stream", [True, False])

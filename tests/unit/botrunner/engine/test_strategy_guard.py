@@ -12,75 +12,62 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import backtrader as bt
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from botrunner.engine.budget import STATE_KEY, BudgetLimits, GaveUp, StrategyFailing
-from botrunner.engine.failures import FailureBook
-from botrunner.engine.strategy_guard import STATE_DEPTH, STATE_MAX, UNTOLD, BadAnswer, own_state, signal_of, state_of
+from botrunner.engine.failures import FailureCounts
+from botrunner.engine.strategy_guard import (
+    MISSED_FILL,
+    STATE_DEPTH,
+    STATE_MAX,
+    BadAnswer,
+    own_state,
+    signal_of,
+    state_of,
+)
 from botrunner.engine.strategy_instance import StrategyUnbuildable
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.market.candle import Candle
 from botrunner.process.stop import StopRequest, StopSwitch
-from botrunner.strategies.base import BaseStrategy, Direction, OpenPosition, Signal, SignalKind
-from botrunner.strategies.isolation import DECIMALS, SAID_MAX, foreign, ours
+from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
+from botrunner.strategies.isolation import DECIMALS, PRINTED_MAX, trusted_code, untrusted_code
 from fleet.config import BotConfig
 from fleet.errors import ConfigUnusable, DatabaseAway, FencedError
 from fleet.events import EventKind
 from fleet.states import ExitReason
-from tests.unit.botrunner.engine.test_feed_and_failures import EventLedger, run
-from tests.unit.botrunner.engine.test_strategy_instance import Killed, ListSource, M, MemoryLedger, Store, config, walk
+from tests.unit.botrunner.engine.runs import (
+    BARS,
+    ENTRY,
+    FALL,
+    START,
+    D,
+    EventLedger,
+    Honest,
+    Killed,
+    ListSource,
+    M,
+    MemoryLedger,
+    Store,
+    candles,
+    config,
+    later,
+    run,
+    walk,
+)
 
-D = Decimal
 PATIENT = BudgetLimits(in_a_row=10**6, in_window=10**6)
-START = 1_000_017
-ENTRY, FALL, BARS = 60, 68, 72
-"""Bar of the entry, bar that falls through the stop, and how many there are."""
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("botrunner.engine.strategy_instance.return_free_memory", lambda: None)
-    with structlog.testing.capture_logs():
-        yield
-
-
-def candles() -> list[Candle]:
-    """Even prices; one bar falls by a tenth, and the price stays there."""
-    prices = [D("0.1")] * FALL + [D("0.09")] * (BARS - FALL)
-    opens = [D("0.1"), *prices[:-1]]
-    return [
-        Candle((START + n) * M, o, max(o, c), min(o, c), c, D(5))
-        for n, (o, c) in enumerate(zip(opens, prices, strict=True))
-    ]
 
 
 def stopping(**sections: Any) -> BotConfig:
     return config(risk_management={"stop_loss_pct": 5}, **sections)
-
-
-class Honest(BaseStrategy):
-    """Enters at one bar, and does nothing else."""
-
-    number = 0
-
-    def __init__(self) -> None:
-        self.mean = bt.indicators.SimpleMovingAverage(self.data.close, period=5)
-
-    def bar(self) -> int:
-        return round(bt.num2date(self.data.datetime[0]).timestamp() * 1000 / M) - START  # type: ignore[no-any-return]
-
-    def decide(self, position: OpenPosition | None) -> Signal | None:
-        return Signal(SignalKind.ENTER, "now") if self.bar() == ENTRY else None
 
 
 def the_trade(store: Store) -> Any:
@@ -448,13 +435,15 @@ def test_what_is_no_signal_is_refused(answer: Any) -> None:
 # --- the process --------------------------------------------------------------------------------------------------
 
 
-def test_what_foreign_code_changes_is_put_back_for_ours_and_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_untrusted_code_changes_is_restored_for_trusted_code_and_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     real = io.StringIO()
     monkeypatch.setattr(sys, "stderr", real)
     before = sys.stdout, sys.getrecursionlimit(), [*warnings.filters]
-    with decimal.localcontext(decimal.Context(prec=7)), foreign():
+    with decimal.localcontext(decimal.Context(prec=7)), untrusted_code():
         meddling()
-        with ours():
+        with trusted_code():
             assert (sys.stdout, sys.getrecursionlimit(), [*warnings.filters]) == before
             assert sys.stderr is real
             assert D(1) / D(3) == D("0.3333333333333333333333333333")
@@ -462,23 +451,23 @@ def test_what_foreign_code_changes_is_put_back_for_ours_and_afterwards(monkeypat
         print("again")
         decimal.getcontext().prec = 3
     assert (sys.stdout, sys.getrecursionlimit(), [*warnings.filters]) == before
-    assert len(real.getvalue()) == SAID_MAX + len("again\n")
+    assert len(real.getvalue()) == PRINTED_MAX + len("again\n")
     assert not real.closed
 
 
-def test_an_alarm_of_theirs_does_not_ring_in_code_of_ours() -> None:
+def test_an_alarm_of_untrusted_code_does_not_ring_in_trusted_code() -> None:
     before, outer = signal.getsignal(signal.SIGALRM), signal.setitimer(signal.ITIMER_REAL, 0)
     try:
-        with foreign():
+        with untrusted_code():
             signal.signal(signal.SIGALRM, signal.default_int_handler)
             signal.setitimer(signal.ITIMER_REAL, 60, 60)
-            with ours():
+            with trusted_code():
                 assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
             signal.setitimer(signal.ITIMER_REAL, 60)
         assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
-        # one that was there before them is not theirs
+        # one that was set before is left
         signal.setitimer(signal.ITIMER_REAL, 60)
-        with foreign():
+        with untrusted_code():
             pass
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
     finally:
@@ -562,10 +551,6 @@ def test_a_strategy_that_changes_its_parameters_changes_them_for_itself_alone() 
     assert made.strategy_parameters == {"a": [1]}
 
 
-def later(count: int) -> list[Candle]:
-    return [Candle((START + BARS + n) * M, *[D("0.09")] * 4, D(5)) for n in range(count)]
-
-
 def test_a_state_of_the_strategys_own_can_not_forge_the_count_of_failures() -> None:
     class Forges(Honest):
         def export_state(self) -> dict[str, Any]:
@@ -585,7 +570,7 @@ def test_a_state_that_the_strategy_refuses_costs_a_decision_and_it_begins_anew()
         def export_state(self) -> dict[str, Any]:
             return {"seen": self.seen}
 
-    ledger, book = EventLedger(Store()), FailureBook()
+    ledger, book = EventLedger(Store()), FailureCounts()
     run(ledger, candles()[: ENTRY + 2], stopping(), Honest)
     ledger.store.checkpoint = (*ledger.store.checkpoint[:4], {"old": 1})  # type: ignore[index]
     assert run(ledger, candles(), stopping(), Refuses, failures=book) is ExitReason.STOPPED
@@ -676,7 +661,7 @@ def test_it_is_built_as_soon_as_that_succeeds_and_goes_on_from_its_state() -> No
             self.seen += 1
             return Honest.decide(self, position)
 
-    store, book = Store(), FailureBook()
+    store, book = Store(), FailureCounts()
     run(MemoryLedger(store), candles()[: ENTRY + 2], stopping(), Unsteady)
     before = store.states[-1][1]["seen"]
     fails += [ValueError("1"), ValueError("1")]
@@ -699,8 +684,10 @@ class Believes(Honest):
         if self.where == "init" and self.broken(self.committed()):
             raise ValueError
 
+    store: Store
+
     def committed(self) -> int:
-        return round((self.p.bot._after_ms or 0) / M) - START
+        return round(self.store.states[-1][0].timestamp() * 1000 / M) - START if self.store.states else -1
 
     def decide(self, position: OpenPosition | None) -> Signal | None:
         wants = self.bar() in (ENTRY, BARS - 2) and not self.inside
@@ -728,14 +715,15 @@ def test_a_strategy_hears_later_of_what_it_was_not_told(where: str, lost: str, e
     closing = FALL - 1 if where == "init" else FALL
     bars = {"the entry": {ENTRY}, "the exit": {closing}, "both": {ENTRY, closing}}[lost]
     made = stopping(broker={"paper_trading_config": {"fill_price": "next_open" if where == "init" else "close"}})
-    strategy = type("Believing", (Believes,), {"broken": staticmethod(bars.__contains__), "where": where})
-    store, book = Store(), FailureBook()
+    store, book = Store(), FailureCounts()
+    changes = {"broken": staticmethod(bars.__contains__), "where": where, "store": store}
+    strategy = type("Believing", (Believes,), changes)
     for end in range(1, BARS + 1) if every_bar_anew else (BARS,):
         assert run(MemoryLedger(store), candles()[:end], made, strategy, failures=book) is ExitReason.STOPPED
     first, second = store.trades.values()
     assert (first.exit_reason, second.is_open) == ("stop_loss", True)
     assert own_state(store.states[-1][1]) == {"inside": True, "entered": 2}
-    assert UNTOLD not in store.states[-1][1]
+    assert MISSED_FILL not in store.states[-1][1]
     assert [at for at, _ in store.states] == [candle.open_at for candle in candles()]
 
 

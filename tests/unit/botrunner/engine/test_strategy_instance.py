@@ -7,215 +7,31 @@ what is stored, with nothing else kept.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-import backtrader as bt
 import pytest
 
-from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.exchange.errors import ExchangeAway
-from botrunner.execution.paper.venue import paper_venue
 from botrunner.market.candle import Candle
-from botrunner.market.rules import Market
 from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.progress import Progress
 from botrunner.process.stop import StopRequest, StopSwitch
-from botrunner.strategies.base import BaseStrategy, OpenPosition, Signal, SignalKind
-from botrunner.trading.checkpoint import dump, load
-from botrunner.trading.state import BarOutcome, BotState
-from botrunner.trading.trades import Trade
-from fleet.config import BotConfig, RunningConfig, parse_config
+from botrunner.trading.state import BarOutcome
+from fleet.config import BotConfig
 from fleet.errors import FencedError
 from fleet.states import ExitReason
 from tests.support import FakeClock
-
-M = 60_000
-D = Decimal
-MARKET = Market(
-    symbol="ETHBTC",
-    base="ETH",
-    quote="BTC",
-    tick=D("0.000001"),
-    step=D("0.0001"),
-    min_quantity=D("0.0001"),
-    min_notional=D("0.0001"),
+from tests.unit.botrunner.engine.runs import (
+    Killed,
+    ListSource,
+    MemoryLedger,
+    Store,
+    config,
+    run,
+    walk,
 )
-
-
-@pytest.fixture(autouse=True)
-def _keep_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Collecting a test session's whole heap at each of some hundred engines would be most of the time."""
-    monkeypatch.setattr("botrunner.engine.strategy_instance.return_free_memory", lambda: None)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing may catch it."""
-
-
-class Crosses(BaseStrategy):
-    """Enters when an endless-memory average is crossed upwards, leaves after some bars; counts in its state."""
-
-    def __init__(self) -> None:
-        self.average = bt.indicators.ExponentialMovingAverage(self.data.close, period=20)
-        self.rsi = bt.indicators.RSI(self.data.close, period=14, safediv=True)
-        self.seen = 0
-
-    def decide(self, position: OpenPosition | None) -> Signal | None:
-        self.seen += 1
-        if position is None and self.data.close[0] > self.average[0] and self.rsi[0] > 50 + self.seen % 7:
-            return Signal(SignalKind.ENTER, "crossed")
-        if position is not None and position.bars_held >= 5:
-            return Signal(SignalKind.EXIT, "held")
-        return None
-
-    def export_state(self) -> dict[str, Any]:
-        return {"seen": self.seen, "average": repr(self.average[0]) if len(self.average) else None}
-
-    def import_state(self, state: Mapping[str, Any]) -> None:
-        self.seen = int(state.get("seen", 0))
-
-
-def config(**sections: Any) -> BotConfig:
-    return parse_config(
-        {
-            "symbol": "ETHBTC",
-            "broker": {"cash": 10, **sections.pop("broker", {})},
-            "strategy": {
-                "type": "CustomStrategy",
-                "parameters": {
-                    "entry_logic": {"name": "RSIOrBBEntryMixin"},
-                    "exit_logic": {"name": "TimeBasedExitMixin"},
-                },
-            },
-            "data": {"interval": "1m", "lookback_bars": 50},
-            **sections,
-        }
-    )
-
-
-def walk(count: int, seed: int = 1, start: int = 1_000_017) -> list[Candle]:
-    """A random walk of one-minute candles with a few gaps; begins in the middle of a block."""
-    rng = random.Random(seed)
-    price, candles = D("0.1"), []
-    for number in range(count):
-        if rng.random() < 0.01:
-            continue
-        opened = price
-        price = max(D("0.01"), price * (1 + D(rng.randint(-30, 30)) / 10_000)).quantize(D("0.000001"))
-        spread = D(rng.randint(0, 20)) / 1_000_000
-        candles.append(
-            Candle((start + number) * M, opened, max(opened, price) + spread, min(opened, price) - spread, price, D(5))
-        )
-    return candles
-
-
-@dataclass
-class Store:
-    """The database: rows by key, as the real one would hold them."""
-
-    checkpoint: tuple[dict[str, Any], Any, Any, int, dict[str, Any]] | None = None
-    orders: dict[str, Any] = field(default_factory=dict)
-    fills: dict[str, Any] = field(default_factory=dict)
-    trades: dict[str, Any] = field(default_factory=dict)
-    states: list[Any] = field(default_factory=list)
-
-    def write(self, outcome: BarOutcome) -> None:
-        assert self.checkpoint is None or self.checkpoint[1] == outcome.follows
-        for order in outcome.orders:
-            self.orders[order.client_order_id] = order
-        for fill in outcome.fills:
-            assert fill.exchange_trade_id not in self.fills, "a fill was written twice"
-            self.fills[fill.exchange_trade_id] = fill
-        for trade in outcome.trades:
-            self.trades[trade.entry_order_id] = trade
-        self.states.append((outcome.bar_at, outcome.strategy_state))
-        self.checkpoint = (
-            dump(outcome.account),
-            outcome.bar_at,
-            outcome.close,
-            outcome.bars,
-            dict(outcome.strategy_state),
-        )
-
-
-@dataclass
-class MemoryLedger:
-    """A ledger over a Store that kills the run around some commits."""
-
-    store: Store
-    kills: dict[int, str] = field(default_factory=dict)
-    commits: int = 0
-
-    def resume(self) -> tuple[BotState, dict[str, Any]] | None:
-        if self.store.checkpoint is None:
-            return None
-        account, bar_at, close, bars, strategy = self.store.checkpoint
-        return BotState(account=load(account), last_bar_at=bar_at, last_close=close, bars=bars), strategy
-
-    def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
-        self.store.checkpoint = (dump(state.account), state.last_bar_at, state.last_close, 0, strategy_state)
-        return state, strategy_state
-
-    def reserve(self, value: Decimal, at: datetime, closed: Sequence[Trade]) -> None:
-        """No limits of the owner."""
-
-    def commit(self, outcome: BarOutcome) -> None:
-        self.commits += 1
-        when = self.kills.get(self.commits)
-        if when == "before":
-            raise Killed
-        self.store.write(outcome)
-        if when == "after":
-            raise Killed
-
-
-@dataclass
-class ListSource:
-    """Candles of a list; asks to stop at its end. Without `history_from` a bot begins at the first candle."""
-
-    candles: list[Candle]
-    stop: StopSwitch
-    begin_after: int | None = None
-    away: int = 0
-
-    def latest_closed_ms(self) -> int | None:
-        return self.begin_after
-
-    def history(self, start_ms: int, end_ms: int) -> list[Candle]:
-        return [c for c in self.candles if start_ms <= c.open_ms < end_ms]
-
-    def poll(self, after_ms: int | None) -> list[Candle]:
-        if self.away:
-            self.away -= 1
-            raise ExchangeAway("scripted")
-        found = [c for c in self.candles if after_ms is None or c.open_ms > after_ms]
-        if not found:
-            self.stop.request(StopRequest(ExitReason.STOPPED))
-        return found[:37]
-
-    def wait_s(self, after_ms: int | None) -> float:
-        return 0.0
-
-
-def run_once(store: Store, candles: list[Candle], made: BotConfig, kills: dict[int, str], **changes: Any) -> ExitReason:
-    clock, stop = FakeClock(), StopSwitch()
-    parts = Collaborators(
-        strategy=Crosses,
-        source=ListSource(candles, stop),
-        ledger=MemoryLedger(store, kills),
-        market=MARKET,
-        venue=paper_venue(made, MARKET, bot_id=7),
-        fence=Fence(Deadlines(), claimed_at=clock.monotonic()),
-        progress=Progress(clock),
-        stop=stop,
-        clock=clock,
-        on_live=lambda: None,
-    )
-    return StrategyInstance(bot_id=7, config=RunningConfig(made), parts=replace(parts, **changes)).run()
 
 
 def run_killed(candles: list[Candle], made: BotConfig, *, seed: int | None) -> Store:
@@ -224,7 +40,7 @@ def run_killed(candles: list[Candle], made: BotConfig, *, seed: int | None) -> S
     for _ in range(500):
         kills = {} if seed is None else {rng.randint(1, 80): rng.choice(["before", "after"])}
         try:
-            run_once(store, candles, made, kills)
+            run(MemoryLedger(store, kills), candles, made)
         except Killed:
             continue
         return store
@@ -268,7 +84,7 @@ def test_warm_up_bars_are_not_traded() -> None:
     candles = walk(300)
     store, clock, stop = Store(), FakeClock(), StopSwitch()
     source = ListSource(candles, stop, begin_after=candles[200].open_ms)
-    run_once(store, candles, config(), {}, source=source, stop=stop, clock=clock)
+    run(MemoryLedger(store), candles, config(), source=source, stop=stop, clock=clock)
     assert store.states[0][0] == candles[201].open_at
     # ready at once: the indicators were warmed up by the 200 candles before
     assert store.states[0][1]["seen"] == 1
@@ -286,7 +102,7 @@ def test_an_unreachable_exchange_delays_and_loses_nothing() -> None:
     store, stop, clock = Store(), StopSwitch(), Moving()
     fence = Fence(Deadlines(stop_s=1e9, exit_s=2e9), claimed_at=0.0)
     source = ListSource(candles, stop, away=5)
-    run_once(store, candles, made, {}, source=source, stop=stop, clock=clock, fence=fence)
+    run(MemoryLedger(store), candles, made, source=source, stop=stop, clock=clock, fence=fence)
     assert store.checkpoint == whole.checkpoint
 
 
@@ -322,7 +138,7 @@ class AwaySource(ListSource):
 def test_a_start_says_what_it_is_at_and_that_it_waits_for_the_exchange() -> None:
     candles, stop, told = walk(80), StopSwitch(), Told(FakeClock())
     source = AwaySource(candles, stop, begin_after=candles[40].open_ms)
-    run_once(Store(), candles, config(), {}, source=source, stop=stop, progress=told, exchange="binance")
+    run(MemoryLedger(Store()), candles, config(), source=source, stop=stop, progress=told, exchange="binance")
     waiting = "waits for the exchange binance, asks again within 25 s: HTTP 418: paused"
     assert told.phases[:5] == [
         ("reads its checkpoint", False),
@@ -338,7 +154,7 @@ def test_a_bot_without_any_candle_waits_for_it() -> None:
     stop = StopSwitch()
     told = Told(FakeClock())
     source = ListSource([], stop)
-    run_once(Store(), [], config(), {}, source=source, stop=stop, progress=told)
+    run(MemoryLedger(Store()), [], config(), source=source, stop=stop, progress=told)
     assert told.phases[-1] == ("waits for its first candle", True)
 
 
@@ -356,7 +172,7 @@ def test_no_order_leaves_after_t_stop_until_a_heartbeat_gives_the_right_back() -
                 fence.acknowledged(sent_at=self.time)
 
     clock = Renewing()
-    run_once(store, candles, made, {}, fence=fence, clock=clock)
+    run(MemoryLedger(store), candles, made, fence=fence, clock=clock)
     assert len(clock.slept) == 50
     assert store.checkpoint == whole.checkpoint
 
@@ -366,7 +182,7 @@ def test_a_lost_run_ends_at_once() -> None:
     fence.lose()
     store = Store()
     with pytest.raises(FencedError):
-        run_once(store, walk(100), config(), {}, fence=fence)
+        run(MemoryLedger(store), walk(100), config(), fence=fence)
     assert store.states == []
 
 
@@ -377,7 +193,7 @@ def test_what_a_stop_does_with_the_position(on_stop: str, open_after: bool) -> N
     entry = next(trade for trade in whole.trades.values() if trade.exit_at)
     until = [c for c in candles if c.open_at <= entry.signal_at]
     store = Store()
-    assert run_once(store, until, made, {}) is ExitReason.STOPPED
+    assert run(MemoryLedger(store), until, made) is ExitReason.STOPPED
     trade = store.trades[entry.entry_order_id]
     assert trade.is_open is open_after
     if not open_after:
@@ -401,9 +217,7 @@ def test_wait_flat_lets_the_strategy_close_its_position_and_enters_no_more() -> 
             if outcome.bar_at == first.signal_at:
                 stop.request(StopRequest(ExitReason.STOPPED))
 
-    reason = run_once(
-        store, candles, made, {}, ledger=AsksWhileOpen(store), source=ListSource(candles, stop), stop=stop
-    )
+    reason = run(AsksWhileOpen(store), candles, made, source=ListSource(candles, stop), stop=stop)
     assert reason is ExitReason.STOPPED
     [trade] = store.trades.values()
     assert trade == first

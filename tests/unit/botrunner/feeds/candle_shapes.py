@@ -1,4 +1,4 @@
-"""Candle files in the shapes that people have, each with what comes of it; docs/candle-files.md is made of them.
+"""Candle files in the shapes that people have, each with what comes of it; docs/user/candle-files.md is made of them.
 
 `python -m tests.unit.botrunner.feeds.candle_shapes` writes the table of that page anew.
 """
@@ -20,7 +20,7 @@ from botrunner.feeds.files.reader import CandleFile, Wanted, read_candle_file
 from botrunner.market.candle import Candle
 from fleet.times import from_ms
 
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "candle-files.md"
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "user" / "candle-files.md"
 BEGIN, END = "<!-- shapes: begin -->\n", "<!-- shapes: end -->\n"
 
 D = Decimal

@@ -1,379 +1,326 @@
-"""What becomes of a checkpoint when the config changed, and which notifications a bar writes."""
+"""What the ledger does while the database answers, doesn't, or says no: against functions that stand for its calls."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from botrunner.ledger.ledger import CheckpointDamaged, Ledger, identity
-from botrunner.market.candle import Candle
-from botrunner.market.side import Side
+from botrunner.ledger import ledger as module
+from botrunner.ledger.ledger import Ledger
 from botrunner.trading.account import Account
-from botrunner.trading.checkpoint import CheckpointNewer, dump, load
-from botrunner.trading.order_ids import Leg
-from botrunner.trading.orders import Fill, Order, OrderType
-from botrunner.trading.risk import Counters, Denial
-from botrunner.trading.state import BarOutcome
-from botrunner.trading.trades import Trade
-from fleet.config import BotConfig, RunningConfig, parse_config
-from fleet.exit_kinds import ExitKind
-from fleet.foreign import load_json
-from fleet.states import OrderState
+from botrunner.trading.events import Event
+from botrunner.trading.risk import Denial
+from botrunner.trading.state import BotState
+from fleet.bar_record import BarRecord, Checkpoint
+from fleet.config import RunningConfig
+from fleet.errors import DatabaseAway, FencedError
+from fleet.events import EventKind
 from fleet.trading_service.lease import RunId
-from fleet.trading_service.ledger import Checkpoint
-from tests.hostile_json import json_texts
+from fleet.trading_service.tenants import ClosedInBar
 from tests.support import FakeClock
+from tests.unit.botrunner.bars import BAR, CANDLE, CLOSED, TRADE, config, outcome, stored
 
 D = Decimal
-BAR = datetime(2018, 1, 10, 5, tzinfo=UTC)
-TRADE = Trade(
-    side=Side.BUY,
-    entry_order_id="e" * 32,
-    signal_at=BAR,
-    entry_at=BAR + timedelta(minutes=5),
-    size=D("1.5"),
-    size_open=D("1.5"),
-    entry_value=D("0.15"),
-    commission=D("0.00015"),
-)
-CLOSED = replace(
-    TRADE,
-    size_open=D(0),
-    exit_value=D("0.18"),
-    commission=D("0.00033"),
-    exit_order_id="f" * 32,
-    exit_at=BAR + timedelta(minutes=30),
-    exit_reason="take_profit",
-    exit_kind=ExitKind.TARGET,
-)
-FILL = Fill(
-    client_order_id=TRADE.entry_order_id,
-    exchange_trade_id="t1",
-    side=Side.BUY,
-    price=D("0.1"),
-    quantity=D("1.5"),
-    fee=D("0.00015"),
-    fee_currency="BTC",
-    filled_at=TRADE.entry_at,
-)
+RUN = RunId(7, 1, "t")
+AWAY = DatabaseAway("no answer")
+MIDNIGHT_MS = 1_515_542_400_000
+"""2018-01-10 00:00:00 UTC."""
 
 
-def config(symbol: str = "ETHBTC", leave: str = "TimeBasedExitMixin", **sections: Any) -> BotConfig:
-    logic = {"entry_logic": {"name": "RSIOrBBEntryMixin"}, "exit_logic": {"name": leave}}
-    strategy = {"type": "CustomStrategy", "parameters": logic}
-    return parse_config({"symbol": symbol, "strategy": strategy, "data": {"interval": "5m"}, **sections})
+class Connection:
+    def __init__(self) -> None:
+        self.closed = False
+        self.cancelled: list[float] = []
+
+    def close(self) -> None:
+        self.closed = True
+
+    def cancel_safe(self, *, timeout: float) -> None:
+        self.cancelled.append(timeout)
+        raise psycopg.OperationalError("it is gone")
 
 
-def ledger(made: BotConfig) -> Ledger:
-    made_ledger = Ledger(
-        url="",
-        run=RunId(7, 1, "t"),
-        config=RunningConfig(made),
+class Database:
+    """Stands for the calls; `answers` by name are given in turn, an exception is raised, the rest is the default."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers: dict[str, list[Any]] = {}
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.connections: list[Connection] = []
+        self.named: list[dict[str, Any]] = []
+        monkeypatch.setattr(module, "connect", self.connect)
+        for name in ("load_checkpoint", "first_checkpoint", "commit_bar", "reserve_entry", "write_notifications"):
+            monkeypatch.setattr(module, name, self._call(name))
+
+    def connect(self, url: str, **how: Any) -> Connection:
+        self.named.append({"url": url, **how})
+        answer = self.answers.get("connect", [])
+        if answer:
+            raise answer.pop(0)
+        self.connections.append(Connection())
+        return self.connections[-1]
+
+    def _call(self, name: str) -> Callable[..., Any]:
+        def call(connection: Connection, *arguments: Any) -> Any:
+            assert connection is self.connections[-1]
+            assert not connection.closed
+            self.calls.append((name, arguments))
+            answers = self.answers.get(name, [])
+            answer = answers.pop(0) if answers else None
+            if isinstance(answer, Exception):
+                raise answer
+            return arguments[1] if name == "first_checkpoint" and answer is None else answer
+
+        return call
+
+    def asked(self, name: str) -> list[tuple[Any, ...]]:
+        return [arguments for each, arguments in self.calls if each == name]
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Database:
+    return Database(monkeypatch)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def row(self, seen: Any, *, begins: bool) -> Any:
+        self.seen.append(begins)
+        return {"seen": True}
+
+    def committed(self, seen: Any) -> None:
+        self.seen.append(seen)
+
+
+def made(inputs: Any = None, clock: FakeClock | None = None) -> Ledger:
+    ledger = Ledger(
+        url="postgresql://db",
+        run=RUN,
+        config=RunningConfig(config()),
         exchange="paper-binance",
         owner=1,
-        clock=FakeClock(),
+        clock=clock or FakeClock(),
         waiting=lambda: None,
+        inputs=inputs,
     )
-    made_ledger.denominate("BTC")
-    return made_ledger
+    ledger.denominate("BTC")
+    return ledger
 
 
-def outcome(**changes: Any) -> BarOutcome:
-    defaults: dict[str, Any] = {
-        "follows": None,
-        "bar_at": BAR,
-        "bars": 1,
-        "close": D("0.1"),
-        "account": Account(cash=D(10)),
-        "strategy_state": {},
-    }
-    return BarOutcome(**{**defaults, **changes})
+def event(title: str) -> Event:
+    return Event(kind=EventKind.BOT_ERROR, title=title, body="b", dedupe_key=title)
 
 
-def stored(made: BotConfig, account: Account, **changes: Any) -> Checkpoint:
-    checkpoint = ledger(made).record(outcome(account=account, strategy_state={"seen": 3})).checkpoint
-    return replace(checkpoint, **changes)
+def test_one_connection_for_everything_and_a_new_one_after_a_failure(database: Database) -> None:
+    ledger = made()
+    ledger.commit(outcome())
+    ledger.commit(outcome())
+    assert database.named == [{"url": "postgresql://db", "application": "bot-7-e1 ledger"}]
+    database.connections[0].closed = True  # by the server
+    ledger.commit(outcome())
+    assert len(database.connections) == 2
+    ledger.close()
+    assert database.connections[1].closed
+    ledger.close()
+    ledger.commit(outcome())
+    assert len(database.connections) == 3
 
 
-def waiting_exit(**changes: Any) -> Order:
-    order = Order(
-        client_order_id="a" * 32,
-        signal_at=BAR,
-        leg=Leg.EXIT,
-        attempt=0,
-        side=Side.SELL,
-        type=OrderType.MARKET,
-        quantity=D("1.50"),
-        price=None,
-        reason="held",
-        exit_kind=ExitKind.TIME,
-        state=OrderState.ACKED,
-        exchange_order_id="paper-a",
-    )
-    return replace(order, **changes)
+def test_a_bar_is_insisted_on_for_as_long_as_the_database_is_away(database: Database) -> None:
+    clock = FakeClock()
+    ledger = made(clock=clock)
+    database.answers = {"commit_bar": [AWAY, AWAY, AWAY], "connect": [AWAY]}
+    before = clock.monotonic()
+    ledger.commit(outcome())
+    assert len(database.asked("commit_bar")) == 4
+    assert clock.monotonic() > before
+    assert [connection.closed for connection in database.connections] == [True, True, True, False]
+    records = {id(arguments[1]) for arguments in database.asked("commit_bar")}
+    assert len(records) == 1  # the same bar each time
+    assert all(arguments[0] == RUN for arguments in database.asked("commit_bar"))
 
 
-def test_an_account_survives_its_checkpoint_exactly() -> None:
-    counters = Counters(day=BAR.date(), trades_today=2, pnl_today=D("-0.1"), peak_equity=D("11.2"), last_exit_at=BAR)
-    account = Account(
-        cash=D("9.123456789012345678"),
-        trade=TRADE,
-        best_price=D("0.11"),
-        bars_held=3,
-        orders=(waiting_exit(),),
-        counters=counters,
-        total_pnl=D("-0.000001"),
-    )
-    assert load(dump(account)) == account
-    partly = replace(TRADE, size_open=TRADE.size / 2, exit_at=BAR, exit_reason="mine", exit_kind=ExitKind.STOP)
-    assert load(dump(replace(account, trade=partly))).trade == partly
+def test_a_fenced_bot_insists_on_nothing(database: Database) -> None:
+    database.answers = {"commit_bar": [FencedError("over")]}
+    with pytest.raises(FencedError):
+        made().commit(outcome())
+    assert len(database.asked("commit_bar")) == 1
 
 
-@pytest.mark.parametrize(
-    ("leg", "reason", "kind"),
-    [
-        (Leg.EXIT, "atr_stop", ExitKind.STOP),
-        (Leg.EXIT, "trailing_stop", ExitKind.STOP),
-        (Leg.EXIT, "take_profit", ExitKind.TARGET),
-        (Leg.EXIT, "time", ExitKind.TIME),
-        (Leg.EXIT, "unstoppable", ExitKind.SIGNAL),
-        (Leg.STOP_LOSS, "stop_loss", ExitKind.STOP),
-        (Leg.TAKE_PROFIT, "take_profit", ExitKind.TARGET),
-    ],
-)
-def test_a_checkpoint_of_version_2_knows_what_its_exits_are_and_when_the_last_one_was(
-    leg: Leg, reason: str, kind: ExitKind
-) -> None:
-    made = config()
-    partly = replace(TRADE, size_open=TRADE.size / 2, exit_at=BAR, exit_reason=reason, exit_kind=ExitKind.DUST)
-    order = waiting_exit(leg=leg, reason=reason)
-    account = Account(cash=D(9), trade=partly, best_price=D("0.1"), orders=(order,), counters=Counters())
-    checkpoint = stored(made, account)
-    old: dict[str, Any] = dict(checkpoint.broker_state["account"])
-    old |= {"version": 2, "counters": {**old["counters"], "bars_since_exit": 2}}
-    for part in (old["counters"], old["trade"], old["orders"][0]):
-        for new in ("exit_kind", "last_exit_at"):
-            part.pop(new, None)
-    state, _ = ledger(made)._restore(replace(checkpoint, broker_state={**checkpoint.broker_state, "account": old}))
-    # the bar's close, less the two bars counted since
-    assert state.account.counters.last_exit_at == BAR + timedelta(minutes=5) - 2 * timedelta(minutes=5)
-    assert state.account.orders[0].exit_kind is kind
-    assert state.account.trade is not None
-    assert state.account.trade.exit_kind is kind
+def test_a_bot_that_never_traded_begins_and_is_stored(database: Database) -> None:
+    ledger = made()
+    assert ledger.resume() is None
+    assert database.asked("load_checkpoint") == [(7,)]
+    state = BotState(account=Account(cash=D(10)))
+    begun, kept = ledger.begin(state, {"seen": 1})
+    [(run, first)] = database.asked("first_checkpoint")
+    assert run == RUN
+    assert (first.balance, first.bars, first.last_bar_at) == (10, 0, None)
+    assert (begun.account, kept) == (state.account, {"seen": 1})
 
 
-def test_the_same_config_goes_on_where_it_was() -> None:
-    made = config()
-    state, kept = ledger(made)._restore(stored(made, Account(cash=D(9), trade=TRADE, best_price=D("0.1"))))
-    assert (state.last_bar_at, state.bars, state.account.trade) == (BAR, 1, TRADE)
-    assert kept == {"seen": 3}
+def test_of_two_processes_that_begin_the_second_goes_on_from_the_first(database: Database) -> None:
+    ledger = made()
+    ledger.resume()
+    database.answers = {"first_checkpoint": [stored(config(), Account(cash=D(8)))]}
+    begun, kept = ledger.begin(BotState(account=Account(cash=D(10))), {"seen": 1})
+    assert (begun.account.cash, begun.last_bar_at, kept) == (8, BAR, {"seen": 3})
 
 
-def test_another_strategy_keeps_the_position_and_forgets_the_strategys_state() -> None:
-    before = stored(config(), Account(cash=D(9), trade=TRADE, best_price=D("0.1")))
-    changed = config(leave="ATRExitMixin")
-    assert identity(changed) != identity(config())
-    state, kept = ledger(changed)._restore(before)
-    assert state.account.trade == TRADE
-    assert kept == {}
+def test_what_is_stored_is_gone_on_from(database: Database) -> None:
+    ledger = made()
+    database.answers = {"load_checkpoint": [AWAY, stored(config(), Account(cash=D(9)))]}
+    resumed = ledger.resume()
+    assert resumed is not None
+    state, kept = resumed
+    assert (state.account.cash, state.last_bar_at, state.last_close, kept) == (9, BAR, D("0.1"), {"seen": 3})
 
 
-def test_another_market_needs_a_closed_position() -> None:
-    before = stored(config(), Account(cash=D(9), trade=TRADE, best_price=D("0.1")))
-    with pytest.raises(CheckpointDamaged, match="still holds a position or an open order in ETHBTC"):
-        ledger(config("LTCBTC"))._restore(before)
-
-
-def test_a_flat_bot_takes_its_cash_to_another_market() -> None:
-    moved = ledger(config("LTCBTC"))
-    state, _ = moved._restore(stored(config(), Account(cash=D(9))))
-    assert (state.account.cash, state.last_bar_at) == (9, None)
-    opening = moved.record(outcome(candle=CANDLE)).opening
+def test_a_bot_that_moves_to_another_market_says_with_what(database: Database) -> None:
+    ledger = made()
+    before: Checkpoint = replace(stored(config(), Account(cash=D(9))), symbol="LTCBTC")
+    database.answers = {"load_checkpoint": [before]}
+    ledger.resume()
+    state = BotState(account=Account(cash=D(9)))
+    assert ledger.begin(state, {}) == (state, {})
+    [(run, move)] = database.asked("commit_bar")
+    assert run == RUN
+    assert isinstance(move, BarRecord)
+    assert move.expected_last_bar_at == BAR
+    assert (move.checkpoint.symbol, move.checkpoint.last_bar_at) == ("ETHBTC", None)
+    opening = ledger.record(outcome(candle=CANDLE)).opening
     assert opening is not None
-    assert (opening["symbol"], opening["equity"]) == ("LTCBTC", 9)
+    assert opening["equity"] == 9
 
 
-@pytest.mark.parametrize("broken", [{}, {"account": {}, "last_close": None}, {"account": None, "last_close": "x"}])
-def test_a_damaged_checkpoint_says_so(broken: dict[str, Any]) -> None:
-    made = config()
-    with pytest.raises(CheckpointDamaged, match="trading_checkpoints of bot 7"):
-        ledger(made)._restore(stored(made, Account(cash=D(9)), broker_state=broken))
+def test_the_opening_of_a_market_is_written_with_its_first_bar_alone(database: Database) -> None:
+    ledger = made()
+    ledger.resume()
+    ledger.begin(BotState(account=Account(cash=D(10))), {})
+    for expected in (True, False):
+        ledger.commit(outcome(candle=CANDLE))
+        [*_, (_, record)] = database.asked("commit_bar")
+        assert (record.opening is not None) is expected
 
 
-@given(json_texts.map(load_json), st.sampled_from(("broker_state", "strategy_state")))
-@example("x", "strategy_state")
-def test_whatever_a_checkpoint_holds_is_gone_on_from_or_named(document: Any, column: str) -> None:
-    made = config()
-    whole = stored(made, Account(cash=D(9)))
-    for damaged in (
-        document,
-        {**getattr(whole, column), "account": document},
-        {**getattr(whole, column), "state": document},
-    ):
-        try:
-            ledger(made)._restore(replace(whole, **{column: damaged}))
-        except CheckpointDamaged as error:
-            said = str(error)
-        else:
-            continue
-        assert said.startswith("trading_checkpoints of bot 7 can't be read (")
-        assert len(said) < 1_000
+def test_inputs_count_as_recorded_when_their_bar_is_durable(database: Database) -> None:
+    recorder = Recorder()
+    ledger = made(recorder)
+    bar = outcome(bars=3)
+    database.answers = {"commit_bar": [AWAY, FencedError("over")]}
+    with pytest.raises(FencedError):
+        ledger.commit(bar)
+    assert recorder.seen == [False]
+    ledger.commit(bar)
+    assert recorder.seen == [False, False, bar]
+    [*_, (_, record)] = database.asked("commit_bar")
+    assert record.inputs == {"seen": True}
+    assert made().record(bar).inputs is None
 
 
-def test_an_unreadable_checkpoint_says_what_is_unreadable() -> None:
-    made = config()
-    damaged = replace(stored(made, Account(cash=D(9))), strategy_state=load_json("9" * 5000))
-    with pytest.raises(CheckpointDamaged, match="holds a number of 5000 characters"):
-        ledger(made)._restore(damaged)
+@pytest.mark.parametrize(("begins", "bars", "first"), [(False, 1, True), (False, 2, False), (True, 2, True)])
+def test_which_bar_is_the_first(database: Database, begins: bool, bars: int, first: bool) -> None:
+    recorder = Recorder()
+    ledger = made(recorder)
+    if begins:
+        ledger.resume()
+        ledger.begin(BotState(account=Account(cash=D(10))), {})
+    ledger.record(outcome(bars=bars))
+    assert recorder.seen == [first]
 
 
-@pytest.mark.parametrize(
-    ("changes", "switches", "kinds"),
-    [
-        ({}, {}, []),
-        ({"trades": (TRADE,)}, {}, ["position_opened"]),
-        ({"trades": (TRADE,)}, {"position_opened": False}, []),
-        ({"trades": (CLOSED,)}, {}, ["take_profit"]),
-        ({"trades": (replace(CLOSED, exit_reason="atr_stop", exit_kind=ExitKind.STOP),)}, {}, ["stop_loss"]),
-        ({"trades": (replace(CLOSED, exit_reason="stop_loss", exit_kind=ExitKind.SIGNAL),)}, {}, ["position_closed"]),
-        ({"trades": (CLOSED,)}, {"position_closed": False}, []),
-        ({"trades": (CLOSED, TRADE)}, {}, ["take_profit", "position_opened"]),
-        # an entry that its own bar closed again
-        ({"trades": (CLOSED,), "fills": (FILL,)}, {}, ["position_opened", "take_profit"]),
-        ({"trades": (TRADE,), "fills": (FILL,)}, {"order_executions": True}, ["order_filled", "position_opened"]),
-        ({"breaches": (Denial.MAX_DAILY_LOSS,)}, {}, ["risk_breach"]),
-        ({"breaches": (Denial.MAX_DAILY_LOSS,)}, {"risk_alerts": False}, []),
-        ({"denial": Denial.BELOW_MIN_NOTIONAL}, {}, []),
-        ({"denial": Denial.TENANT_MAX_EXPOSURE}, {}, ["risk_breach"]),
-    ],
-)
-def test_notifications(changes: dict[str, Any], switches: dict[str, bool], kinds: list[str]) -> None:
-    record = ledger(config(notifications=switches)).record(outcome(**changes))
-    assert [row["kind"] for row in record.notifications if row["state"] == "pending"] == kinds
-
-
-def test_a_silenced_event_stays_in_the_history() -> None:
-    [row] = ledger(config(notifications={"position_opened": False})).record(outcome(trades=(TRADE,))).notifications
-    assert (row["kind"], row["state"]) == ("position_opened", "suppressed")
-
-
-CANDLE = Candle(1515560400000, D("0.10"), D("0.12"), D("0.09"), D("0.11"), D("7.5"))
-
-
-def test_a_bar_is_written_with_what_the_bot_saw_and_is_worth() -> None:
-    account = Account(cash=D("9.85"), trade=TRADE, best_price=D("0.11"))
-    bar = ledger(config()).record(outcome(account=account, close=CANDLE.close, candle=CANDLE)).bar
-    assert bar == {
-        "bar_at": BAR,
-        "symbol": "ETHBTC",
-        "interval": "5m",
-        "open": D("0.10"),
-        "high": D("0.12"),
-        "low": D("0.09"),
-        "close": D("0.11"),
-        "volume": D("7.5"),
-        "equity": D("10.015"),
-        "position": D("1.5"),
-    }
-
-
-def test_a_short_position_is_negative_and_none_is_zero() -> None:
-    short = replace(TRADE, side=Side.SELL)
-    bars = [
-        ledger(config()).record(outcome(account=Account(cash=D(10), trade=t), candle=CANDLE)) for t in (short, None)
-    ]
-    assert [record.bar["position"] for record in bars if record.bar] == [D("-1.5"), 0]
-
-
-def test_what_happens_between_bars_is_no_bar() -> None:
-    record = ledger(config()).record(outcome())
-    assert (record.bar, record.opening) == (None, None)
-
-
-def test_the_first_bar_of_a_market_says_what_it_was_begun_with() -> None:
-    begun = ledger(config())
-    begun._restore(
-        stored(config(), Account(cash=D(10)), broker_state={"account": dump(Account(cash=D(10))), "last_close": None})
+@pytest.mark.parametrize(("reached", "denial"), [(None, None), ("max_exposure", Denial.TENANT_MAX_EXPOSURE)])
+def test_room_in_the_owners_limits(database: Database, reached: str | None, denial: Denial | None) -> None:
+    database.answers = {"reserve_entry": [AWAY, reached]}
+    assert made().reserve(D("1.5"), BAR, (TRADE, CLOSED)) is denial
+    [_, (run, request)] = database.asked("reserve_entry")
+    assert run == RUN
+    assert (request.trade_type, request.currency, request.value, request.at) == ("paper", "BTC", D("1.5"), BAR)
+    assert request.closed == (
+        ClosedInBar(entry_order_id=CLOSED.entry_order_id, exit_at=CLOSED.exit_at, net_pnl=CLOSED.net_pnl),
     )
-    opening = begun.record(outcome(account=Account(cash=D("9.9")), candle=CANDLE)).opening
-    assert opening == {"symbol": "ETHBTC", "interval": "5m", "day": BAR.date(), "equity": 10, "at": BAR}
-    resumed = ledger(config())
-    resumed._restore(stored(config(), Account(cash=D(10))))
-    assert resumed.record(outcome(candle=CANDLE)).opening is None
 
 
-def test_rows_of_a_closed_trade() -> None:
-    [position] = ledger(config()).record(outcome(trades=(CLOSED,))).positions
-    trade = position["trade"]
-    assert (position["status"], position["qty_open"], position["closed_at"]) == ("closed", 0, CLOSED.exit_at)
-    assert trade["net_pnl"] == D("0.02967")
-    assert trade["gross_pnl"] == D("0.03")
-    assert trade["exit_logic_params"]["max_bars"] == 20
-    assert trade["exit_price"] == D("0.12")
+def test_events_between_bars_are_kept_until_they_are_written(database: Database) -> None:
+    ledger = made()
+    database.answers = {"write_notifications": [AWAY, None]}
+    ledger.note([event("one")])
+    assert database.connections[0].closed
+    ledger.note([event("two")])
+    ledger.note([event("three")])
+    written = [[row["title"] for row in rows] for _, rows in database.asked("write_notifications")]
+    assert written == [["one"], ["one", "two"], ["three"]]
+    assert all(run == RUN for run, _ in database.asked("write_notifications"))
 
 
-def test_what_a_trade_has_no_column_for() -> None:
-    dusty = replace(CLOSED, base_fee=D("0.0015"), base_fee_value=D("0.00015"), dust=D("0.0005"))
-    [position] = ledger(config()).record(outcome(trades=(dusty,))).positions
-    extras = position["trade"]["extra_metadata"]
-    assert set(extras) == {"base_fee", "base_fee_value", "dust", "dust_value"}
-    assert (extras["base_fee"], extras["dust"]) == ("0.0015", "0.0005")
-    [plain] = ledger(config()).record(outcome(trades=(CLOSED,))).positions
-    assert plain["trade"]["extra_metadata"] is None
+def test_events_that_wait_are_written_after_the_next_bar(database: Database) -> None:
+    ledger = made()
+    ledger.commit(outcome())
+    assert database.asked("write_notifications") == []
+    database.answers = {"write_notifications": [AWAY]}
+    ledger.note([event("one")])
+    ledger.commit(outcome())
+    assert [name for name, _ in database.calls] == [
+        "commit_bar", "write_notifications", "commit_bar", "write_notifications",
+    ]  # fmt: skip
+    assert [row["title"] for row in database.asked("write_notifications")[-1][1]] == ["one"]
 
 
-def test_a_rejected_orders_row_says_why() -> None:
-    refused = Order(
-        client_order_id="a" * 32,
-        signal_at=BAR,
-        leg=Leg.ENTRY,
-        attempt=0,
-        side=Side.BUY,
-        type=OrderType.LIMIT,
-        quantity=D(1),
-        price=D("0.1"),
-        reason="rsi_bb",
-        state=OrderState.REJECTED,
-        rejection="no",
-    )
-    [row] = ledger(config()).record(outcome(orders=(refused,))).orders
-    assert (row["state"], row["reason"], row["price"]) == ("rejected", "rsi_bb; rejected: no", D("0.1"))
+def test_only_the_latest_events_are_kept(database: Database) -> None:
+    ledger = made()
+    database.answers = {"write_notifications": [AWAY]}
+    ledger.note([event(str(number)) for number in range(module.PENDING_MAX + 5)])
+    ledger.note([])
+    titles = [row["title"] for row in database.asked("write_notifications")[-1][1]]
+    assert (len(titles), titles[0]) == (module.PENDING_MAX, "5")
 
 
-def test_an_open_order_too_keeps_a_bot_in_its_market() -> None:
-    waiting = Order(
-        client_order_id="a" * 32,
-        signal_at=BAR,
-        leg=Leg.ENTRY,
-        attempt=0,
-        side=Side.BUY,
-        type=OrderType.LIMIT,
-        quantity=D(1),
-        price=D("0.1"),
-        reason="rsi_bb",
-        state=OrderState.ACKED,
-    )
-    before = stored(config(), Account(cash=D(9), orders=(waiting,)))
-    with pytest.raises(CheckpointDamaged, match="an open order in ETHBTC"):
-        ledger(config("LTCBTC"))._restore(before)
+def test_a_question_is_asked_once(database: Database) -> None:
+    ledger = made()
+    assert ledger.consult(lambda connection: connection) is database.connections[0]  # type: ignore[comparison-overlap]
+
+    def unanswered(_: object) -> object:
+        raise AWAY
+
+    with pytest.raises(DatabaseAway):
+        ledger.consult(unanswered)
+    assert database.connections[0].closed
+    assert len(database.connections) == 1
 
 
-def test_dust_of_one_market_is_nothing_in_another() -> None:
-    before = stored(config(), Account(cash=D(9), dust=D("0.001")))
-    state, _ = ledger(config("LTCBTC"))._restore(before)
-    assert state.account.dust == 0
-    state, _ = ledger(config())._restore(before)
-    assert state.account.dust == D("0.001")
+def test_an_abandoned_ledger_writes_nothing_and_ends_what_is_under_way(database: Database) -> None:
+    ledger = made()
+    ledger.abandon()  # nothing is under way
+    assert database.connections == []
+    other = made()
+    other.commit(outcome())
+    other.abandon()
+    assert database.connections[0].cancelled == [module.ABANDON_S]
+    for call in (lambda: other.commit(outcome()), lambda: other.note([event("x")]), lambda: other.consult(len)):
+        with pytest.raises(FencedError, match="bot 7 is being released"):
+            call()
+    assert len(database.calls) == 1
 
 
-def test_a_checkpoint_of_a_newer_program_is_left_alone() -> None:
-    before = stored(config(), Account(cash=D(9)))
-    account = {**before.broker_state["account"], "version": 99}
-    with pytest.raises(CheckpointNewer, match="run the newer program"):
-        ledger(config())._restore(replace(before, broker_state={**before.broker_state, "account": account}))
+def test_a_copy_of_the_process_touches_neither_connection_nor_rows(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = made()
+    ledger.commit(outcome())
+
+    def ended() -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr(module, "end_if_copy", ended)
+    for call in (ledger.close, lambda: ledger.commit(outcome())):
+        with pytest.raises(SystemExit):
+            call()
+    assert not database.connections[0].closed
+    assert len(database.calls) == 1

@@ -1,13 +1,10 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from botrunner.market.candle import Candle, anchor_ms, block_end_ms, is_sound
+from botrunner.market.candle import Candle, is_sound
 
 D = Decimal
-MINUTE = 60_000
 
 
 def candle(o: str = "2", h: str = "3", low: str = "1", c: str = "2", v: str = "5") -> Candle:
@@ -30,22 +27,3 @@ def candle(o: str = "2", h: str = "3", low: str = "1", c: str = "2", v: str = "5
 )
 def test_is_sound(made: Candle, sound: bool) -> None:
     assert is_sound(made) is sound
-
-
-@given(st.integers(0, 10**9), st.sampled_from([1, 5, 60]), st.integers(50, 1000))
-def test_every_bar_has_between_one_and_two_lookbacks_of_warmup(number: int, minutes: int, lookback: int) -> None:
-    interval_ms = minutes * MINUTE
-    open_ms = number * interval_ms
-    anchor = anchor_ms(open_ms, interval_ms=interval_ms, lookback=lookback)
-    bars = (open_ms - anchor) // interval_ms
-    assert lookback <= bars < 2 * lookback
-    assert anchor % (interval_ms * lookback) == 0
-
-
-@given(st.integers(0, 10**9), st.integers(50, 1000))
-def test_bars_of_a_block_share_their_anchor(number: int, lookback: int) -> None:
-    open_ms = number * MINUTE
-    end = block_end_ms(open_ms, interval_ms=MINUTE, lookback=lookback)
-    anchor = anchor_ms(open_ms, interval_ms=MINUTE, lookback=lookback)
-    assert anchor_ms(end - MINUTE, interval_ms=MINUTE, lookback=lookback) == anchor
-    assert anchor_ms(end, interval_ms=MINUTE, lookback=lookback) == anchor + MINUTE * lookback

@@ -1,4 +1,4 @@
-"""Waits grow, are jittered, stoppable and alive; only outages are repeated."""
+"""Waits are stoppable and alive, and those that the backoff says; only outages are repeated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from botrunner.process.retry import DATABASE, EXCHANGE, SLICE_S, Backoff, Patience
+from botrunner.process.backoff import DATABASE, EXCHANGE, Backoff
+from botrunner.process.retry import SLICE_S, Retrier
 from fleet.errors import ConfigUnusable, DatabaseAway, TransientError
 from tests.support import FakeClock
 
@@ -17,13 +18,23 @@ class Waits:
     def __init__(self, *, give_up_after_s: float = 1e9) -> None:
         self.clock = FakeClock()
         self.alive = 0
+        self.draws = 0
         self.failures: list[tuple[str, int, float]] = []
         self._until = self.clock.time + give_up_after_s
 
-    def patience(self, backoff: Backoff = EXCHANGE) -> Patience:
-        return Patience(
-            on=TransientError, backoff=backoff, pause=self._pause, alive=self._note_life, failed=self._note_failure
+    def retrier(self, backoff: Backoff = EXCHANGE) -> Retrier:
+        return Retrier(
+            on=TransientError,
+            backoff=backoff,
+            pause=self._pause,
+            alive=self._note_life,
+            failed=self._note_failure,
+            draw=self._draw,
         )
+
+    def _draw(self) -> float:
+        self.draws += 1
+        return 0.0 if self.draws == 1 else 0.5
 
     def _pause(self, seconds: float) -> bool:
         self.clock.sleep(seconds)
@@ -48,26 +59,26 @@ def failing(times: int, *, retry_after_s: float = 0.0) -> Callable[[], str]:
     return question
 
 
-def test_waits_double_up_to_the_most_and_never_vanish() -> None:
-    for failures, most in ((1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 30.0), (1000, 30.0)):
-        drawn = [EXCHANGE.wait_s(failures) for _ in range(200)]
-        assert min(drawn) >= 0.25
-        assert max(drawn) <= most
-        assert len(set(drawn)) > 100, "without jitter bots come back in step"
-        # uniform between 0.25 and `most`: of 200 draws some lie in the upper half
-        assert max(drawn) > (0.25 + most) / 2
-
-
 def test_the_answer_comes_after_as_many_waits_as_failures() -> None:
     waits = Waits()
-    assert waits.patience(DATABASE).ask(failing(5)) == "answer"
+    assert waits.retrier(DATABASE).call(failing(5)) == "answer"
     assert [failures for _, failures, _ in waits.failures] == [1, 2, 3, 4, 5]
+    assert [wait for _, _, wait in waits.failures] == pytest.approx([0.05, 0.125, 0.225, 0.425, 0.825])
     assert sum(waits.clock.slept) == pytest.approx(sum(wait for _, _, wait in waits.failures))
+
+
+def test_bots_that_lost_the_same_server_do_not_come_back_in_step() -> None:
+    waits = Waits()
+    for _ in range(20):
+        Retrier(
+            on=TransientError, backoff=EXCHANGE, pause=lambda _: False, alive=lambda: None, failed=waits._note_failure
+        ).call(failing(3))
+    assert len({wait for _, failures, wait in waits.failures if failures == 3}) > 10
 
 
 def test_what_the_other_side_asks_for_is_waited() -> None:
     waits = Waits()
-    waits.patience().ask(failing(1, retry_after_s=37))
+    waits.retrier().call(failing(1, retry_after_s=37))
     assert sum(waits.clock.slept) == pytest.approx(37)
     # never so long in one piece that the main loop is taken for hung, and alive between the pieces
     assert max(waits.clock.slept) == SLICE_S
@@ -78,7 +89,7 @@ def test_a_stop_ends_the_wait_with_the_last_error_and_no_further_attempt() -> No
     waits = Waits(give_up_after_s=12)
     question = failing(1000, retry_after_s=10)
     with pytest.raises(DatabaseAway, match="998 left"):
-        waits.patience().ask(question)
+        waits.retrier().call(question)
     assert sum(waits.clock.slept) == pytest.approx(15)
 
 
@@ -88,5 +99,5 @@ def test_what_would_fail_again_is_not_repeated() -> None:
 
     waits = Waits()
     with pytest.raises(ConfigUnusable):
-        waits.patience().ask(question)
+        waits.retrier().call(question)
     assert waits.clock.slept == []

@@ -1,7 +1,7 @@
 """Every indicator of the mixins beside an independent one, over the whole of the three real files.
 
 Tolerance: 1e-11 of the value (of the series' median magnitude where the value is smaller), and nothing at all
-for swings and directions. docs/strategies-agreement.md has what was measured.
+for swings and directions. docs/reference/strategies-agreement.md has what was measured.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Daily limits and pauses against the rows that a bot writes: whatever closed a position, whatever the interval.
 
-The expectations are worked out from trades and fills alone, by the rules of docs/risk.md.
+The expectations are worked out from trades and fills alone, by the rules of docs/user/risk.md.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from botrunner.assembly import file_market
 from botrunner.backtest.engine import MemoryLedger, replay
 from botrunner.backtest.run import backtest
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.market.candle import Candle
+from botrunner.market.rules import file_market
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from botrunner.strategies.strategy_handler import StrategyHandler
 from botrunner.trading.account import Account
@@ -130,7 +130,7 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
 
 
 def day_of(moment: datetime) -> date:
-    """The rule in the words of docs/risk.md; every time here is UTC."""
+    """The rule in the words of docs/user/risk.md; every time here is UTC."""
     assert moment.tzinfo is UTC
     return moment.date()
 

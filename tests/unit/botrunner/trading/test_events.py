@@ -10,7 +10,7 @@ import pytest
 from botrunner.trading.events import TRADE_COUNTS, events_of, trade_milestones
 from botrunner.trading.risk import Counters
 from fleet.events import EventKind
-from tests.unit.botrunner.ledger.test_ledger import CLOSED
+from tests.unit.botrunner.bars import CLOSED
 
 D = Decimal
 

@@ -239,7 +239,7 @@ def rounded(price: Decimal, side: Side) -> Decimal:
 
 
 def slipped(made: BotConfig, quote: Decimal, side: Side, quantity: Decimal, volume: Decimal) -> Decimal:
-    """docs/paper-trading.md, "Slippage"."""
+    """docs/user/paper-trading.md, "Slippage"."""
     settings_ = made.document.broker.paper_trading_config
     match settings_.slippage_model:
         case "percentage":

@@ -1,4 +1,4 @@
-"""docs/notifications.md is held to the code: its table of kinds, and the snippet that receivers copy."""
+"""docs/user/notifications.md is held to the code: its table of kinds, and the snippet that receivers copy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleet.events import EventKind, severity_of, switch_of
 from fleet.notify.signature import KEY_HEADER, REPLAY_WINDOW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign, signing_key
 from tests.conftest import REPOSITORY
 
-TEXT = (REPOSITORY / "docs" / "notifications.md").read_text()
+TEXT = (REPOSITORY / "docs" / "user" / "notifications.md").read_text()
 
 
 def test_the_table_names_every_kind_with_its_urgency_and_switch() -> None:

@@ -199,7 +199,7 @@ def test_a_webhooks_target(url: str, problem: str | None) -> None:
 
 
 def test_limits_of_what_is_sent() -> None:
-    """As docs/notifications.md says."""
+    """As docs/user/notifications.md says."""
     assert (routing.BURST, routing.BURST_WINDOW_S, routing.GROUP_LIMIT) == (5, 60.0, 200)
     assert (routing.FIRST_RETRY_S, routing.MAX_RETRY_S) == (2.0, 900.0)
     assert len(hashed(Channel.EMAIL, "a@b.c")) == 32  # the column's length

@@ -20,7 +20,7 @@ from fleet.performance import ClosedTrade, EquityPoint, Performance, measure
 D = Decimal
 START = datetime(2018, 1, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-DOCS = Path(__file__).parents[4] / "docs" / "performance.md"
+DOCS = Path(__file__).parents[4] / "docs" / "user" / "performance.md"
 
 
 def trade(

@@ -1,0 +1,131 @@
+"""The checkpoint of a bot: what it carries from bar to bar, as the row that it goes on from. Pure.
+
+What the account's document means is `botrunner.trading.checkpoint`'s; here is what surrounds it, and what becomes of
+it when the config names another market or another strategy than the one that wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from botrunner.trading.checkpoint import CheckpointDamaged, dump, load
+from botrunner.trading.state import BarOutcome, BotState
+from fleet.bar_record import Checkpoint
+from fleet.config import BotConfig
+from fleet.config.values import INTERVAL_SECONDS
+from fleet.foreign import Unreadable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """Where a bot goes on.
+
+    Attributes:
+        state: without last_bar_at when the bot begins in the config's market.
+        strategy_state: empty when another strategy wrote it.
+        opening: what the market is begun with, quote currency; None when the bot has had a bar in it.
+        dropped: what names the strategy whose state was left behind; None when none was.
+    """
+
+    state: BotState
+    strategy_state: dict[str, Any]
+    opening: Decimal | None
+    dropped: object | None
+
+
+def checkpoint_of(state: BotState, strategy_state: Mapping[str, Any], config: BotConfig) -> Checkpoint:
+    """The row of `trading_checkpoints`."""
+    account, close = state.account, state.last_close
+    return Checkpoint(
+        symbol=config.symbol,
+        interval=config.interval,
+        last_bar_at=state.last_bar_at,
+        bars=state.bars,
+        balance=account.cash if close is None else account.equity(close),
+        total_pnl=account.total_pnl,
+        broker_state={
+            "account": dump(account),
+            "last_close": None if close is None else str(close),
+            "last_volume": str(state.last_volume),
+        },
+        strategy_state={"identity": identity(config), "state": strategy_state},
+    )
+
+
+def checkpoint_after(outcome: BarOutcome, config: BotConfig) -> Checkpoint:
+    """The checkpoint after a bar."""
+    state = BotState(
+        account=outcome.account,
+        last_bar_at=outcome.bar_at,
+        last_close=outcome.close,
+        last_volume=outcome.volume,
+        bars=outcome.bars,
+    )
+    return checkpoint_of(state, outcome.strategy_state, config)
+
+
+def restored(stored: Checkpoint, config: BotConfig, *, bot_id: int) -> Restored:
+    """What a config's bot goes on from.
+
+    Args:
+        stored: by this version of the program or an earlier one.
+        config: as it is now.
+        bot_id: for messages.
+
+    Raises:
+        CheckpointDamaged: it can't be read, or belongs to another market while a position is open.
+        CheckpointNewer: a later version wrote it.
+    """
+    interval = timedelta(seconds=INTERVAL_SECONDS[stored.interval])
+    try:
+        broker, strategy = _whole(stored.broker_state), _whole(stored.strategy_state)
+        account = load(
+            broker["account"],
+            last_close_at=None if stored.last_bar_at is None else stored.last_bar_at + interval,
+            interval=interval,
+        )
+        close = None if broker["last_close"] is None else Decimal(broker["last_close"])
+        volume = Decimal(broker.get("last_volume", 0))  # of a checkpoint that didn't keep it yet: the worst
+        kept = dict(_whole(strategy["state"]))
+        same_strategy = strategy["identity"] == identity(config)
+    except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+        raise CheckpointDamaged(
+            f"trading_checkpoints of bot {bot_id} can't be read ({type(error).__name__}: {error}): "
+            "restore it from a backup"
+        ) from error
+    last_bar_at = stored.last_bar_at
+    if (stored.symbol, stored.interval) != (config.symbol, config.interval):
+        if account.is_busy:
+            raise CheckpointDamaged(
+                f"bot {bot_id} still holds a position or an open order in {stored.symbol} "
+                f"({stored.interval}): set symbol and data.interval back and let it close the position "
+                "before changing them"
+            )
+        # dust is counted in the market's base currency
+        last_bar_at, close, volume, account = None, None, Decimal(0), replace(account, dust=Decimal(0))
+    return Restored(
+        state=BotState(
+            account=account, last_bar_at=last_bar_at, last_close=close, last_volume=volume, bars=stored.bars
+        ),
+        strategy_state=kept if same_strategy else {},
+        opening=account.cash if close is None else None,
+        dropped=None if same_strategy else strategy["identity"],
+    )
+
+
+def identity(config: BotConfig) -> list[str]:
+    """What a strategy's state belongs to: another strategy or mixin can't go on from it."""
+    return [config.strategy_type, config.entry.name, config.exit.name]
+
+
+def _whole(document: object) -> Mapping[str, Any]:
+    """A part of a checkpoint, which must be an object: going on without it would forget a position."""
+    if isinstance(document, Unreadable):
+        raise ValueError(document.reason)
+    if not isinstance(document, Mapping):
+        raise ValueError(f"an object is expected, not {type(document).__name__}")
+    return document

@@ -1,0 +1,1 @@
+"""What is done about it: the only writers of pods, processes and decisions."""

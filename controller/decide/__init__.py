@@ -1,0 +1,1 @@
+"""What follows from facts: pure functions without I/O, clock or randomness."""
