@@ -29,13 +29,13 @@ from typing import Any
 import structlog
 
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
-from botrunner.exchange.address import SharedAddress
 from botrunner.exchange.binance import BinanceBroker
 from botrunner.exchange.ccxt_import import exchange_class
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.exchange.guarded_broker import GuardedBroker
+from botrunner.exchange.market_rules_cache import MarketRulesCache
 from botrunner.exchange.outage import Outage
-from botrunner.exchange.rulebook import Rulebook
+from botrunner.exchange.shared_rate_limit import SharedRateLimit
 from botrunner.exchange.stream import CandleStream
 from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.source import ExchangeCandles
@@ -117,7 +117,7 @@ class Bot(threading.Thread):
         self.live = threading.Event()
         self.clock = SystemClock()
         where = Address(exchange="binance", venue=url.rpartition("/")[2], origin="")
-        self.address = SharedAddress(run=self.run_id, address=where, clock=self.clock, hurry=lambda: None)
+        self.address = SharedRateLimit(run=self.run_id, address=where, clock=self.clock, send_now=lambda: None)
 
     def run(self) -> None:
         together = self.database is not None
@@ -128,7 +128,7 @@ class Bot(threading.Thread):
             clock=self.clock,
             outage=outage,
             report=lambda _: None,
-            address=self.address if together else None,
+            rate_limit=self.address if together else None,
         )
         if self.database is not None:
             self.address.begin(self._consult)
@@ -174,7 +174,7 @@ class Bot(threading.Thread):
     def _rules(self, broker: GuardedBroker) -> Any:
         if self.database is None:
             return broker
-        return Rulebook(
+        return MarketRulesCache(
             broker,
             address=self.address.address,
             bot_id=self.run_id.bot_id,
@@ -196,7 +196,7 @@ def beat(bots: list[Bot], database: str, done: threading.Event) -> None:
     with connect(database, application="heartbeats") as connection:
         while not done.wait(BEAT_S):
             for bot in bots:
-                bot.address.exchange(connection)
+                bot.address.sync(connection)
 
 
 @contextmanager

@@ -255,7 +255,7 @@ class StrategyInstance:
         if budget.spent_for_good(self._parts.budget):
             self.give_up(str(failing(budget, self._parts.budget)))
         if on_stop is OnStop.WAIT_FLAT:
-            stop.be_patient_while(lambda: self._bot.in_market)
+            stop.wait_while(lambda: self._bot.in_market)
         if on_stop is OnStop.FLATTEN:
             stop.leave_within_s = FLATTEN_S
         try:

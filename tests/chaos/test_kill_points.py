@@ -103,7 +103,7 @@ def run_once(url: str, stop: StopSwitch) -> None:
     )
     bot = Bot(
         settings=settings, run=run, claimed=claimed, fence=Fence(settings.deadlines, claimed_at=clock.monotonic()),
-        progress=Progress(clock), stop=stop, clock=clock, on_live=lambda: None, share=alone(run),
+        progress=Progress(clock), stop=stop, clock=clock, on_live=lambda: None, rate_limit_of=alone(run),
     )  # fmt: skip
     bot.trade()
 

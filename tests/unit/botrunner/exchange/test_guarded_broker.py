@@ -176,7 +176,7 @@ class Address:
     def return_s(self) -> float:
         return 2.5
 
-    def told(self, seconds: float, reason: str) -> None:
+    def pause(self, seconds: float, reason: str) -> None:
         self.told_s.append(seconds)
 
 
@@ -193,7 +193,9 @@ class Metered(Scripted):
 def shared(world: World) -> tuple[GuardedBroker, Address]:
     address = Address()
     outage = Outage(bot_id=7, epoch=2, exchange="scripted", after_s=60)
-    guarded = GuardedBroker(world.broker, clock=world.clock, outage=outage, report=world.events.append, address=address)
+    guarded = GuardedBroker(
+        world.broker, clock=world.clock, outage=outage, report=world.events.append, rate_limit=address
+    )
     return guarded, address
 
 

@@ -14,7 +14,7 @@ import psycopg
 
 from botrunner.exchange.broker import Broker
 from botrunner.exchange.errors import ExchangeAway, MarketHalted
-from botrunner.exchange.rules import (
+from botrunner.exchange.shared_rules import (
     CLAIM_S,
     LOOK_AGAIN_S,
     Step,
@@ -42,7 +42,7 @@ class Consult(Protocol):
         """The answer. Raises DatabaseAway."""
 
 
-class Rulebook:
+class MarketRulesCache:
     """The rules of one exchange's markets.
 
     Args:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.exchange.rules import (
+from botrunner.exchange.shared_rules import (
     CLAIM_S,
     FRESH_S,
     STALE_MOST_S,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.exchange.turn import (
+from botrunner.exchange.poll_turns import (
     ALONE,
     ASKING_PER_S,
     FEW,

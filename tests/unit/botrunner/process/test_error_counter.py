@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from botrunner.process.error_book import FLUSH_S, KINDS_MAX, MESSAGE_MAX, ErrorBook
+from botrunner.process.error_counter import FLUSH_S, KINDS_MAX, MESSAGE_MAX, ErrorCounter
 from tests.support import FakeClock
 
 
 def test_warnings_and_worse_are_counted_by_kind() -> None:
     clock = FakeClock()
-    book = ErrorBook(clock)
+    book = ErrorCounter(clock)
     book.see("info", {"event": "filled", "part": "bot"})
     for _ in range(3):
         book.see("warning", {"event": "exchange_away", "part": "bot", "error": "503"})
@@ -29,7 +29,7 @@ def test_warnings_and_worse_are_counted_by_kind() -> None:
 
 def test_it_is_written_now_and_then() -> None:
     clock = FakeClock()
-    book = ErrorBook(clock)
+    book = ErrorCounter(clock)
     clock.time += FLUSH_S
     assert not book.due(), "there is nothing to write"
     book.count(kind="x", part="", message="")
@@ -41,7 +41,7 @@ def test_it_is_written_now_and_then() -> None:
 
 def test_what_could_not_be_written_is_kept_with_its_times() -> None:
     clock = FakeClock()
-    book = ErrorBook(clock)
+    book = ErrorCounter(clock)
     book.count(kind="x", part="p", message="first")
     clock.time += 10
     taken = book.take()
@@ -54,7 +54,7 @@ def test_what_could_not_be_written_is_kept_with_its_times() -> None:
 
 
 def test_messages_are_masked_and_capped_and_kinds_are_bounded() -> None:
-    book = ErrorBook(FakeClock())
+    book = ErrorCounter(FakeClock())
     book.count(kind="k", part="", message="postgresql://bot:s3cret@db/x refused " + "x" * 10_000)
     [it] = book.take()
     assert "s3cret" not in it.message

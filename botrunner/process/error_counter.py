@@ -35,7 +35,7 @@ class _Entry:
     message: str
 
 
-class ErrorBook:
+class ErrorCounter:
     """Thread-safe.
 
     Args:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from botrunner.exchange.turn import Turn, return_s, turn_of
+from botrunner.exchange.poll_turns import Turn, return_s, turn_of
 from fleet.clock import Clock
 from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text
@@ -54,20 +54,20 @@ class _Told:
     reason: str
 
 
-class SharedAddress:
-    """One bot's part in the address.
+class SharedRateLimit:
+    """One bot's part in the rate limit of an exchange and address.
 
     Args:
         run: whose row says what the bot waits for.
         address: shared with others.
-        hurry: asks for a heartbeat at once.
+        send_now: asks for a heartbeat at once.
     """
 
-    def __init__(self, *, run: RunId, address: Address, clock: Clock, hurry: Callable[[], None]) -> None:
+    def __init__(self, *, run: RunId, address: Address, clock: Clock, send_now: Callable[[], None]) -> None:
         self.address = address
         self._run = run
         self._clock = clock
-        self._hurry = hurry
+        self._hurry = send_now
         self._lock = threading.Lock()
         self._pause: _Pause | None = None
         self._told: _Told | None = None
@@ -92,8 +92,8 @@ class SharedAddress:
         """How long after a common pause's end it is this bot's turn, seconds."""
         return return_s(self._run.bot_id, sharing=self._sharing)
 
-    def told(self, seconds: float, reason: str) -> None:
-        """The exchange wants no request for so long: hold still, and let the others know."""
+    def pause(self, seconds: float, reason: str) -> None:
+        """The exchange wants no request for so long: ask nothing, and let the others know."""
         with self._lock:
             until = self._clock.monotonic() + min(seconds, LONGEST_PAUSE_S)
             self._told = _Told(until, reason)
@@ -114,15 +114,15 @@ class SharedAddress:
 
     # --- heartbeat's thread ----------------------------------------------------------------------------------------
 
-    def exchange(self, connection: psycopg.Connection[Any]) -> None:
+    def sync(self, connection: psycopg.Connection[Any]) -> None:
         """Tell and learn, on the heartbeat's connection; trouble with it costs the shared facts and nothing else.
 
         Raises:
             DatabaseAway: no answer.
         """
-        self._guarded(lambda: self._exchange(connection))
+        self._guarded(lambda: self._sync(connection))
 
-    def _exchange(self, connection: psycopg.Connection[Any]) -> None:
+    def _sync(self, connection: psycopg.Connection[Any]) -> None:
         self._tell(connection)
         self._look(connection)
         words = self._waiting_for()
@@ -188,8 +188,8 @@ class SharedAddress:
             self._failing = True
 
 
-class Alone:
-    """An address that nobody shares: for a backtest, a comparison, a test."""
+class UnsharedRateLimit:
+    """Of an address that nobody shares: for a backtest, a comparison, a test."""
 
     def left_s(self) -> float:
         """Never a pause."""
@@ -199,7 +199,7 @@ class Alone:
         """Always its turn."""
         return 0.0
 
-    def told(self, seconds: float, reason: str) -> None:
+    def pause(self, seconds: float, reason: str) -> None:
         """Nobody to tell."""
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from botrunner.exchange.turn import place
+from botrunner.exchange.poll_turns import place
+from botrunner.market.codec import dump_market
 from botrunner.market.rules import Market
 from fleet.foreign import Unreadable, load_json
 
@@ -67,9 +67,7 @@ def dump_rules(market: Market) -> dict[str, str] | None:
     """The rules as JSON for other bots; None when they aren't such that a reader could check them."""
     if not _shareable(market):
         return None
-    fields = asdict(market)
-    del fields["can_short"]
-    return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in fields.items()}
+    return {name: str(value) for name, value in dump_market(market).items() if name != "can_short"}
 
 
 def read_rules_document(document: str, symbol: str) -> Market | Unreadable:

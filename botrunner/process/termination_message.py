@@ -17,7 +17,7 @@ LIMIT = 1_000
 """Characters: the kubelet takes 4,096 bytes, and a character has four at most."""
 
 
-def leave(words: str, file: Path = TERMINATION_LOG) -> None:
+def write(words: str, file: Path = TERMINATION_LOG) -> None:
     """Write the words, masked and clean, if there is somebody to read them."""
     with suppress(OSError):
         if file.is_file():

@@ -7,19 +7,19 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from botrunner.process.last_words import LIMIT, leave
+from botrunner.process.termination_message import LIMIT, write
 
 
 def test_words_are_clean_and_masked(tmp_path: Path) -> None:
     file = tmp_path / "termination-log"
     file.touch()
-    leave("ValueError: a\x00b\nat postgresql://bot:hunter2@db/x", file)
+    write("ValueError: a\x00b\nat postgresql://bot:hunter2@db/x", file)
     assert file.read_text() == "ValueError: a\ufffdb at postgresql://bot:***@db/x"
 
 
 def test_where_no_kubelet_listens_nothing_is_written(tmp_path: Path) -> None:
-    leave("words", tmp_path / "termination-log")
-    leave("words", tmp_path)
+    write("words", tmp_path / "termination-log")
+    write("words", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -28,6 +28,6 @@ def test_where_no_kubelet_listens_nothing_is_written(tmp_path: Path) -> None:
 def test_any_words_fit(tmp_path: Path, words: str) -> None:
     file = tmp_path / "termination-log"
     file.touch()
-    leave(words * 50, file)
+    write(words * 50, file)
     assert len(file.read_text()) <= LIMIT
     assert len(file.read_bytes()) <= 4096
