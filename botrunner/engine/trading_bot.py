@@ -228,6 +228,7 @@ class BaseTradingBot:
         step = self._begin_between(strategy) if self.state.account.is_busy else None
         if step is None:
             return None
+        step.ask_again(self.state.account.orders)
         step.carry_out(flatten(step.book, self._terms, step.close, reason=reason))
         told = () if event is None else tuple(event(trade) for trade in step.book.trades.values())
         return self._conclude(self._between(step, told))
@@ -418,6 +419,8 @@ class _Step:
         if not order.is_open:
             book.forget(order)
             return
+        if order.cancel_wanted:
+            return  # it was asked for, and each further step asks again
         self._venue.cancel(order)
         left = book.open_order(order.leg)
         if left is not None and left.client_order_id == order.client_order_id:

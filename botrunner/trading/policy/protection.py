@@ -27,15 +27,15 @@ PROTECTIVE = (Leg.STOP_LOSS, Leg.TAKE_PROFIT)
 def protect(account: AccountView, terms: Terms, *, at: datetime) -> tuple[Intent, ...] | None:
     """What brings the protective orders into line with position, best price and limits.
 
-    A refused one is sent again once a step. What is too little to be sold, with no entry that could add to it, is
-    written off.
+    A refused one is sent again once a step. While less than a step is held there is nothing to protect: orders for what
+    was held before are taken back, and without an entry that could add to it the rest is written off.
 
     Args:
         at: now.
 
     Returns:
-        None where no protection is due: while flat, while a triggered stop is closing the position, while the position
-        is less than a step.
+        None where there is nothing to protect or to take back: while flat, while a triggered stop is closing the
+        position, while less than a step is held.
     """
     trade, best = account.trade, account.best_price
     if trade is None or best is None:
@@ -45,7 +45,9 @@ def protect(account: AccountView, terms: Terms, *, at: datetime) -> tuple[Intent
         return None
     held = terms.market.round_quantity(trade.size_open)
     if held <= 0:
-        return None if account.open_order(Leg.ENTRY) is not None else (WriteOff(at, DUST, ExitKind.DUST),)
+        if account.open_order(Leg.ENTRY) is None:
+            return (WriteOff(at, DUST, ExitKind.DUST),)
+        return tuple(Cancel(account.by_leg[leg]) for leg in PROTECTIVE if leg in account.by_leg) or None
     wanted = protection(
         terms.config.risk, market=terms.market, side=trade.side, entry_price=trade.entry_price, best_price=best
     )
@@ -56,12 +58,15 @@ def protect(account: AccountView, terms: Terms, *, at: datetime) -> tuple[Intent
 
 
 def is_in_line(account: AccountView, done: tuple[Intent, ...]) -> bool:
-    """Whether the protective orders are as they were wanted: none is refused or gone, each change is made."""
+    """Whether the protective orders are as they were wanted, and need no look until something changes that they follow:
+    none was taken back, refused or is gone, each change is made."""
     for leg in PROTECTIVE:
         order = account.by_leg.get(leg)
         if leg in account.tried if order is None else order.state is OrderState.REJECTED:
             return False
     for intent in done:
+        if isinstance(intent, Cancel):
+            return False
         if isinstance(intent, Amend):
             order = account.open_order(intent.order.leg)
             if order is None or (order.price, order.quantity) != (intent.price, intent.quantity):

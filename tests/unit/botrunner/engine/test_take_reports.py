@@ -189,11 +189,23 @@ def test_an_exits_first_execution_takes_the_rest_of_the_entry_back() -> None:
     live.bar()
     entry = live.order(ENTRY)
     live.report(executed(entry, "a", 2))
-    assert live.report(executed(live.order(STOP), "b", 2, 97)) == [("cancel", ENTRY)]
+    assert live.report(executed(live.order(STOP), "b", 2, 97)) == [("cancel", ENTRY), ("cancel", TARGET)]
     assert live.script.told == [(0, "entered")], "it may still be bought"
     found = live.report(said(Canceled, entry, executed_quantity=D(2)))
     assert found == [("cancel", TARGET)]
     assert live.script.told == [(0, "entered"), (0, "exited")]
+
+
+def test_what_protected_a_position_that_is_sold_is_taken_back_while_its_entry_isnt_over() -> None:
+    """It would go out for what isn't held any more. The rest of the entry, when it is known, is protected anew."""
+    live = Live([LONG], risk_management=BOTH)
+    live.bar()
+    entry = live.order(ENTRY)
+    live.report(executed(entry, "a", 4), said(Canceled, entry, executed_quantity=D(5)))
+    stop = live.order(STOP)
+    assert live.report(executed(live.order(TARGET), "b", 4, 106)) == [("cancel", ENTRY), ("cancel", STOP)]
+    assert live.report(said(Canceled, stop, executed_quantity=D(0))) == [("cancel", ENTRY)]
+    assert live.report(executed(entry, "c", 1)) == [("submit", STOP, 1, 1, 97), ("submit", TARGET, 1, 1, 106)]
 
 
 def test_a_triggered_stop_closes_alone() -> None:

@@ -94,6 +94,10 @@ def placed(leg: Leg, price: Any, quantity: Any = 5, attempt: int = 0, side: Side
             account(held=trade(held="0.005")), BOTH, [("write off", "dust", ExitKind.DUST)], id="less than a step"
         ),
         pytest.param(account(order(ENTRY), held=trade(held="0.005")), BOTH, None, id="it may still grow"),
+        pytest.param(
+            account(order(ENTRY), order(STOP), order(TARGET, state=OrderState.REJECTED), held=trade(held=0)), BOTH,
+            [("cancel", STOP), ("cancel", TARGET)], id="sold, though some of the entry may still come",
+        ),
         pytest.param(account(held=trade("5.009")), BOTH, [placed(STOP, 97), placed(TARGET, 106)], id="on the step"),
     ],
 )  # fmt: skip
@@ -135,6 +139,10 @@ def test_a_leg_is_tried_once_a_step() -> None:
 )
 def test_in_line_is_what_the_venue_has_confirmed(given_account: Book, in_line: bool) -> None:
     assert is_in_line(given_account, (Amend(order(STOP, 4), D(97), D(5)),)) is in_line
+
+
+def test_what_was_taken_back_may_be_due_again() -> None:
+    assert is_in_line(account(held=trade()), (Cancel(order(STOP)),)) is False
 
 
 PERCENT = st.none() | st.decimals("0.1", "50", places=1)
