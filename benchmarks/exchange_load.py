@@ -37,6 +37,7 @@ from botrunner.exchange.market_rules_cache import MarketRulesCache
 from botrunner.exchange.outage import Outage
 from botrunner.exchange.shared_rate_limit import SharedRateLimit
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.source import ExchangeCandles
 from botrunner.process.backoff import EXCHANGE
 from botrunner.process.fence import Deadlines, Fence
@@ -156,6 +157,7 @@ class Bot(threading.Thread):
             source=source,
             ledger=Memory(),
             market=market,
+            venue=paper_venue(self.config, market, bot_id=self.run_id.bot_id),
             fence=Fence(Deadlines(exit_s=1e9, stop_s=1e8), claimed_at=self.clock.monotonic()),
             progress=Progress(self.clock),
             stop=self.stop,

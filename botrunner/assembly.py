@@ -14,6 +14,7 @@ from botrunner.exchange.market_rules_cache import MarketRulesCache
 from botrunner.exchange.outage import Outage
 from botrunner.exchange.shared_rate_limit import SharedRateLimit
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
 from botrunner.ledger.inputs import InputRecorder
@@ -114,6 +115,7 @@ class Bot:
             source=inputs.recording(source, market),
             ledger=self._ledger,
             market=market,
+            venue=paper_venue(config, market, bot_id=run.bot_id),
             fence=fence,
             progress=progress,
             stop=stop,

@@ -75,7 +75,7 @@ _PAPER = [
         "trading/test_lost_entries.py",
     )
 ]
-_DESK = [_BOT + "execution/paper/test_desk.py", _BOT + "trading/test_money_bounds.py", *_PAPER]
+_VENUE = [_BOT + "execution/paper/test_venue.py", _BOT + "trading/test_money_bounds.py", *_PAPER]
 MODULES: dict[str, list[str]] = {
     "controller/decide/plan.py": [
         _CONTROLLER + "decide/test_plan.py",
@@ -132,10 +132,15 @@ MODULES: dict[str, list[str]] = {
     "botrunner/ledger/checkpoint.py": [_BOT + "ledger/test_checkpoint.py", *_PAPER],
     "botrunner/ledger/ledger.py": [_BOT + "ledger/test_ledger.py", *_PAPER],
     "botrunner/ledger/rows.py": [_BOT + "ledger/test_rows.py", *_PAPER],
-    "botrunner/trading/risk.py": [_BOT + "trading/test_risk.py", _BOT + "engine/test_trading_bot.py", *_DESK],
+    "botrunner/trading/risk.py": [_BOT + "trading/test_risk.py", _BOT + "engine/test_trading_bot.py", *_VENUE],
     "botrunner/execution/paper/matching.py": [_BOT + "execution/paper/test_matching.py", *_PAPER],
-    "botrunner/execution/paper/desk.py": [_BOT + "engine/test_trading_bot.py", *_DESK],
-    "botrunner/engine/trading_bot.py": [_BOT + "engine/test_trading_bot.py", *_DESK],
+    "botrunner/execution/paper/venue.py": [_BOT + "engine/test_trading_bot.py", *_VENUE],
+    "botrunner/trading/book.py": [_BOT + "trading/test_book.py", *_VENUE],
+    "botrunner/trading/costs.py": [_BOT + "trading/test_costs.py", *_PAPER],
+    "botrunner/trading/policy/entry.py": [_BOT + "trading/policy/test_entry.py", *_VENUE],
+    "botrunner/trading/policy/exit.py": [_BOT + "trading/policy/test_exit.py", *_VENUE],
+    "botrunner/trading/policy/protection.py": [_BOT + "trading/policy/test_protection.py", *_VENUE],
+    "botrunner/engine/trading_bot.py": [_BOT + "engine/test_trading_bot.py", *_VENUE],
 }
 
 Result = dict[str, Any]

@@ -1,98 +1,19 @@
-"""The desk by itself: stamps and days of what it records, and what closes a position as what."""
+"""The paper venue in a bot: stamps and days of what it executes, and what closes a position as what."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from botrunner.execution.paper.desk import Desk
-from botrunner.execution.paper.matching import paper_rules
 from botrunner.market.candle import Candle
-from botrunner.market.side import Side
-from botrunner.trading.account import Account
-from botrunner.trading.order_ids import Leg
-from botrunner.trading.orders import Order, OrderType
-from botrunner.trading.trades import Trade
 from fleet.exit_kinds import ExitKind
-from fleet.times import to_ms
 from tests.unit.botrunner.paper_world import EXIT, FLAT, LONG, MARKET, SHORT, bar, config, run
 
 D = Decimal
-AT = datetime(2018, 1, 10, 12, tzinfo=UTC)
-BAR = timedelta(minutes=5)
-SECOND = timedelta(seconds=1)
-TRADE = Trade(
-    side=Side.BUY, entry_order_id="e" * 32, signal_at=AT - BAR, entry_at=AT, size=D(5), size_open=D("0.005"),
-    entry_value=D(500), commission=D(0),
-)  # fmt: skip
-PARTLY_LEFT = replace(TRADE, exit_reason="mine", exit_kind=ExitKind.TARGET)
-
-
-def desk_of(account: Account) -> Desk:
-    return Desk(
-        account,
-        candle=Candle(to_ms(AT), D(100), D(100), D(100), D(100), D(1000)),
-        opens_at=AT,
-        closes_at=AT + BAR,
-        rules=paper_rules(config(), MARKET),
-        market=MARKET,
-        entered=lambda _: None,
-        exited=lambda _: None,
-    )
-
-
-@pytest.mark.parametrize(
-    ("exit_at", "filled_at", "ended_at", "expected"),
-    [
-        pytest.param(None, AT + 2 * SECOND, AT + 3 * SECOND, AT + 3 * SECOND, id="after everything"),
-        pytest.param(None, AT + 2 * SECOND, AT + SECOND, AT + 2 * SECOND, id="not before the entry's last part"),
-        pytest.param(AT + SECOND, AT + 2 * SECOND, AT, AT + 2 * SECOND, id="nor before the last fill of all"),
-        # a checkpoint that didn't keep the newest fill
-        pytest.param(None, None, AT - SECOND, AT, id="nor before the entry"),
-        pytest.param(AT + SECOND, None, AT, AT + SECOND, id="nor before an exit's first part"),
-    ],
-)
-def test_a_trade_ends_no_earlier_than_its_newest_fill(
-    exit_at: datetime | None, filled_at: datetime | None, ended_at: datetime, expected: datetime
-) -> None:
-    held = TRADE if exit_at is None else replace(PARTLY_LEFT, exit_at=exit_at)
-    desk = desk_of(Account(cash=D(500), trade=held, filled_at=filled_at))
-    desk.end_trade(at=ended_at, reason="rest", kind=ExitKind.DUST)
-    [trade] = desk.closed_trades
-    assert (trade.exit_at, desk.counters.last_exit_at) == (expected, expected)
-    assert (trade.exit_reason, trade.exit_kind) == (("rest", ExitKind.DUST) if exit_at is None else ("mine", "target"))
-    assert (trade.dust, desk.dust) == (D("0.005"), D("0.005"))
-
-
-def test_nor_before_a_fill_of_this_very_bar() -> None:
-    desk = desk_of(Account(cash=D(500), trade=replace(TRADE, size_open=D(5)), filled_at=AT))
-    leave = Order(
-        client_order_id="x" * 32, signal_at=AT, leg=Leg.EXIT, attempt=0, side=Side.SELL, type=OrderType.MARKET,
-        quantity=D(5), price=None, reason="out", exit_kind=ExitKind.TIME,
-    )  # fmt: skip
-    leave = desk.start(desk.send(leave, at=AT))
-    desk.fill(leave, price=D(100), quantity=D(2), at=AT + 2 * SECOND, maker=False)
-    desk.end_trade(at=AT + SECOND)
-    [trade] = desk.closed_trades
-    assert (trade.exit_at, trade.exit_reason, trade.exit_kind) == (AT + 2 * SECOND, "out", ExitKind.TIME)
-
-
-@pytest.mark.parametrize(("side", "equity"), [(None, "500"), (Side.BUY, "1100"), (Side.SELL, "-100")])
-def test_equity_is_the_cash_and_what_the_position_would_bring(side: Side | None, equity: str) -> None:
-    held = replace(TRADE, side=side, size_open=D(5)) if side else None
-    account = Account(cash=D(500), trade=held)
-    assert desk_of(account).equity(D(120)) == account.equity(D(120)) == D(equity)
-
-
-def test_what_is_still_held_is_no_closed_trade() -> None:
-    desk = desk_of(Account(cash=D(500)))
-    desk.trades = {"a": TRADE, "b": replace(TRADE, size_open=D(0)), "c": TRADE}
-    assert desk.closed_trades == (desk.trades["b"],)
-
 
 # --- days ----------------------------------------------------------------------------------------------------------
 
