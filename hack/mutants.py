@@ -87,6 +87,12 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "decide/test_plan.py",
         _CONTROLLER + "decide/test_plan_tables.py",
     ],
+    "controller/decide/status_text.py": [
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_plan_tables.py",
+        _CONTROLLER + "decide/test_reasons.py",
+    ],
+    "controller/decide/pod_events.py": [_CONTROLLER + "decide/test_pod_events.py"],
     "controller/decide/classify.py": [
         _CONTROLLER + "decide/test_classify.py",
         _CONTROLLER + "decide/test_plan.py",

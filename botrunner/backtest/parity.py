@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
+from botrunner.backtest.engine import holding, replay
+from botrunner.backtest.memory_ledger import MemoryLedger, Tables
 from botrunner.backtest.rows import Row, as_stored
 from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.market.candle import Candle

@@ -228,7 +228,7 @@ def _healthy(
     else:
         status = BotStatus.RUNNING if run.live_at else BotStatus.STARTING
         silent = verdict.condition is Condition.UNWATCHED
-        text = f"no heartbeat since {clock_text(run.beat_at)}" if silent else run.note or why_warming(run, now)
+        text = f"no heartbeat since {clock_text(run.beat_at)}" if silent else run.waits_for or why_warming(run, now)
         yield from _status(bot, status, text, failures)
     yield from _wait(verdict)
     if verdict.condition is Condition.WARMING:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from controller.decide.facts import PodFacts, PodPhase
-from controller.decide.last_error import last_words
+from controller.decide.last_error import last_error
 from controller.decide.podspec import BOT_ID_LABEL, CONTAINER, EPOCH_LABEL
 from controller.decide.reasons import DISRUPTED
 from fleet.foreign import clean_text, object_of
@@ -147,7 +147,7 @@ def _end(status: Mapping[str, object]) -> _End:
             PodPhase.TERMINATED,
             _exit_code(terminated.get("exitCode")),
             _name(terminated.get("reason")),
-            last_words(_text(terminated.get("message"), keep="tail")),
+            last_error(_text(terminated.get("message"), keep="tail")),
         )
     if isinstance(terminated, Mapping) or status.get("phase") in ("Failed", "Succeeded"):
         return _End(PodPhase.FAILED, None, _name(status.get("reason")) or _NO_PROOF, _text(status.get("message")))

@@ -645,7 +645,7 @@ class Controller:
             self.next_watch_at = world.now + 1
             drive(self.heartbeats.look())
         if self.listed:
-            drive(self.starts.look())
+            drive(self.starts.wake_admitted())
 
     def _start_some(self) -> None:
         if not self.listed:

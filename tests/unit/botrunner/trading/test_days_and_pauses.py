@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from botrunner.backtest.engine import MemoryLedger, replay
+from botrunner.backtest.engine import replay
+from botrunner.backtest.memory_ledger import MemoryLedger
 from botrunner.backtest.run import backtest
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.market.candle import Candle

@@ -205,11 +205,11 @@ CASES = {
         (SetStatus(BotStatus.RUNNING, "no heartbeat since 11:59:10Z", 0), in_s(5)),
     ),
     "a healthy bot says what it waits for": (
-        World(bot(), run(note="binance wants no request until 12:01:00Z"), (pod(),)),
+        World(bot(), run(waits_for="binance wants no request until 12:01:00Z"), (pod(),)),
         (SetStatus(BotStatus.RUNNING, "binance wants no request until 12:01:00Z", 0),),
     ),
     "so does one that isn't live yet": (
-        World(bot(status=BotStatus.STARTING), run(live_at=None, note="binance wants no request"), (pod(),)),
+        World(bot(status=BotStatus.STARTING), run(live_at=None, waits_for="binance wants no request"), (pod(),)),
         (SetStatus(BotStatus.STARTING, "binance wants no request", 0), in_s(2), in_s(10)),
     ),
     "and no longer when it doesn't wait any more": (
@@ -217,7 +217,9 @@ CASES = {
         (SetStatus(BotStatus.RUNNING, None, 0),),
     ),
     "a silent bot's words are old": (
-        World(bot(), run(heartbeat_at=ago(50), note="x"), (pod(),), observer=ObserverFacts(connected_since=ago(10))),
+        World(
+            bot(), run(heartbeat_at=ago(50), waits_for="x"), (pod(),), observer=ObserverFacts(connected_since=ago(10))
+        ),
         (SetStatus(BotStatus.RUNNING, "no heartbeat since 11:59:10Z", 0), in_s(25)),
     ),
     "a silent bot is not hung: its last heartbeat reported progress": (
