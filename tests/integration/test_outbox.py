@@ -237,7 +237,7 @@ def test_a_round_number_of_trades_is_told_in_the_bar_that_reaches_it(outbox: Out
         clock=FakeClock(),
         waiting=lambda: None,
     )
-    ledger.denominate("BTC")
+    ledger.set_quote_currency("BTC")
     begun = BotState(account=Account(cash=Decimal(10)))
     ledger.begin(begun, {})
     follows, milestones = None, []
