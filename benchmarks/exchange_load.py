@@ -37,6 +37,7 @@ from botrunner.exchange.market_rules_cache import MarketRulesCache
 from botrunner.exchange.outage import Outage
 from botrunner.exchange.shared_rate_limit import SharedRateLimit
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.source import ExchangeCandles
 from botrunner.process.backoff import EXCHANGE
 from botrunner.process.fence import Deadlines, Fence
@@ -44,12 +45,12 @@ from botrunner.process.progress import Progress
 from botrunner.process.retry import Retrier
 from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.strategies.strategy_handler import StrategyHandler
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.clock import SystemClock
 from fleet.config import BotConfig, RunningConfig, parse_config
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import RunId
 
@@ -156,6 +157,7 @@ class Bot(threading.Thread):
             source=source,
             ledger=Memory(),
             market=market,
+            venue=paper_venue(self.config, market, bot_id=self.run_id.bot_id),
             fence=Fence(Deadlines(exit_s=1e9, stop_s=1e8), claimed_at=self.clock.monotonic()),
             progress=Progress(self.clock),
             stop=self.stop,

@@ -14,6 +14,7 @@ from botrunner.exchange.market_rules_cache import MarketRulesCache
 from botrunner.exchange.outage import Outage
 from botrunner.exchange.shared_rate_limit import SharedRateLimit
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
 from botrunner.ledger.inputs import InputRecorder
@@ -105,7 +106,7 @@ class Bot:
             report=lambda event: self._ledger.note([event]),
         )
         market, source = self._market(config, broker, rate_limit)
-        self._ledger.denominate(market.quote)
+        self._ledger.set_quote_currency(market.quote)
         if config.allow_short and not market.can_short:
             log.warning("config_notice", notice=f"trading.allow_short: {broker.name} sells nothing it doesn't hold")
         exchange = source if isinstance(source, ExchangeCandles) else None
@@ -114,6 +115,7 @@ class Bot:
             source=inputs.recording(source, market),
             ledger=self._ledger,
             market=market,
+            venue=paper_venue(config, market, bot_id=run.bot_id),
             fence=fence,
             progress=progress,
             stop=stop,

@@ -19,6 +19,7 @@ from botrunner.engine.backtrader_adapter import Moved
 from botrunner.engine.budget import BudgetLimits, GaveUp, StrategyFailing
 from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.process.fence import Deadlines, Fence
@@ -149,6 +150,7 @@ def replay(
         source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),
         ledger=ledger,
         market=market,
+        venue=paper_venue(config, market, bot_id=bot_id),
         fence=Fence(Deadlines(), claimed_at=clock.monotonic()),
         progress=Progress(clock),
         stop=stop,

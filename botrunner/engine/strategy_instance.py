@@ -38,6 +38,7 @@ from botrunner.engine.strategy_guard import (
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.port import Venue
 from botrunner.feeds.health import FeedWatch, is_late
 from botrunner.feeds.poller import CandlePoller
 from botrunner.feeds.source import CandleSource, LocalTurn
@@ -105,6 +106,7 @@ class Collaborators:
 
     Attributes:
         strategy: a Backtrader strategy class that decides (`strategies.base.BaseStrategy`).
+        venue: where its orders execute.
         on_live: called once, when warm-up is over.
         exchange: its name, for people.
         note: puts what happened between bars into the outbox. Raises FencedError.
@@ -123,6 +125,7 @@ class Collaborators:
     source: CandleSource
     ledger: BarLedger
     market: Market
+    venue: Venue
     fence: Fence
     progress: Progress
     stop: StopSwitch
@@ -281,6 +284,7 @@ class StrategyInstance:
             bot_id=self._bot_id,
             config=self._config,
             market=self._parts.market,
+            venue=self._parts.venue,
             state=state,
             commit=self._commit,
             may_enter=self._may_enter,
