@@ -106,7 +106,7 @@ class Bot:
             report=lambda event: self._ledger.note([event]),
         )
         market, source = self._market(config, broker, rate_limit)
-        self._ledger.denominate(market.quote)
+        self._ledger.set_quote_currency(market.quote)
         if config.allow_short and not market.can_short:
             log.warning("config_notice", notice=f"trading.allow_short: {broker.name} sells nothing it doesn't hold")
         exchange = source if isinstance(source, ExchangeCandles) else None

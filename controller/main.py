@@ -29,11 +29,10 @@ from controller.shards import ShardKeeper
 from controller.store import Store
 from controller.workqueue import WorkQueue
 from fleet import plugins
+from fleet.exit_codes import EXIT_USAGE
 from fleet.log import configure_logging, get_logger, say_failure
-from fleet.process_life import Life
 from fleet.redaction import guard_environment
-
-EXIT_USAGE = 2
+from fleet.shutdown import Shutdown
 
 log = get_logger("main")
 
@@ -41,7 +40,7 @@ log = get_logger("main")
 def main() -> int:
     """Run the controller with the settings of the environment."""
     guard_environment(os.environ)
-    life = Life(BOUND_S)
+    life = Shutdown(BOUND_S)
     life.listen()
     try:
         settings = load_settings()
@@ -54,7 +53,7 @@ def main() -> int:
     return asyncio.run(run(settings, life))
 
 
-async def run(settings: Settings, life: Life) -> int:
+async def run(settings: Settings, life: Shutdown) -> int:
     """Wire all parts and run them; returns the exit code."""
     metrics = Metrics()
     folder = StateFolder(settings.state_dir)

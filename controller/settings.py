@@ -17,7 +17,7 @@ from controller.decide.facts import Policy
 from controller.decide.podspec import PodTemplate, bot_environment, hash_of, settings_hash
 from fleet.errors import PermanentError
 from fleet.plugins import PluginNames
-from fleet.trading_service.connect import url_problem
+from fleet.trading_service.db import url_problem
 
 PREFIX = "BOTFLEET_"
 

@@ -14,12 +14,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from fleet.config.values import ChatId, Email, WebUrl
 from fleet.errors import PermanentError
-from fleet.notify.mail import MailServer
-from fleet.notify.outcome import Channel
-from fleet.notify.routing import Contact, Installed
-from fleet.notify.telegram import PUBLIC_API
 from fleet.redaction import guard, guard_url
-from fleet.trading_service.connect import url_problem
+from fleet.trading_service.db import url_problem
+from worker.channels.mail import MailServer
+from worker.channels.outcome import Channel
+from worker.channels.routing import Contact, Installed
+from worker.channels.telegram import PUBLIC_API
 
 PREFIX = "BOTFLEET_"
 

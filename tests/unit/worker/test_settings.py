@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.notify.outcome import Channel
+from worker.channels.outcome import Channel
 from worker.settings import SettingsInvalid, load_settings
 
 
