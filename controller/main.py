@@ -21,7 +21,7 @@ from controller.observe.pods import PodStore
 from controller.runner import BOUND_S, Intervals, TradingRunner
 from controller.runtime import RunningRuntime
 from controller.runtime.process import ProcessRuntime, StateFolder
-from controller.settings import Settings, SettingsInvalid, load_settings
+from controller.settings import Settings, load_settings
 from controller.shards import ShardKeeper
 from controller.starts import Capacity, Starts
 from controller.store import PostgresStore
@@ -30,6 +30,7 @@ from fleet import plugins
 from fleet.exit_codes import EXIT_USAGE
 from fleet.log import configure_logging, get_logger, say_failure
 from fleet.redaction import guard_environment
+from fleet.settings import SettingsInvalid
 from fleet.shutdown import Shutdown
 
 log = get_logger("main")
