@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 
 from tests.conftest import REPOSITORY
@@ -32,3 +34,6 @@ def test_the_embedded_database_is_in_no_image_of_a_pod_that_trades_decides_or_de
 def test_the_tools_have_what_the_command_line_imports_without_a_strategy() -> None:
     """`botfleet notify preview` and `notify key` word and sign as the worker does."""
     assert folders("tools") == {"fleet", "cli", "worker", "sandbox_exchange"}
+    code = "import sys, cli.notify; print([name for name in ('aiohttp', 'aiosmtplib') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]", "it words and signs; it sends nothing"
