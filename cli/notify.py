@@ -131,7 +131,7 @@ def send_test(
         raise typer.BadParameter("give --bot or --user, not both")
     with database() as connection:
         bot_id = admin.bot_id_of(connection, bot) if bot else None
-        user_id = notifications.user_id_of(connection, user) if user else None
+        user_id = admin.user_id_of(connection, user) if user else None
         number = notifications.add_test(
             connection, channels=[channel], bot_id=bot_id, user_id=user_id, key=f"test:{uuid4()}"
         )
@@ -187,6 +187,6 @@ def key(user: UserOption = None) -> None:
     user_id = None
     if user:
         with database() as connection:
-            user_id = notifications.user_id_of(connection, user)
+            user_id = admin.user_id_of(connection, user)
     say(f"the key of {f'user {user}' if user else 'the operators'}:")
     write(signing_secret(secret.strip(), user_id) + "\n")

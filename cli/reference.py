@@ -22,13 +22,13 @@ from botrunner.strategies.registry import GROUPS, plugins
 from botrunner.strategies.strategy_handler import Offer, StrategyHandler
 from cli.parameters import default_of, example, kind_of, range_of
 from controller.metrics import Metrics as ControllerMetrics
-from controller.settings import PREFIX
 from controller.settings import Settings as ControllerSettings
 from fleet.config.document import ConfigDocument, CustomSection, LogicSection
 from fleet.config.hot import HOT_FIELDS
 from fleet.config.rules import SAME_VALUE
 from fleet.config.schema import parameter_table
 from fleet.config.strategy_params import FEATURES
+from fleet.settings import PREFIX
 from worker.metrics import Metrics as WorkerMetrics
 from worker.settings import Settings as WorkerSettings
 

@@ -24,7 +24,7 @@ from controller.observe.heartbeats import HeartbeatWatch
 from controller.observe.observer import Contact, Observer
 from controller.observe.pods import PodStore
 from controller.runner import BOUND_S, Intervals, TradingRunner
-from controller.settings import Settings, SettingsInvalid, load_settings
+from controller.settings import Settings, load_settings
 from controller.shards import ShardKeeper
 from controller.store import Store
 from controller.workqueue import WorkQueue
@@ -32,6 +32,7 @@ from fleet import plugins
 from fleet.exit_codes import EXIT_USAGE
 from fleet.log import configure_logging, get_logger, say_failure
 from fleet.redaction import guard_environment
+from fleet.settings import SettingsInvalid
 from fleet.shutdown import Shutdown
 
 log = get_logger("main")

@@ -15,6 +15,7 @@ from datetime import timedelta
 from fleet.exit_codes import EXIT_USAGE
 from fleet.log import configure_logging, get_logger, say_failure
 from fleet.redaction import guard_environment
+from fleet.settings import SettingsInvalid
 from fleet.shutdown import Shutdown
 from fleet.trading_service.db import Pool
 from worker.channels.mail import MailSender
@@ -29,7 +30,7 @@ from worker.jobs.summaries import Summaries
 from worker.metrics import Metrics
 from worker.router import Router
 from worker.runner import BOUND_S, Job, WorkerRunner
-from worker.settings import Settings, SettingsInvalid, load_settings
+from worker.settings import Settings, load_settings
 
 SUMMARIES_EVERY_S = 60.0
 RETENTION_EVERY_S = 3600.0

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 from psycopg import Notify
+from structlog.testing import capture_logs
 
 from fleet.errors import DatabaseAway
 from fleet.trading_service import db as module
@@ -101,14 +102,25 @@ async def test_a_connection_listens_before_it_looks(monkeypatch: pytest.MonkeyPa
     assert session.closed
 
 
+LOST, FAILED = ("warning", "listen_connection_lost"), ("error", "listen_failed")
+
+
 @pytest.mark.parametrize(
-    "fault", [DatabaseAway("gone"), psycopg.OperationalError("gone"), TimeoutError(), ValueError("a bug")]
+    ("fault", "logged"),
+    [
+        (DatabaseAway("gone"), LOST),
+        (psycopg.OperationalError("gone"), LOST),
+        (TimeoutError(), LOST),
+        (ValueError("a bug"), FAILED),
+    ],
 )
 async def test_a_lost_connection_is_replaced_and_looked_at_again(
-    monkeypatch: pytest.MonkeyPatch, fault: Exception
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, logged: tuple[str, str]
 ) -> None:
     sessions = [Session(fault), Session(["7"], fault), Session()]
-    assert await World(monkeypatch, *sessions).listen() == ["look", "pause 0.25", "look", 7, "pause 0.25", "look"]
+    with capture_logs() as lines:
+        assert await World(monkeypatch, *sessions).listen() == ["look", "pause 0.25", "look", 7, "pause 0.25", "look"]
+    assert [(line["log_level"], line["event"], line["channel"]) for line in lines] == [(*logged, CHANNEL)] * 2
     assert all(session.closed for session in sessions)
 
 

@@ -28,6 +28,7 @@ from controller.decide.actions import (
 from controller.decide.admission import Place
 from controller.decide.classify import Condition, waits_for_node
 from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, RunEnd, RunFacts, StopReason
+from controller.decide.restarts import restart_at
 from fleet.ids import LARGEST_ID
 from fleet.states import COUNTED_FAILURES, ENDED_BY_SIGNAL, BotStatus, ExitReason
 from fleet.trading_service.adapt import text_for_people
@@ -620,6 +621,16 @@ def test_what_follows_a_run_that_was_to_close_a_position(
         assert [type(action) for action in actions] == [Notify, SetStatus]
         assert isinstance(actions[1], SetStatus)
         assert actions[1].status is BotStatus.DISABLED
+
+
+def test_only_the_first_attempt_to_close_a_position_does_not_wait() -> None:
+    world = given_up(ExitReason.FAILED, must_close=True)
+    just_ended = replace(world, now=world.ends[0].ended_at)
+    start = restart_at(7, 3, world.ends, policy=POLICY)
+    assert start is not None
+    assert just_ended.plan().until == start
+    assert not just_ended.plan().starts
+    assert replace(world, now=start).plan().starts
 
 
 def test_a_bot_that_gave_up_itself_is_not_started_again_until_its_row_changes() -> None:

@@ -272,6 +272,8 @@ def test_waits_double_with_jitter_and_obey_the_receiver() -> None:
     lowest = type("Lowest", (random.Random,), {"random": lambda _: 0.0})(0)
     assert [next_attempt_s(attempt, lowest, asked_s=None) for attempt in (1, 2, 9, 10)] == [1.0, 2.0, 256.0, 450.0]
     assert next_attempt_s(1, lowest, asked_s=0.5) == 1.0
+    highest = type("Highest", (random.Random,), {"random": lambda _: 1.0})(0)
+    assert [next_attempt_s(attempt, highest, asked_s=None) for attempt in (1, 2, 10)] == [3.0, 6.0, 1350.0]
     assert next_attempt_s(10**6, chance, asked_s=None) <= 1350
 
 
