@@ -16,7 +16,7 @@ from fleet.notify.routing import Contact, Installed
 from fleet.trading_service.outbox import Note
 from fleet.trading_service.performance import refresh
 from fleet.trading_service.pool import Pool, connect
-from tests.integration.test_performance import ANY_AGE, add_bars, new_bot
+from tests.integration.performance_rows import ANY_AGE, add_bars, new_bot
 from tests.integration.worker_process import Outbox
 from worker.dispatch import Dispatcher
 from worker.metrics import Metrics

@@ -25,7 +25,7 @@ from botrunner.feeds.source import ExchangeCandles
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from tests.support import FakeClock
-from tests.unit.botrunner.feeds.test_source import M, ScriptedBroker, candle, opens
+from tests.unit.botrunner.feeds.scripted_broker import M, ScriptedBroker, candle, opens
 
 D = Decimal
 FIRST, LAST = 100, 140

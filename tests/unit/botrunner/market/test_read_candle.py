@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from botrunner.feeds.source import ExchangeCandles
 from botrunner.market.candle import MOST, Candle, CandleUnreadable, is_sound, read_candle
 from tests.support import FakeClock
-from tests.unit.botrunner.feeds.test_source import M, ScriptedBroker, candle, opens
+from tests.unit.botrunner.feeds.scripted_broker import M, ScriptedBroker, candle, opens
 
 D = Decimal
 ROW: list[Any] = [1_600_000_000_000, "1.5", "2.0", "1.0", "1.7", "10", 1_600_000_059_999, "x", None]

@@ -17,7 +17,7 @@ from controller.observe import rows as module
 from controller.observe.rows import CHANNEL, SILENCE_S, RowWatch
 from fleet.errors import DatabaseAway
 from fleet.ids import is_id
-from tests.unit.fleet.test_ids import NO_IDS
+from tests.unit.fleet.no_ids import NO_IDS
 
 
 async def never() -> None:
