@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 from botrunner.engine.trading_bot import BaseTradingBot
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.ledger.ledger import Ledger
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
@@ -125,7 +126,7 @@ def run(candles: list[Candle], sections: Mapping[str, Any], every: int, hold: in
         clock=SystemClock(),
         waiting=lambda: None,
     )
-    ledger.denominate("BTC")
+    ledger.set_quote_currency("BTC")
     counted = [0, 0]
     largest: Account | None = None
 
@@ -138,7 +139,8 @@ def run(candles: list[Candle], sections: Mapping[str, Any], every: int, hold: in
             largest = outcome.account
 
     state = BotState(account=Account(cash=config.initial_cash))
-    bot = BaseTradingBot(bot_id=1, config=config, market=MARKET, state=state, commit=commit)
+    venue = paper_venue(config, MARKET, bot_id=1)
+    bot = BaseTradingBot(bot_id=1, config=config, market=MARKET, venue=venue, state=state, commit=commit)
     strategy = Clockwork(every, hold)
     began = time.process_time()
     for candle in candles:

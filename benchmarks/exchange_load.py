@@ -29,14 +29,15 @@ from typing import Any
 import structlog
 
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
-from botrunner.exchange.address import SharedAddress
 from botrunner.exchange.binance import BinanceBroker
 from botrunner.exchange.ccxt_import import exchange_class
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.exchange.guarded_broker import GuardedBroker
+from botrunner.exchange.market_rules_cache import MarketRulesCache
 from botrunner.exchange.outage import Outage
-from botrunner.exchange.rulebook import Rulebook
+from botrunner.exchange.shared_rate_limit import SharedRateLimit
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.source import ExchangeCandles
 from botrunner.process.backoff import EXCHANGE
 from botrunner.process.fence import Deadlines, Fence
@@ -44,12 +45,12 @@ from botrunner.process.progress import Progress
 from botrunner.process.retry import Retrier
 from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.strategies.strategy_handler import StrategyHandler
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.clock import SystemClock
 from fleet.config import BotConfig, RunningConfig, parse_config
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import RunId
 
@@ -116,7 +117,7 @@ class Bot(threading.Thread):
         self.live = threading.Event()
         self.clock = SystemClock()
         where = Address(exchange="binance", venue=url.rpartition("/")[2], origin="")
-        self.address = SharedAddress(run=self.run_id, address=where, clock=self.clock, hurry=lambda: None)
+        self.address = SharedRateLimit(run=self.run_id, address=where, clock=self.clock, send_now=lambda: None)
 
     def run(self) -> None:
         together = self.database is not None
@@ -127,7 +128,7 @@ class Bot(threading.Thread):
             clock=self.clock,
             outage=outage,
             report=lambda _: None,
-            address=self.address if together else None,
+            rate_limit=self.address if together else None,
         )
         if self.database is not None:
             self.address.begin(self._consult)
@@ -156,6 +157,7 @@ class Bot(threading.Thread):
             source=source,
             ledger=Memory(),
             market=market,
+            venue=paper_venue(self.config, market, bot_id=self.run_id.bot_id),
             fence=Fence(Deadlines(exit_s=1e9, stop_s=1e8), claimed_at=self.clock.monotonic()),
             progress=Progress(self.clock),
             stop=self.stop,
@@ -172,7 +174,7 @@ class Bot(threading.Thread):
     def _rules(self, broker: GuardedBroker) -> Any:
         if self.database is None:
             return broker
-        return Rulebook(
+        return MarketRulesCache(
             broker,
             address=self.address.address,
             bot_id=self.run_id.bot_id,
@@ -194,7 +196,7 @@ def beat(bots: list[Bot], database: str, done: threading.Event) -> None:
     with connect(database, application="heartbeats") as connection:
         while not done.wait(BEAT_S):
             for bot in bots:
-                bot.address.exchange(connection)
+                bot.address.sync(connection)
 
 
 @contextmanager

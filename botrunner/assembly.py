@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
-from botrunner.exchange.address import SharedAddress
 from botrunner.exchange.broker import Broker, BrokerManager
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.exchange.guarded_broker import GuardedBroker
+from botrunner.exchange.market_rules_cache import MarketRulesCache
 from botrunner.exchange.outage import Outage
-from botrunner.exchange.rulebook import Rulebook
+from botrunner.exchange.shared_rate_limit import SharedRateLimit
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.feeds.health import FeedWatch
 from botrunner.feeds.source import CandleSource, ExchangeCandles, FileCandles, LocalTurn
 from botrunner.ledger.inputs import InputRecorder
@@ -46,7 +47,7 @@ class Bot:
 
     Args:
         on_live: called once, when warm-up is over.
-        share: makes the bot's part in the address of an exchange, by the broker's name.
+        rate_limit_of: makes the bot's part in the rate limit of an exchange, by the broker's name.
 
     Raises:
         ConfigUnusable: the snapshot can't be run; the message names the path.
@@ -64,7 +65,7 @@ class Bot:
         stop: StopSwitch,
         clock: Clock,
         on_live: Callable[[], None],
-        share: Callable[[str], SharedAddress],
+        rate_limit_of: Callable[[str], SharedRateLimit],
     ) -> None:
         progress.enter("reads its config")
         self._raw = _readable("config", claimed.config)
@@ -96,16 +97,16 @@ class Bot:
             waiting=progress.made,
             inputs=inputs,
         )
-        address = share(found.name)
+        rate_limit = rate_limit_of(found.name)
         broker = GuardedBroker(
             found,
             clock=clock,
-            address=address,
+            rate_limit=rate_limit,
             outage=Outage(bot_id=run.bot_id, epoch=run.epoch, exchange=found.name, after_s=settings.exchange_away_s),
             report=lambda event: self._ledger.note([event]),
         )
-        market, source = self._market(config, broker, address)
-        self._ledger.denominate(market.quote)
+        market, source = self._market(config, broker, rate_limit)
+        self._ledger.set_quote_currency(market.quote)
         if config.allow_short and not market.can_short:
             log.warning("config_notice", notice=f"trading.allow_short: {broker.name} sells nothing it doesn't hold")
         exchange = source if isinstance(source, ExchangeCandles) else None
@@ -114,6 +115,7 @@ class Bot:
             source=inputs.recording(source, market),
             ledger=self._ledger,
             market=market,
+            venue=paper_venue(config, market, bot_id=run.bot_id),
             fence=fence,
             progress=progress,
             stop=stop,
@@ -160,7 +162,7 @@ class Bot:
         except ConfigInvalid as error:
             raise ConfigUnusable(str(error)) from error
 
-    def _market(self, config: BotConfig, broker: Broker, address: SharedAddress) -> tuple[Market, CandleSource]:
+    def _market(self, config: BotConfig, broker: Broker, rate_limit: SharedRateLimit) -> tuple[Market, CandleSource]:
         if config.data_source == "file":
             return self._file(config)
         retrier = Retrier(
@@ -171,10 +173,10 @@ class Bot:
             failed=exchange_away(self._progress, broker.name),
         )
         self._progress.enter(f"asks {broker.name} for the rules of {config.symbol}")
-        address.begin(self._ledger.consult)
-        rules = Rulebook(
+        rate_limit.begin(self._ledger.consult)
+        rules = MarketRulesCache(
             broker,
-            address=address.address,
+            address=rate_limit.address,
             bot_id=self._bot_id,
             consult=self._ledger.consult,
             pause=self._stop.wait,
@@ -189,7 +191,7 @@ class Bot:
             interval=config.interval,
             interval_ms=interval_ms,
             clock=self._clock,
-            turn=lambda: address.turn(interval_ms),
+            turn=lambda: rate_limit.turn(interval_ms),
         )
         return market, source
 

@@ -91,7 +91,7 @@ class Finished:
 
     def as_json(self) -> dict[str, Any]:
         """What `-o json` prints."""
-        from botrunner.ledger.inputs import dump_market
+        from botrunner.market.codec import dump_market
         from cli.candle_report import data_as_json
 
         return {

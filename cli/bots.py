@@ -20,7 +20,7 @@ from fleet.error_trends import trends
 from fleet.errors import PermanentError
 from fleet.foreign import clean_text
 from fleet.trading_service import admin
-from fleet.trading_service.errors import list_errors
+from fleet.trading_service.error_counts import list_errors
 
 app = typer.Typer(help="List, apply, start and stop bots.", no_args_is_help=True)
 app.command()(performance.performance)

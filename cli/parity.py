@@ -13,6 +13,7 @@ from cli.backtest_report import show_failures
 from cli.bots import BotArgument, OutputOption
 from cli.database import database
 from cli.output import Output, plain, print_document, say, show, tell
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from botrunner.backtest.parity import Comparison, Difference
@@ -54,7 +55,7 @@ def parity(
     known = _candles(candles, record) if candles else []
     found = compare(record, replayed(record, candles=known), candles=known, begin=begin, end=end)
     _show(found, output)
-    raise typer.Exit(1 if found.differences else 0)
+    raise typer.Exit(EXIT_FAILED if found.differences else EXIT_OK)
 
 
 def _candles(choice: str, record: Recorded) -> list[Candle]:

@@ -121,15 +121,15 @@ class StrategyManager:
         )
         planned = decide()
         if not planned.starts:
-            self._starts.settled(bot_id, starting=view.starting)
+            self._starts.not_due(bot_id, starting=view.starting)
             return await self._executor.carry_out(view, planned)
-        place = await self._starts.ask(self._candidate(view))
+        place = await self._starts.admit(self._candidate(view))
         if place is not None:
             return await self._executor.carry_out(view, decide(place=place))
         try:
             return await self._executor.carry_out(view, planned)
         finally:
-            self._starts.concluded(bot_id)
+            self._starts.attempt_ended(bot_id)
 
     def _candidate(self, view: BotView) -> Candidate:
         """For the queue of starts. Its config was just read and is valid: only such a bot starts."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from controller.act.runtime import RunningRuntime, RuntimeAway
 from controller.act.starts import Starts
-from controller.decide.liveness import Signs, Turn, why_dead
+from controller.decide.liveness import LivenessFacts, Loop, why_unhealthy
 from controller.metrics import Metrics
 from controller.observe.heartbeats import HeartbeatWatch
 from controller.observe.rows import RowWatch
@@ -30,7 +30,7 @@ from fleet.events import EventKind, Severity
 from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.probes import Probes
-from fleet.process_life import Life, Parts, Step, bound_of, run_until_asked
+from fleet.shutdown import Shutdown, Step, Tasks, bound_of, run_until_asked
 from fleet.trading_service.bots import Notification
 
 log = get_logger("runner")
@@ -97,10 +97,10 @@ class TradingRunner:
         metrics: Metrics,
         http: tuple[str, int],
         prepare: Coroutine[Any, Any, None],
-        life: Life,
+        life: Shutdown,
     ) -> None:
         self._life = life
-        self._parts = Parts()
+        self._parts = Tasks()
         self._store = store
         self._runtime = runtime
         self._queue = queue
@@ -116,7 +116,7 @@ class TradingRunner:
         self._probes = Probes(
             host=http[0],
             port=http[1],
-            alive=self._why_dead,
+            alive=self._why_unhealthy,
             ready=self._why_not_ready,
             exposition=metrics.exposition,
         )
@@ -251,7 +251,7 @@ class TradingRunner:
                     await self._slot_freed.wait()
             self._slot_freed.clear()
             try:
-                await self._starts.look()
+                await self._starts.wake_admitted()
             except DatabaseAway as error:
                 log.warning("starts_unread", error=clean_text(error, 300))
             except Exception as error:
@@ -278,24 +278,24 @@ class TradingRunner:
             if fault is not None:
                 raise RuntimeError(fault)
 
-    def _why_dead(self) -> str | None:
+    def _why_unhealthy(self) -> str | None:
         now = time.monotonic()
         until = self._keeper.valid_until
-        turns = {"lease": Turn(ago_s=now - self._keeper.asked_at, every_s=self._keeper.ttl_s)} if self._asks else {}
+        loops = {"lease": Loop(ago_s=now - self._keeper.asked_at, every_s=self._keeper.ttl_s)} if self._asks else {}
         if self._health.managing:
-            turns["rows poll"] = Turn(ago_s=now - self._health.polled_at, every_s=self._intervals.poll_s)
-            turns["runs"] = Turn(ago_s=now - self._heartbeats.looked_at, every_s=self._intervals.watch_s)
-        return why_dead(
-            Signs(
+            loops["rows poll"] = Loop(ago_s=now - self._health.polled_at, every_s=self._intervals.poll_s)
+            loops["runs"] = Loop(ago_s=now - self._heartbeats.looked_at, every_s=self._intervals.watch_s)
+        return why_unhealthy(
+            LivenessFacts(
                 ending_s=self._life.ending_s,
                 bound_s=self._life.bound_s,
                 fault=self._runtime.fault(),
                 standby=self._keeper.waiting,
-                unled_s=None if until is None else max(0.0, now - until),
+                leaseless_s=None if until is None else max(0.0, now - until),
                 answering_s=self._store.answering_s,
                 active=self._queue.active,
                 unhandled_s=now - self._health.progress_at,
-                turns=turns,
+                loops=loops,
             )
         )
 

@@ -10,16 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from controller.decide.facts import Policy
 from controller.decide.podspec import PodTemplate, bot_environment, hash_of, settings_hash
-from fleet.errors import PermanentError
 from fleet.plugins import PluginNames
-from fleet.trading_service.connect import url_problem
-
-PREFIX = "BOTFLEET_"
+from fleet.settings import PREFIX, DatabaseUrl, read_settings
 
 RECONNECT_S = 10.0
 """A bot's statement time-out and its connect time-out, rounded up."""
@@ -27,16 +24,12 @@ RECONNECT_S = 10.0
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class SettingsInvalid(PermanentError):
-    """Environment variables are missing or don't fit together; each line names one."""
-
-
 class Settings(BaseSettings):
     """Everything that can be set; see the field descriptions."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
-    database_url: str = Field(description="libpq URL of the controller's role.")
+    database_url: DatabaseUrl = Field(description="libpq URL of the controller's role.")
     runtime: Literal["kubernetes", "process"] = "kubernetes"
     log_format: Literal["json", "console"] = "json"
     log_level: str = "INFO"
@@ -95,7 +88,7 @@ class Settings(BaseSettings):
     egress: Literal["fleet", "node"] = Field(
         "fleet", description="Whose address exchanges see: one for all bots, or each node's own."
     )
-    bot_database_url: str = Field("", description="process: libpq URL of the bots; default: the controller's.")
+    bot_database_url: DatabaseUrl = Field("", description="process: libpq URL of the bots; default: the controller's.")
     state_dir: Path = Field(Path(".botfleet/state"), description="process: logs and records of processes.")
 
     namespace: str = "default"
@@ -116,13 +109,6 @@ class Settings(BaseSettings):
     bot_unreachable_s: int = Field(30, ge=0, le=3600, description="Toleration of an unreachable node.")
     kube_qps: float = Field(300, gt=0, description="Writes to the Kubernetes API a second, on average.")
     kube_burst: int = Field(300, ge=1, description="Writes at once.")
-
-    @field_validator("database_url", "bot_database_url")
-    @classmethod
-    def _read_by_libpq(cls, url: str) -> str:
-        if problem := url_problem(url):
-            raise ValueError(problem)
-        return url
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -235,15 +221,4 @@ def load_settings() -> Settings:
     Raises:
         SettingsInvalid: one line for each variable that is wrong.
     """
-    try:
-        return Settings()
-    except ValidationError as error:
-        lines = [_line(str(part["loc"][0]) if part["loc"] else "", part["msg"]) for part in error.errors()]
-        raise SettingsInvalid("\n".join(lines)) from None
-    except SettingsError as error:
-        raise SettingsInvalid(f"{error}: lists and maps are written as JSON") from error
-
-
-def _line(field: str, message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return f"{PREFIX}{field.upper()}: {text}" if field else text
+    return read_settings(Settings)

@@ -65,6 +65,7 @@ PACKAGES = (
 )
 
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"
+_CHANNELS = "tests/unit/worker/channels"
 _PAPER = [
     _BOT + name
     for name in (
@@ -74,7 +75,7 @@ _PAPER = [
         "trading/test_lost_entries.py",
     )
 ]
-_DESK = [_BOT + "execution/paper/test_desk.py", _BOT + "trading/test_money_bounds.py", *_PAPER]
+_VENUE = [_BOT + "execution/paper/test_venue.py", _BOT + "trading/test_money_bounds.py", *_PAPER]
 MODULES: dict[str, list[str]] = {
     "controller/decide/plan.py": [
         _CONTROLLER + "decide/test_plan.py",
@@ -87,6 +88,12 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "decide/test_plan.py",
         _CONTROLLER + "decide/test_plan_tables.py",
     ],
+    "controller/decide/status_text.py": [
+        _CONTROLLER + "decide/test_plan.py",
+        _CONTROLLER + "decide/test_plan_tables.py",
+        _CONTROLLER + "decide/test_reasons.py",
+    ],
+    "controller/decide/pod_events.py": [_CONTROLLER + "decide/test_pod_events.py"],
     "controller/decide/classify.py": [
         _CONTROLLER + "decide/test_classify.py",
         _CONTROLLER + "decide/test_plan.py",
@@ -116,23 +123,31 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "observe/test_pod_watch.py",
     ],
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
-    "fleet/notify/routing.py": [_FLEET + "notify"],
-    "fleet/notify/webhook.py": [_FLEET + "notify"],
+    "worker/channels/routing.py": [_CHANNELS],
+    "worker/channels/webhook.py": [_CHANNELS],
+    "worker/channels/http.py": [_CHANNELS],
+    "worker/channels/telegram.py": [_CHANNELS],
+    "worker/routes.py": ["tests/unit/worker/test_routes.py"],
     "botrunner/process/fence.py": [_BOT + "process/test_fence.py", _BOT + "process/test_heartbeat.py"],
     "botrunner/ledger/checkpoint.py": [_BOT + "ledger/test_checkpoint.py", *_PAPER],
     "botrunner/ledger/ledger.py": [_BOT + "ledger/test_ledger.py", *_PAPER],
     "botrunner/ledger/rows.py": [_BOT + "ledger/test_rows.py", *_PAPER],
-    "botrunner/trading/risk.py": [_BOT + "trading/test_risk.py", _BOT + "engine/test_trading_bot.py", *_DESK],
+    "botrunner/trading/risk.py": [_BOT + "trading/test_risk.py", _BOT + "engine/test_trading_bot.py", *_VENUE],
     "botrunner/execution/paper/matching.py": [_BOT + "execution/paper/test_matching.py", *_PAPER],
-    "botrunner/execution/paper/desk.py": [_BOT + "engine/test_trading_bot.py", *_DESK],
-    "botrunner/engine/trading_bot.py": [_BOT + "engine/test_trading_bot.py", *_DESK],
+    "botrunner/execution/paper/venue.py": [_BOT + "engine/test_trading_bot.py", *_VENUE],
+    "botrunner/trading/book.py": [_BOT + "trading/test_book.py", *_VENUE],
+    "botrunner/trading/costs.py": [_BOT + "trading/test_costs.py", *_PAPER],
+    "botrunner/trading/policy/entry.py": [_BOT + "trading/policy/test_entry.py", *_VENUE],
+    "botrunner/trading/policy/exit.py": [_BOT + "trading/policy/test_exit.py", *_VENUE],
+    "botrunner/trading/policy/protection.py": [_BOT + "trading/policy/test_protection.py", *_VENUE],
+    "botrunner/engine/trading_bot.py": [_BOT + "engine/test_trading_bot.py", *_VENUE],
 }
 
 Result = dict[str, Any]
 
 _SERVER = """
 import sys, tempfile, pathlib
-from fleet.embedded import EmbeddedPostgres, free_port
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 with tempfile.TemporaryDirectory(prefix="mutants-") as made:
     with EmbeddedPostgres(data=pathlib.Path(made) / "data", port=free_port(), durable=False).start() as running:

@@ -13,8 +13,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet import redaction
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from tests.support import fresh_database
 

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from botrunner.assembly import Bot
-from botrunner.exchange.address import SharedAddress
+from botrunner.exchange.shared_rate_limit import SharedRateLimit
 from botrunner.market.candle import Candle
 from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.progress import Progress
@@ -61,10 +61,10 @@ class Interrupting(Progress):
             self._stop.request(StopRequest(ExitReason.STOPPED, urgent=True))
 
 
-def alone(run: RunId) -> Callable[[str], SharedAddress]:
+def alone(run: RunId) -> Callable[[str], SharedRateLimit]:
     """The bot's part in an address that tells it nothing, as no heartbeat goes there."""
-    return lambda exchange: SharedAddress(
-        run=run, address=Address(exchange=exchange, venue="", origin=""), clock=SystemClock(), hurry=lambda: None
+    return lambda exchange: SharedRateLimit(
+        run=run, address=Address(exchange=exchange, venue="", origin=""), clock=SystemClock(), send_now=lambda: None
     )
 
 
@@ -127,7 +127,7 @@ def trade(
         ),
         run=run,
         claimed=claim(database, run),
-        share=alone(run),
+        rate_limit_of=alone(run),
         fence=Fence(Deadlines(stop_s=1e9, exit_s=2e9), claimed_at=SystemClock().monotonic()),
         progress=progress,
         stop=stop,

@@ -9,26 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fleet.config.values import ChatId, Email, WebUrl
-from fleet.errors import PermanentError
-from fleet.notify.mail import MailServer
-from fleet.notify.outcome import Channel
-from fleet.notify.routing import Contact, Installed
-from fleet.notify.telegram import PUBLIC_API
 from fleet.redaction import guard, guard_url
-from fleet.trading_service.connect import url_problem
-
-PREFIX = "BOTFLEET_"
+from fleet.settings import PREFIX, DatabaseUrl, SettingsInvalid, read_settings
+from worker.channels.mail import MailServer
+from worker.channels.outcome import Channel
+from worker.channels.routing import Contact, Installed
+from worker.channels.telegram import PUBLIC_API
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 PerMinute = Annotated[int, Field(ge=1, le=100_000)]
-
-
-class SettingsInvalid(PermanentError):
-    """Environment variables are missing or don't fit together; each line names one."""
 
 
 class Settings(BaseSettings):
@@ -36,7 +29,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    database_url: str = Field(description="libpq URL of the worker's role.")
+    database_url: DatabaseUrl = Field(description="libpq URL of the worker's role.")
     log_format: Literal["json", "console"] = "json"
     log_level: str = "INFO"
     http_host: str = Field("0.0.0.0", description="Where health and metrics are served.")  # noqa: S104
@@ -85,13 +78,6 @@ class Settings(BaseSettings):
         90, description="How long the hourly counts of trading_errors are kept."
     )
     backlog_s: Seconds = Field(600, description="An outbox that is late by so much is a health event.")
-
-    @field_validator("database_url")
-    @classmethod
-    def _read_by_libpq(cls, url: str) -> str:
-        if problem := url_problem(url):
-            raise ValueError(problem)
-        return url
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -180,18 +166,7 @@ def load_settings() -> Settings:
     Raises:
         SettingsInvalid: one line for each variable that is wrong.
     """
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        lines = [_line(str(part["loc"][0]) if part["loc"] else "", part["msg"]) for part in error.errors()]
-        raise SettingsInvalid("\n".join(lines)) from None
-    except SettingsError as error:
-        raise SettingsInvalid(f"{error}: lists are written as JSON") from error
+    settings = read_settings(Settings)
     guard_url(settings.database_url)
     _ = settings.installed, settings.mail_server  # unreadable files are found now, not at the first message
     return settings
-
-
-def _line(field: str, message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return f"{PREFIX}{field.upper()}: {text}" if field else text

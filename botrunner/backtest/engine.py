@@ -8,35 +8,25 @@ from __future__ import annotations
 
 import gc
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from botrunner.backtest.rows import as_stored
+from botrunner.backtest.memory_ledger import MemoryLedger
 from botrunner.engine.backtrader_adapter import Moved
 from botrunner.engine.budget import BudgetLimits, GaveUp, StrategyFailing
 from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
-from botrunner.ledger.checkpoint import checkpoint_after, checkpoint_of, restored
-from botrunner.ledger.rows import BarRows
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.progress import Progress
 from botrunner.process.stop import StopRequest, StopSwitch
-from botrunner.trading.risk import Denial
-from botrunner.trading.state import BarOutcome, BotState
-from botrunner.trading.trades import Trade
-from fleet.bar_record import Checkpoint
 from fleet.config import BotConfig, RunningConfig
 from fleet.states import ExitReason
-
-Rows = dict[str, dict[str, Any]]
-"""Rows of one table by key."""
-
 
 NEVER_SPENT = BudgetLimits(in_a_row=2**31, in_window=2**31)
 """Of a record: failures are counted, as in a bot's checkpoint, and end nothing."""
@@ -44,17 +34,6 @@ NEVER_SPENT = BudgetLimits(in_a_row=2**31, in_window=2**31)
 _BOT = BudgetLimits()
 UNTIL_IT_GIVES_UP = replace(_BOT, in_a_row=_BOT.in_a_row + 1, in_window=_BOT.in_window + 1)
 """Of a bot over all its runs: a spent budget ends a run, and the fresh process's first failure ends the bot."""
-
-
-@dataclass(slots=True)
-class Tables:
-    """What a bot wrote, as its tables would hold it: orders by client_order_id, fills by exchange_trade_id, trades and
-    positions by the order that opened them."""
-
-    orders: Rows = field(default_factory=dict)
-    fills: Rows = field(default_factory=dict)
-    positions: Rows = field(default_factory=dict)
-    trades: Rows = field(default_factory=dict)
 
 
 class StillClock:
@@ -105,80 +84,6 @@ class ListedCandles:
     def wait_s(self, after_ms: int | None) -> float:  # noqa: ARG002 - there is nothing to wait for
         """No wait."""
         return 0.0
-
-
-class MemoryLedger:
-    """A ledger without a database: the rows of the bot's ledger, kept in memory as the tables would hold them.
-
-    Args:
-        bot_id: names orders and accounts.
-        config: for the names in rows. market: for the currency in rows.
-        exchange: of fills, e.g. `paper-binance`.
-        checkpoint: where to go on; None for a new bot.
-        denied: decisions' times at which no position may be opened, for a reason outside the bot; none in a backtest,
-            where the bot is its owner's only one.
-        tables: to write on in; new ones without it.
-        on_bar: called with each committed bar.
-    """
-
-    def __init__(
-        self,
-        *,
-        bot_id: int,
-        config: BotConfig,
-        market: Market,
-        exchange: str,
-        checkpoint: Checkpoint | None = None,
-        denied: Mapping[datetime, Denial] | None = None,
-        tables: Tables | None = None,
-        on_bar: Callable[[BarOutcome], None] = lambda _: None,
-    ) -> None:
-        self._rows = BarRows(bot_id=bot_id, config=config, exchange=exchange, quote_currency=market.quote)
-        self.checkpoint = checkpoint
-        self.tables = tables or Tables()
-        self.denied = denied or {}
-        self._interval = timedelta(seconds=config.interval_s)
-        self._on_bar = on_bar
-
-    def resume(self) -> tuple[BotState, dict[str, Any]] | None:
-        """State and strategy state of the checkpoint, as the database's would be taken."""
-        if self.checkpoint is None:
-            return None
-        found = restored(self.checkpoint, self._rows.config, bot_id=self._rows.bot_id)
-        return found.state, found.strategy_state
-
-    def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
-        """Keep where the bot begins."""
-        self.checkpoint = checkpoint_of(state, strategy_state, self._rows.config)
-        return state, strategy_state
-
-    def asked_to_stop_at(self, bar_at: datetime) -> bool:
-        """Whether the bot had been asked to stop when it decided at this bar."""
-        return self.denied.get(bar_at + self._interval) is Denial.STOPPING
-
-    def reserve(
-        self,
-        value: Decimal,  # noqa: ARG002 - as much as is asked for
-        at: datetime,
-        closed: Sequence[Trade],  # noqa: ARG002 - what the owner has lost is in `denied`
-    ) -> Denial | None:
-        """Whether an entry decided at that time is forbidden from outside."""
-        return self.denied.get(at)
-
-    def commit(self, outcome: BarOutcome) -> None:
-        """Keep a bar's rows, later ones in place of earlier ones as the tables' upserts do."""
-        assert self.checkpoint is not None
-        assert self.checkpoint.last_bar_at == outcome.follows
-        self.checkpoint, rows, tables = checkpoint_after(outcome, self._rows.config), self._rows, self.tables
-        for order in outcome.orders:
-            tables.orders[order.client_order_id] = as_stored(rows.order(order))
-        for fill in outcome.fills:
-            tables.fills.setdefault(fill.exchange_trade_id, as_stored(rows.fill(fill)))
-        for trade in outcome.trades:
-            position = rows.position(trade)
-            tables.trades[trade.entry_order_id] = as_stored(position.pop("trade"))
-            tables.positions[trade.entry_order_id] = as_stored(position)
-        self._on_bar(outcome)
 
 
 class _Readiness:
@@ -245,6 +150,7 @@ def replay(
         source=ListedCandles(candles, stop=stop, begin_after_ms=begin_after_ms),
         ledger=ledger,
         market=market,
+        venue=paper_venue(config, market, bot_id=bot_id),
         fence=Fence(Deadlines(), claimed_at=clock.monotonic()),
         progress=Progress(clock),
         stop=stop,

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from botrunner.backtest.engine import MemoryLedger, Tables, holding, replay
+from botrunner.backtest.engine import holding, replay
+from botrunner.backtest.memory_ledger import MemoryLedger, Tables
 from botrunner.backtest.rows import Row, as_stored
 from botrunner.engine.failures import Failure, FailureCounts
-from botrunner.ledger.inputs import load_candles, load_market
 from botrunner.market.candle import Candle
+from botrunner.market.codec import load_candles, load_market
 from botrunner.market.rules import Market
 from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
 from botrunner.trading.risk import Denial

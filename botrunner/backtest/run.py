@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from botrunner.backtest.engine import UNTIL_IT_GIVES_UP, MemoryLedger, Tables, holding, replay
+from botrunner.backtest.engine import UNTIL_IT_GIVES_UP, holding, replay
+from botrunner.backtest.memory_ledger import MemoryLedger, Tables
 from botrunner.backtest.rows import Row
 from botrunner.engine.failures import Failure
 from botrunner.market.candle import Candle

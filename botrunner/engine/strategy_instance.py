@@ -38,6 +38,7 @@ from botrunner.engine.strategy_guard import (
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.exchange.stream import CandleStream
+from botrunner.execution.port import Venue
 from botrunner.feeds.health import FeedWatch, is_late
 from botrunner.feeds.poller import CandlePoller
 from botrunner.feeds.source import CandleSource, LocalTurn
@@ -52,6 +53,8 @@ from botrunner.process.retry import Retrier, exchange_away
 from botrunner.process.stop import FLATTEN_S, StopSwitch
 from botrunner.strategies.isolation import DECIMALS
 from botrunner.trading.account import Account
+from botrunner.trading.orders import Order
+from botrunner.trading.reports import Report
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState
 from botrunner.trading.trades import Trade
@@ -92,6 +95,17 @@ class BarLedger(Protocol):
         """Take room in the owner's limits for an entry, or say which one forbids it."""
 
 
+class ReportSource(Protocol):
+    """What an exchange says of a bot's orders between bars (`botrunner.execution.live`)."""
+
+    def carry_out(self, orders: Sequence[Order], /) -> Sequence[Report]:
+        """Send what is to be sent of these open orders, which are committed, and tell what became of others; empty
+        when there is nothing new."""
+
+    def unresolved(self, orders: Sequence[Order], /) -> object:
+        """Whether the fate of one of these orders, sent by an earlier run or not, isn't known yet."""
+
+
 class BarObserver(Protocol):
     """Is shown each bar before it is worked through, and decides nothing."""
 
@@ -105,6 +119,7 @@ class Collaborators:
 
     Attributes:
         strategy: a Backtrader strategy class that decides (`strategies.base.BaseStrategy`).
+        venue: where its orders execute.
         on_live: called once, when warm-up is over.
         exchange: its name, for people.
         note: puts what happened between bars into the outbox. Raises FencedError.
@@ -115,6 +130,7 @@ class Collaborators:
         config_version: whose failures of the strategy count together. budget: how many are too many.
         failures: where they are counted, for whoever runs this.
         close_out: why this run only closes what is open, without the strategy, and gives up; None: it trades.
+        between_bars: an exchange's reports; None where orders execute within the bar (paper).
         may_enter: whether a position may be opened at the bar of this candle; None: until a stop is asked for.
         on_bar: is shown each bar; None: nobody looks.
     """
@@ -123,6 +139,7 @@ class Collaborators:
     source: CandleSource
     ledger: BarLedger
     market: Market
+    venue: Venue
     fence: Fence
     progress: Progress
     stop: StopSwitch
@@ -138,6 +155,7 @@ class Collaborators:
     budget: BudgetLimits = field(default_factory=BudgetLimits)
     failures: FailureCounts = field(default_factory=FailureCounts)
     close_out: str | None = None
+    between_bars: ReportSource | None = None
     may_enter: Callable[[Candle], bool] | None = None
     on_bar: BarObserver | None = None
 
@@ -185,6 +203,7 @@ class StrategyInstance:
             failed=exchange_away(parts.progress, parts.exchange),
         )
         self._live = False
+        self._orders_known = parts.between_bars is None
         self._strategy: GuardedStrategy | None = None
         self._strategy_state: Mapping[str, Any] = {}
         self._candle: Candle | None = None
@@ -252,7 +271,7 @@ class StrategyInstance:
         if budget.spent_for_good(self._parts.budget):
             self.give_up(str(failing(budget, self._parts.budget)))
         if on_stop is OnStop.WAIT_FLAT:
-            stop.be_patient_while(lambda: self._bot.in_market)
+            stop.wait_while(lambda: self._bot.in_market)
         if on_stop is OnStop.FLATTEN:
             stop.leave_within_s = FLATTEN_S
         try:
@@ -265,9 +284,11 @@ class StrategyInstance:
             if on_stop is not OnStop.FLATTEN:
                 raise
         if on_stop is OnStop.FLATTEN:
-            outcome = self._bot.flatten(self._strategy or self._absent_strategy(self._only_budget()))
+            strategy = self._strategy or self._absent_strategy(self._only_budget())
+            outcome = self._bot.flatten(strategy)
             if outcome is not None:
                 log_outcome(outcome, ready=False)
+            self._take_reports(strategy)
         return stop.reason
 
     def _newest_closed_ms(self) -> int | None:
@@ -281,6 +302,7 @@ class StrategyInstance:
             bot_id=self._bot_id,
             config=self._config,
             market=self._parts.market,
+            venue=self._parts.venue,
             state=state,
             commit=self._commit,
             may_enter=self._may_enter,
@@ -330,14 +352,39 @@ class StrategyInstance:
             self._work_through(next_candle, strategy, moved)
 
     def _next_candle(self, strategy: GuardedStrategy, end_ms: int) -> Candle | None:
-        """Wait for the next candle of the block; None when this engine is to end."""
-        while not self._is_over() and not strategy.needs_rebuild:
+        """Wait for the next candle of the block, and take the exchange's reports meanwhile; None when this engine is to
+        end."""
+        while True:
+            self._take_reports(strategy)
+            if self._is_over() or strategy.needs_rebuild:
+                return None
             self._parts.progress.made()
-            candle = self._poller.next_candle()
+            candle = self._poller.next_candle() if self._orders_known else None
             if candle is not None:
                 return candle if candle.open_ms < end_ms else None
             self._parts.stop.rest(self._poller.wait_s(REST_S))
-        return None
+
+    def _take_reports(self, strategy: GuardedStrategy) -> None:
+        """Apply and commit what the exchange says, batch by batch, until it says nothing: before the next bar is looked
+        at, and before the run ends.
+
+        No bar comes before the fate of every order of an earlier run is known.
+
+        Raises:
+            FencedError: the run is no longer current; the batch is not applied.
+            StrategyFailing, GaveUp: a batch is committed, and the strategy has failed too often.
+        """
+        source, bot = self._parts.between_bars, self._bot
+        if source is None:
+            return
+        while not self._parts.fence.lost and (reports := source.carry_out(bot.state.account.orders)):
+            outcome = bot.take_reports(strategy, reports)
+            self._parts.progress.made()
+            if outcome is not None:
+                self._strategy_state = outcome.strategy_state
+                log_outcome(outcome, ready=False)
+                self._end_if_spent(strategy)
+        self._orders_known = self._orders_known or not source.unresolved(bot.state.account.orders)
 
     def _work_through(
         self, candle: Candle, strategy: GuardedStrategy, moved: Moved, *, where: str = "indicators"

@@ -17,15 +17,16 @@ from typing import Any, TypeVar
 from urllib3.exceptions import HTTPError
 
 from botrunner.exchange.binance_stream import closed_candle_ms, stream_url
+from botrunner.exchange.broker import Usage
 from botrunner.exchange.ccxt_import import exchange_class
 from botrunner.exchange.errors import ExchangeAway, ExchangeRefused, MarketHalted, UnknownSymbol, said
-from botrunner.exchange.guarded_broker import Usage
-from botrunner.exchange.rules import outlandish
+from botrunner.exchange.shared_rules import outlandish
 from botrunner.exchange.stream import StreamSpec
 from botrunner.market.candle import Candle, CandleUnreadable, is_time_ms, read_candle
 from botrunner.market.rules import Market
 from fleet.foreign import BYTES_LIMIT, Unreadable, load_json
 from fleet.log import get_logger
+from fleet.retry_after import retry_after_s
 
 log = get_logger("binance")
 
@@ -194,13 +195,20 @@ def pause_s(headers: Mapping[str, str], text: str) -> float:
     Args:
         headers: names in lower case. text: of the refusal.
     """
-    said_s = headers.get("retry-after", "")
-    if said_s.isascii() and said_s.isdigit() and len(said_s) < 10 and int(said_s):
-        return min(float(said_s), LONGEST_BAN_S)
-    ban, now_s = _BANNED_UNTIL.search(text), _date_s(headers)
+    now_s = _date_s(headers)
+    if asked_s := _asked_s(headers.get("retry-after", ""), now_s):
+        return asked_s
+    ban = _BANNED_UNTIL.search(text)
     if ban is not None and now_s is not None:
         return min(max(int(ban[1]) / 1000 - now_s, 1.0), LONGEST_BAN_S)
     return RATE_WINDOW_S
+
+
+def _asked_s(header: str, now_s: float | None) -> float | None:
+    """What Retry-After says; a date only against the server's own clock, and ten digits are a Unix time, no wait."""
+    if header.isdigit():
+        return retry_after_s(header, now_s=0.0, most_s=LONGEST_BAN_S) if len(header) < 10 else None
+    return None if now_s is None else retry_after_s(header, now_s=now_s, most_s=LONGEST_BAN_S)
 
 
 def _usage(headers: Mapping[str, str]) -> Usage | None:

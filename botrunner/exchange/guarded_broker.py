@@ -1,7 +1,7 @@
 """A broker behind a circuit breaker and its address's rate limit: no request leaves that the exchange doesn't want.
 
 What the breaker allows is decided in `circuit_breaker`. No request leaves either while another bot's pause holds for
-the address (`exchange.address`), or when an answer told that the address has used up most of what it may: a bot that
+the address (`shared_rate_limit`), or when an answer told that the address has used up most of what it may: a bot that
 waits for the next minute is told nothing worse. Refusals are answers, not failures.
 """
 
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
-from botrunner.exchange.address import Alone
-from botrunner.exchange.broker import Broker
+from botrunner.exchange.broker import Broker, Metered
 from botrunner.exchange.circuit_breaker import Circuit, CircuitState
 from botrunner.exchange.errors import CircuitOpen, ExchangeAway, ExchangePaused, ExchangeRefused, MarketHalted
 from botrunner.exchange.outage import Outage
+from botrunner.exchange.shared_rate_limit import UnsharedRateLimit
 from botrunner.exchange.stream import Streaming, StreamSpec
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
@@ -36,28 +35,8 @@ LOOK_AGAIN_S = 30.0
 """A long pause is looked at again so often: a person may have removed it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What an exchange said of the address's requests.
-
-    Attributes:
-        share: used, of what it may in this minute. turns_s: seconds until the count begins anew.
-    """
-
-    share: float
-    turns_s: float
-
-
-@runtime_checkable
-class Metered(Protocol):
-    """What a broker has besides `Broker` whose exchange counts requests in its answers."""
-
-    def usage(self) -> Usage | None:
-        """As of the last answer; None when it didn't say."""
-
-
-class PausedAddress(Protocol):
-    """The pauses that a bot shares (`exchange.address.SharedAddress`)."""
+class RateLimit(Protocol):
+    """The pauses that a bot shares (`exchange.shared_rate_limit.SharedRateLimit`)."""
 
     def left_s(self) -> float:
         """Seconds until this bot may ask."""
@@ -65,7 +44,7 @@ class PausedAddress(Protocol):
     def return_s(self) -> float:
         """How long after a common pause's end it is this bot's turn, seconds."""
 
-    def told(self, seconds: float, reason: str) -> None:
+    def pause(self, seconds: float, reason: str) -> None:
         """The exchange wants no request for so long."""
 
 
@@ -76,7 +55,7 @@ class GuardedBroker:
         broker: the real one.
         outage: told of every failure and answer.
         report: given what people should be told.
-        address: whose pauses hold for this bot too.
+        rate_limit: of the address, whose pauses hold for this bot too.
         draw: a number in [0, 1), for the jitter of how long the circuit stays open.
     """
 
@@ -87,7 +66,7 @@ class GuardedBroker:
         clock: Clock,
         outage: Outage,
         report: Callable[[Event], None],
-        address: PausedAddress | None = None,
+        rate_limit: RateLimit | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.name = broker.name
@@ -97,7 +76,7 @@ class GuardedBroker:
         self._report = report
         self._circuit = Circuit()
         self._draw = draw
-        self._address = address or Alone()
+        self._rate_limit = rate_limit or UnsharedRateLimit()
         self._restrained_until = clock.monotonic()
 
     @property
@@ -148,7 +127,7 @@ class GuardedBroker:
 
     def _refuse_while_paused(self) -> None:
         """Raises: ExchangePaused: the address is paused, or has used up its requests."""
-        left_s = self._address.left_s()
+        left_s = self._rate_limit.left_s()
         if left_s > 0:
             paused = ExchangePaused(
                 f"{self.name} isn't asked for another {left_s:.0f} s: it wants no request from this address",
@@ -168,7 +147,7 @@ class GuardedBroker:
         now = self._clock.monotonic()
         self._change(self._circuit.failed(now, asked_s=error.retry_after_s, draw=self._draw()))
         if error.retry_after_s:
-            self._address.told(error.retry_after_s, str(error))
+            self._rate_limit.pause(error.retry_after_s, str(error))
         if self.state is CircuitState.OPEN:
             log.warning("circuit_open", broker=self.name, seconds=round(self._circuit.left_s(now), 1), error=str(error))
         self._told(self._outage.failed(self._clock.monotonic(), at=self._clock.now(), error=error))
@@ -177,7 +156,7 @@ class GuardedBroker:
         self._change(self._circuit.answered())
         usage = self._broker.usage() if isinstance(self._broker, Metered) else None
         if usage is not None and usage.share >= RESTRAINED_FROM:
-            wait_s = usage.turns_s + self._address.return_s()
+            wait_s = usage.turns_s + self._rate_limit.return_s()
             self._restrained_until = self._clock.monotonic() + wait_s
             log.warning("requests_used_up", broker=self.name, share=round(usage.share, 2), seconds=round(wait_s, 1))
         self._told(self._outage.answered(self._clock.monotonic()))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from botrunner.exchange.broker import Broker
-from botrunner.exchange.turn import ALONE, Turn
+from botrunner.exchange.poll_turns import ALONE, Turn
 from botrunner.market.candle import Candle, is_sound
 from fleet.clock import Clock
 from fleet.foreign import clean_text
@@ -115,7 +115,7 @@ class ExchangeClock:
 
 @dataclass(frozen=True, slots=True)
 class LocalTurn:
-    """A bot's turn (`exchange.turn`) in local seconds, from now on.
+    """A bot's turn (`exchange.poll_turns`) in local seconds, from now on.
 
     Attributes:
         after_s: until it asks for the candle. least_s: between two questions for one that is overdue.

@@ -10,14 +10,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
-from botrunner.trading.checkpoint import CheckpointDamaged, dump, load
+from botrunner.trading.checkpoint import CheckpointDamaged, dump, load, validated
 from botrunner.trading.state import BarOutcome, BotState
 from fleet.bar_record import Checkpoint
 from fleet.config import BotConfig
 from fleet.config.values import INTERVAL_SECONDS
 from fleet.foreign import Unreadable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _BrokerState:
+    """`trading_checkpoints.broker_state`.
+
+    Attributes:
+        account: see `botrunner.trading.checkpoint.dump`.
+        last_volume: a checkpoint that didn't keep it yet has none: the worst.
+    """
+
+    account: Any
+    last_close: Decimal | None
+    last_volume: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _StrategyState:
+    """`trading_checkpoints.strategy_state`."""
+
+    identity: Any
+    state: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,21 +106,19 @@ def restored(stored: Checkpoint, config: BotConfig, *, bot_id: int) -> Restored:
     """
     interval = timedelta(seconds=INTERVAL_SECONDS[stored.interval])
     try:
-        broker, strategy = _whole(stored.broker_state), _whole(stored.strategy_state)
+        broker = _read(_BrokerState, stored.broker_state, "broker_state")
+        strategy = _read(_StrategyState, stored.strategy_state, "strategy_state")
         account = load(
-            broker["account"],
+            broker.account,
             last_close_at=None if stored.last_bar_at is None else stored.last_bar_at + interval,
             interval=interval,
         )
-        close = None if broker["last_close"] is None else Decimal(broker["last_close"])
-        volume = Decimal(broker.get("last_volume", 0))  # of a checkpoint that didn't keep it yet: the worst
-        kept = dict(_whole(strategy["state"]))
-        same_strategy = strategy["identity"] == identity(config)
-    except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+    except CheckpointDamaged as error:
         raise CheckpointDamaged(
-            f"trading_checkpoints of bot {bot_id} can't be read ({type(error).__name__}: {error}): "
-            "restore it from a backup"
+            f"trading_checkpoints of bot {bot_id} can't be read ({error}): restore it from a backup"
         ) from error
+    close, volume = broker.last_close, broker.last_volume
+    same_strategy = strategy.identity == identity(config)
     last_bar_at = stored.last_bar_at
     if (stored.symbol, stored.interval) != (config.symbol, config.interval):
         if account.is_busy:
@@ -111,9 +133,9 @@ def restored(stored: Checkpoint, config: BotConfig, *, bot_id: int) -> Restored:
         state=BotState(
             account=account, last_bar_at=last_bar_at, last_close=close, last_volume=volume, bars=stored.bars
         ),
-        strategy_state=kept if same_strategy else {},
+        strategy_state=strategy.state if same_strategy else {},
         opening=account.cash if close is None else None,
-        dropped=None if same_strategy else strategy["identity"],
+        dropped=None if same_strategy else strategy.identity,
     )
 
 
@@ -122,10 +144,8 @@ def identity(config: BotConfig) -> list[str]:
     return [config.strategy_type, config.entry.name, config.exit.name]
 
 
-def _whole(document: object) -> Mapping[str, Any]:
-    """A part of a checkpoint, which must be an object: going on without it would forget a position."""
+def _read(kind: type[T], document: object, column: str) -> T:
+    """A column's document: going on without it would forget a position."""
     if isinstance(document, Unreadable):
-        raise ValueError(document.reason)
-    if not isinstance(document, Mapping):
-        raise ValueError(f"an object is expected, not {type(document).__name__}")
-    return document
+        raise CheckpointDamaged(f"{column} {document.reason}")
+    return validated(kind, document, column)

@@ -8,15 +8,15 @@ in its bar's transaction: a few per run, none for most bars.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 from pydantic import JsonValue
 
 from botrunner.feeds.source import CandleSource
 from botrunner.market.candle import Candle
+from botrunner.market.codec import dump_candles, dump_market
 from botrunner.market.rules import Market
 from botrunner.trading.risk import TENANT_LIMITS, Denial
 from botrunner.trading.state import BarOutcome
@@ -117,32 +117,3 @@ def _as_written(value: Any) -> JsonValue:
     if isinstance(value, list | tuple):
         return [_as_written(item) for item in value]
     return cast(JsonValue, value)
-
-
-def dump_market(market: Market) -> dict[str, JsonValue]:
-    """The rules as JSON: numbers as texts."""
-    return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in asdict(market).items()}
-
-
-def load_market(dumped: Mapping[str, JsonValue]) -> Market:
-    """The rules of `dump_market`, of an earlier version too.
-
-    Raises:
-        TypeError, decimal.InvalidOperation: the row was damaged.
-    """
-    numbers = {name for name, kind in get_type_hints(Market).items() if kind in (Decimal, Decimal | None)}
-    known = {name: dumped[name] for name in get_type_hints(Market) if name in dumped}
-    values: dict[str, Any] = {
-        name: Decimal(value) if name in numbers and isinstance(value, str) else value for name, value in known.items()
-    }
-    return Market(**values)
-
-
-def dump_candles(candles: Iterable[Candle]) -> list[JsonValue]:
-    """Candles as JSON: open time in ms, then the numbers as texts."""
-    return [[c.open_ms, *(str(n) for n in (c.open, c.high, c.low, c.close, c.volume))] for c in candles]
-
-
-def load_candles(dumped: Iterable[Sequence[Any]]) -> list[Candle]:
-    """The candles of `dump_candles`."""
-    return [Candle(int(row[0]), *(Decimal(cell) for cell in row[1:6])) for row in dumped]

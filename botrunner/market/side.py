@@ -15,3 +15,8 @@ class Side(StrEnum):
     def sign(self) -> int:
         """+1 for buy, -1 for sell."""
         return 1 if self is Side.BUY else -1
+
+    @property
+    def other(self) -> Side:
+        """The opposite one."""
+        return Side.SELL if self is Side.BUY else Side.BUY

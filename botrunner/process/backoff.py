@@ -1,4 +1,4 @@
-"""How long to wait after how many failures in a row: exponential backoff with jitter. Pure: the draw is an argument.
+"""How long a bot waits after how many failures: exponential backoff with jitter. Pure: the draw is an argument.
 
 Waits grow from `first_s` to `most_s`, each drawn between half of `first_s` and the grown value, so that bots which
 lost the same server don't come back in step.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_DOUBLINGS_MOST = 60
-"""More would only overflow: no wait grows for that long."""
+from fleet.backoff import between_s, nominal_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +24,7 @@ class Backoff:
 
     def bound_s(self, failures: int) -> float:
         """Longest wait after so many failures in a row, at least one."""
-        return min(self.first_s * 2.0 ** min(max(failures, 1) - 1, _DOUBLINGS_MOST), self.most_s)
+        return nominal_s(failures, first_s=self.first_s, most_s=self.most_s)
 
     def wait_s(self, failures: int, *, draw: float) -> float:
         """The wait after so many failures in a row, seconds.
@@ -33,8 +32,7 @@ class Backoff:
         Args:
             draw: at random in [0, 1).
         """
-        least_s = self.first_s / 2
-        return least_s + draw * (self.bound_s(failures) - least_s)
+        return between_s(self.first_s / 2, self.bound_s(failures), draw)
 
 
 EXCHANGE = Backoff(first_s=0.5, most_s=30.0)

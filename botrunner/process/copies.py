@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 
-_OWNER = os.getpid()
+from fleet.exit_codes import EXIT_FENCED
 
-EXIT_COPY = 3
-"""As of a process that has no run; nobody waits for it but who forked."""
+_OWNER = os.getpid()
 
 
 def end_if_copy() -> None:
@@ -24,4 +23,4 @@ def end_if_copy() -> None:
     """
     if os.getpid() != _OWNER:
         os.write(2, b'{"event": "forked_copy_ended", "owner": %d, "pid": %d}\n' % (_OWNER, os.getpid()))
-        os._exit(EXIT_COPY)
+        os._exit(EXIT_FENCED)  # as of a process that has no run; nobody waits for it but who forked

@@ -1,21 +1,14 @@
 """The bot's own deadline: stop sending, then exit, when the right to trade can't be renewed.
 
-`Fence` is the decision (pure but for its lock, the time is an argument); `Lease` runs it: one thread renews, another
-watches, so that neither a hung database call nor a hung main loop can keep a dead run alive. Deadlines count from the
-time an acknowledged heartbeat was *sent*, on the monotonic clock.
+Only the decision, and no clock of its own: the time is an argument, on the monotonic clock. Deadlines count from the
+time at which an acknowledged heartbeat was *sent*, as the database's own count begins no earlier. `heartbeat.Lease`
+renews, and acts on it.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-
-from fleet.log import get_logger
-
-log = get_logger("fence")
-
-EXIT_FENCED = 3
-"""Exit code of a process that lost its run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +26,11 @@ class Deadlines:
 
 
 class Fence:
-    """Whether this process still has the right to trade."""
+    """Whether this process still has the right to trade. May be asked and told by any thread.
+
+    Args:
+        claimed_at: when the claim was sent, monotonic seconds.
+    """
 
     def __init__(self, deadlines: Deadlines, *, claimed_at: float) -> None:
         self._deadlines = deadlines

@@ -1,5 +1,8 @@
-"""Renews the run's lease: one thread sends heartbeats, another watches, so that neither a hung database call nor a hung
-main loop can keep a dead run alive.
+"""Renews the run's lease: one thread sends heartbeats, another watches.
+
+Guarantees: neither a hung database call nor a hung main loop can keep a dead run alive. Once the fence is lost the main
+loop has LEAVE_S to leave by itself; once the database has been away for T_exit the process ends at once. A heartbeat's
+failure other than a fence costs its connection and nothing else. What a reply asks for is handed on once.
 """
 
 from __future__ import annotations
@@ -13,22 +16,21 @@ from typing import Any
 
 import psycopg
 
-from botrunner.process.fence import EXIT_FENCED, Deadlines, Fence
+from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.progress import Progress
 from botrunner.process.stop import StopRequest, stop_reason
 from fleet.clock import Clock
 from fleet.errors import DatabaseAway, FencedError
+from fleet.exit_codes import EXIT_FENCED
 from fleet.foreign import Unreadable
 from fleet.log import get_logger
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import HeartbeatReply, RunId, heartbeat
 
 log = get_logger("fence")
 
-
 LEAVE_S = 5.0
 """How long the main loop may take to leave by itself after the fence fell, before the process is ended."""
-
 
 LAST_BEAT_S = 0.5
 """How long a release waits for a heartbeat under way, which might wait for the database."""
@@ -42,7 +44,7 @@ class Lease:
         fence, progress: shared with the main loop.
         on_stop: called once, from the heartbeat's thread, when the controller asks to stop.
         on_limits: called with changed limits, from the heartbeat's thread.
-        beside: called with the connection after an acknowledged heartbeat, from its thread; what it raises as
+        after_beat: called with the connection after an acknowledged heartbeat, from its thread; what it raises as
             DatabaseAway costs the connection.
         end_process: os._exit, or a test's stand-in.
     """
@@ -58,7 +60,7 @@ class Lease:
         clock: Clock,
         on_stop: Callable[[StopRequest], None],
         on_limits: Callable[[Mapping[str, Any]], None],
-        beside: Callable[[psycopg.Connection[Any]], None] = lambda _: None,
+        after_beat: Callable[[psycopg.Connection[Any]], None] = lambda _: None,
         end_process: Callable[[int], Any] = os._exit,
     ) -> None:
         self.fence = fence
@@ -69,7 +71,7 @@ class Lease:
         self._clock = clock
         self._on_stop = on_stop
         self._on_limits = on_limits
-        self._beside = beside
+        self._after_beat = after_beat
         self._end_process = end_process
         self._limits: Mapping[str, Any] | None = None
         self._stop_seen = False
@@ -87,7 +89,7 @@ class Lease:
         for thread in self._threads:
             thread.start()
 
-    def hurry(self) -> None:
+    def send_now(self) -> None:
         """Send the next heartbeat at once: something changed that people should see."""
         self._beat_now.set()
 
@@ -140,7 +142,7 @@ class Lease:
         )
         self.fence.acknowledged(sent_at=sent_at)
         self._obey(reply)
-        self._beside(self._connection)
+        self._after_beat(self._connection)
 
     def _obey(self, reply: HeartbeatReply) -> None:
         limits = reply.limits

@@ -1,4 +1,7 @@
-"""When the main loop last got anywhere, and what its start is at."""
+"""When the main loop last got anywhere, and what its start is at.
+
+The main loop writes, the heartbeat's thread reads: each value is one assignment, so no lock is needed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ says nothing for longer doesn't wait, it is stuck."""
 
 
 class Progress:
-    """When the main loop last got anywhere, and what its start is at; written by it, read by the heartbeat."""
+    """A main loop's signs of life; an age that grows is how a hung one is found."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -47,5 +50,5 @@ class Progress:
         return self._state[1] and self.age_s() < WAIT_BELIEVED_S
 
     def age_s(self) -> float:
-        """Seconds since."""
+        """Seconds since the main loop last got anywhere."""
         return self._clock.monotonic() - self._at

@@ -1,4 +1,8 @@
-"""Whether and why a bot should stop."""
+"""Whether and why a bot should stop, and how long it may take to leave.
+
+A request comes from a signal (urgent) or from a heartbeat's reply; whoever hears it only sets the switch, and the main
+loop stops where a bar is complete.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ from dataclasses import dataclass
 from fleet.states import ExitReason
 
 LEAVE_ON_SIGNAL_S = 0.5
-"""The same after SIGTERM: enough for a bar's work. A successor waits for it, and the kubelet kills without mercy."""
-
+"""How long the main loop may take to leave after SIGTERM, before its run is released without it: enough for a bar's
+work. A successor waits for it, and the kubelet kills without mercy."""
 
 FLATTEN_S = 20.0
 """The same for a bot that closes its position first; two thirds of the usual grace period."""
@@ -33,7 +37,7 @@ class StopSwitch:
 
     Never from a signal handler, which could interrupt a wait inside its lock.
 
-    A request that isn't urgent may have to wait until the position is closed (`be_patient_while`): from then on
+    A request that isn't urgent may have to wait until the position is closed (`wait_while`): from then on
     `asked` forbids new positions, and `requested` follows when the bot is flat.
 
     Attributes:
@@ -45,22 +49,22 @@ class StopSwitch:
         self._now = threading.Event()
         self._alarm = threading.Event()
         self._request: StopRequest | None = None
-        self._patient: Callable[[], bool] | None = None
+        self._waits: Callable[[], bool] | None = None
 
-    def be_patient_while(self, patient: Callable[[], bool]) -> None:
+    def wait_while(self, holds: Callable[[], bool]) -> None:
         """Let requests that aren't urgent wait while this holds; the main loop, which knows, calls `settle`."""
-        self._patient = patient
+        self._waits = holds
 
     def request(self, request: StopRequest) -> None:
         """Ask to stop; the first reason stays."""
         self._request = self._request or request
-        if request.urgent or self._patient is None:
+        if request.urgent or self._waits is None:
             self._now.set()
         self._alarm.set()
 
     def settle(self) -> None:
         """Stop now if that was asked for and nothing is waited for any more."""
-        if self.asked and not (self._patient and self._patient()):
+        if self.asked and not (self._waits and self._waits()):
             self._now.set()
 
     @property

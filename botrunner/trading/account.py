@@ -1,16 +1,19 @@
-"""The paper account of one bot: a frozen value that goes into the checkpoint whole.
+"""The account of one bot: a frozen value that goes into the checkpoint whole.
 
-A restarted bot thereby has the same cash, position and open orders to the last digit. `execution.paper.desk` changes
-it, `engine.trading_bot` decides what to change.
+A restarted bot thereby has the same cash, position and open orders to the last digit. Only the book (`trading.book`)
+changes it, by what the venue reports; what decides and what executes sees it as an `AccountView`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Protocol
 
 from botrunner.trading.lost_entries import LostEntries
+from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order
 from botrunner.trading.risk import Counters
 from botrunner.trading.trades import Trade
@@ -18,7 +21,7 @@ from botrunner.trading.trades import Trade
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Everything a paper account remembers.
+    """Everything an account remembers.
 
     Attributes:
         cash: quote currency, the proceeds of a short sale included.
@@ -57,3 +60,45 @@ class Account:
     def is_busy(self) -> bool:
         """Whether a position is open, or an order that would open or close one."""
         return self.trade is not None or bool(self.orders)
+
+
+class AccountView(Protocol):
+    """What may be seen of an account while a step is worked on: it is read, and changes between two looks."""
+
+    @property
+    def cash(self) -> Decimal:
+        """As in `Account`."""
+
+    @property
+    def trade(self) -> Trade | None:
+        """As in `Account`."""
+
+    @property
+    def best_price(self) -> Decimal | None:
+        """As in `Account`."""
+
+    @property
+    def counters(self) -> Counters:
+        """As in `Account`."""
+
+    @property
+    def filled_at(self) -> datetime | None:
+        """As in `Account`."""
+
+    @property
+    def by_leg(self) -> Mapping[Leg, Order]:
+        """The orders of `Account.orders`."""
+
+    @property
+    def sent(self) -> Mapping[Leg, int]:
+        """Protective orders of this trade so far."""
+
+    @property
+    def tried(self) -> Set[Leg]:
+        """Legs of protective orders that were sent in this step."""
+
+    def open_order(self, leg: Leg) -> Order | None:
+        """The leg's order, when anything can still happen to it."""
+
+    def equity(self, price: Decimal) -> Decimal:
+        """Cash plus the position at a price, quote currency."""

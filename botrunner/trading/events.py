@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 
-from botrunner.trading.orders import Fill
+from botrunner.trading.order_ids import Leg
+from botrunner.trading.orders import Fill, Order
 from botrunner.trading.risk import TENANT_LIMITS, Counters, Denial
 from botrunner.trading.trades import Trade
-from fleet.events import Event, EventKind, number
+from fleet.events import Event, EventKind, Severity, number
 from fleet.exit_kinds import ExitKind
 
 EVENTS_OF_EXITS: Mapping[ExitKind, EventKind] = MappingProxyType(
@@ -62,6 +63,30 @@ def events_of(
         yield _tenant_breach(owner, denial, counters)
     gained = sum((trade.net_pnl for trade in trades if not trade.is_open), Decimal(0))
     yield from _profit_targets(bot_id, before=total_pnl - gained, after=total_pnl, initial=initial_balance)
+
+
+def order_refused(order: Order, symbol: str) -> Event:
+    """What is told of an order that the exchange refused."""
+    then = "The signal is lost." if order.leg is Leg.ENTRY else "It is sent again at the next bar."
+    return Event(
+        kind=EventKind.ORDER_REJECTED,
+        title=f"Rejected: {order.side} {order.quantity:f} {symbol} ({order.leg})",
+        body=f"The exchange refused the order: {order.rejection}. {then}",
+        facts={"client_order_id": order.client_order_id, "leg": order.leg, "attempt": order.attempt},
+        dedupe_key=f"rejected:{order.client_order_id}",
+    )
+
+
+def liquidated(order: Order, symbol: str) -> Event:
+    """What is told of a short position that the exchange took away, by this order."""
+    return Event(
+        kind=EventKind.RISK_BREACH,
+        title=f"Liquidated: short {order.quantity:f} {symbol} @ {order.average_price:f}",
+        body="The loss of the short position had eaten up the account's margin; the exchange bought it back.",
+        facts={"client_order_id": order.client_order_id, "price": str(order.average_price)},
+        dedupe_key=f"liquidated:{order.client_order_id}",
+        severity=Severity.CRITICAL,
+    )
 
 
 def trade_milestones(bot_id: int) -> dict[int, Event]:

@@ -44,6 +44,12 @@ class Order:
         working: it reached the exchange, and may be executed: a market order that arrived, a limit that rests in
             the book, a stop that was triggered.
         rejection: why the exchange refused it.
+        cancel_wanted: it is to be cancelled, and nobody has confirmed that yet.
+        trade_ids: of executions that were applied, the earliest first; without those that the order's own id and
+            `fill_count` name, as on paper.
+        ending, ending_quantity: it has ended as this, with so much executed in all (base currency), of which some isn't
+            known yet; None while nothing is known of an end.
+        revision: number of the newest amendment.
     """
 
     client_order_id: str
@@ -65,6 +71,11 @@ class Order:
     expires_at: datetime | None = None
     working: bool = False
     rejection: str | None = None
+    cancel_wanted: bool = False
+    trade_ids: tuple[str, ...] = ()
+    ending: OrderState | None = None
+    ending_quantity: Decimal | None = None
+    revision: int = 0
 
     @property
     def leaves_quantity(self) -> Decimal:

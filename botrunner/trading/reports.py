@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from botrunner.trading.lost_entries import Loss
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -19,10 +21,12 @@ class Report:
     Attributes:
         client_order_id: which order it is about.
         at: when it happened, aware UTC, by the venue's clock.
+        exchange_order_id: the venue's own name of the order; None where it doesn't say.
     """
 
     client_order_id: str
     at: datetime
+    exchange_order_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,7 @@ class Sent(Report):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted(Report):
-    """The venue has the order. `exchange_order_id`: its own name for it."""
+    """The venue has the order, and says its own name for it."""
 
     exchange_order_id: str
 
@@ -57,14 +61,16 @@ class Rejected(Report):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amended(Report):
-    """An open order has another price or quantity now.
+    """An open order has another price or quantity now. With another price it is placed anew: `Working` follows.
 
     Attributes:
         price: quote per base; None for a market order. quantity: base currency, what was executed included.
+        revision: 1, 2, … counts the amendments of an order, so that a stale one is seen; 0 where they come in order.
     """
 
     price: Decimal | None
     quantity: Decimal
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +107,11 @@ class Expired(Report):
 
     Attributes:
         executed_quantity: as in `Canceled`.
+        loss: what an entry of which nothing was executed was lost by.
     """
 
     executed_quantity: Decimal | None = None
+    loss: Loss = Loss.NOT_FILLED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,3 +120,16 @@ class OutcomeUnknown(Report):
     meanwhile. `reason`: for people."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Liquidated(Report):
+    """The venue takes a position away, by an order of its own for which this report is the intent.
+
+    Attributes:
+        signal_at: open time of the bar at which. quantity: base currency; 0 when less than a step is held, which is
+            gone without an order.
+    """
+
+    signal_at: datetime
+    quantity: Decimal

@@ -10,6 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from botrunner.market.side import Side
+from botrunner.trading.trades import Trade
 from fleet.exit_kinds import ExitKind
 
 
@@ -61,3 +63,16 @@ class OpenPosition:
     """When it was filled, UTC."""
     bars_held: int
     """Closed bars since the entry's bar."""
+
+
+def position_of(trade: Trade | None, *, bars_held: int) -> OpenPosition | None:
+    """An account's position as a strategy sees it; None without one, and while the end of a sold one is confirmed."""
+    if trade is None or not trade.is_open:
+        return None
+    return OpenPosition(
+        direction=Direction.LONG if trade.side is Side.BUY else Direction.SHORT,
+        size=trade.size_open,
+        entry_price=trade.entry_price,
+        entry_at=trade.entry_at,
+        bars_held=bars_held,
+    )

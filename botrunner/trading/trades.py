@@ -110,7 +110,7 @@ def apply_fill(
     fee_quote: Decimal,
     fee_base: Decimal = Decimal(0),
 ) -> Trade:
-    """The trade after one more fill.
+    """The trade after one more fill; fills may come in any order, but no exit before what it sells was bought.
 
     Args:
         trade: the open trade, or None while flat.
@@ -139,6 +139,7 @@ def apply_fill(
     if fill.side is trade.side:
         return replace(
             trade,
+            entry_at=min(trade.entry_at, fill.filled_at),
             size=trade.size + fill.quantity,
             size_open=trade.size_open + fill.quantity - fee_base,
             entry_value=trade.entry_value + value,
@@ -151,11 +152,16 @@ def apply_fill(
             f"fill {fill.exchange_trade_id} of {fill.quantity} is larger than the position of {trade.size_open}: "
             "the account was traded by somebody else, or a fill is missing"
         )
-    return replace(
+    reduced = replace(
         trade,
         size_open=trade.size_open - fill.quantity,
         exit_value=trade.exit_value + value,
         commission=trade.commission + fee_quote,
+    )
+    if trade.exit_at is not None and fill.filled_at < trade.exit_at:
+        return reduced  # it came late: a later one has said already why and when
+    return replace(
+        reduced,
         exit_order_id=fill.client_order_id,
         exit_at=fill.filled_at,
         exit_reason=reason,

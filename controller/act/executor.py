@@ -143,7 +143,7 @@ class Executor:
     async def carry_out(self, view: BotView, planned: Plan) -> Outcome:
         """Do everything in the plan, even when a part of it fails; then raise the first failure.
 
-        But for the status after a message that couldn't be written: with it the message would count as told.
+        But for the status after a notification that couldn't be written: with it that would count as told.
         """
         consequences: set[Consequence] = set()
         untold = False
@@ -203,7 +203,7 @@ class Executor:
             case SetStatus():
                 return await self.report.status(view, action)
             case Notify():
-                return await self.report.owner(view, action)
+                return await self.report.notification(view, action)
             case Wait():
                 return True
 

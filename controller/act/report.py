@@ -1,4 +1,4 @@
-"""What people read about a bot: the status in its row, messages to its owner, Events on its pods."""
+"""What people read about a bot: the status in its row, notifications of its tenant, Events on its pods."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Reporter:
             error_count=action.error_count,
         )
 
-    async def owner(self, view: BotView, action: Notify) -> bool:
-        """Tell the bot's owner; False: told before."""
+    async def notification(self, view: BotView, action: Notify) -> bool:
+        """Tell the bot's tenant; False: told before."""
         return await self.store.notify(
             Notification(
                 bot_id=view.bot_id,

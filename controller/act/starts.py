@@ -1,9 +1,9 @@
 """The one place where starts are admitted: facts from the database, together with what is under way in this process.
 
-`ask` decides for one bot and takes its slot in the same step, without an await in between, so sixteen syncs at once
+`admit` decides for one bot and takes its slot in the same step, without an await in between, so sixteen syncs at once
 can't take the same slot. A slot taken here counts until a read that began after the start was committed shows it, or
 shows that it isn't there. Nothing is kept that a restarted controller would miss: who waits asks again, the rest is in
-the rows. `look` wakes those whose turn has come; it reads nothing while nobody waits.
+the rows. `wake_admitted` wakes those whose turn has come; it reads nothing while nobody waits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from controller.decide.admission import (
     decide,
     limit_of,
     place_of,
-    standing,
+    priority,
 )
 from controller.decide.classify import waits_for_node
 from controller.decide.facts import PodFacts, Policy
@@ -67,7 +67,7 @@ class Capacity:
 
 
 @dataclass(slots=True)
-class _Taken:
+class _Slot:
     """A slot taken in this process; `since_read` is set when the attempt to start is over."""
 
     candidate: Candidate
@@ -86,7 +86,7 @@ class Starts:
         metrics: shows the queue.
         clock: monotonic seconds.
         wake: called with the id of a bot whose turn has come.
-        freed: called when a slot may have become free, so that `look` needn't wait.
+        freed: called when a slot may have become free, so that `wake_admitted` needn't wait.
     """
 
     store: Store
@@ -99,7 +99,7 @@ class Starts:
     freed: Callable[[], None] = lambda: None
     _waiting: dict[int, Candidate] = field(default_factory=dict, init=False)
     _woken: dict[int, float] = field(default_factory=dict, init=False)
-    _taken: dict[int, _Taken] = field(default_factory=dict, init=False)
+    _taken: dict[int, _Slot] = field(default_factory=dict, init=False)
     _holders: dict[int, float | None] = field(default_factory=dict, init=False)
     _facts: StartFacts | None = field(default=None, init=False)
     _at: Capacity | None = field(default=None, init=False)
@@ -110,8 +110,8 @@ class Starts:
     _reads: int = field(default=0, init=False)
     _newest: int = field(default=0, init=False)
 
-    async def ask(self, candidate: Candidate) -> Place | None:
-        """May this bot start now? None: yes, and its slot is taken; `concluded` must follow the attempt.
+    async def admit(self, candidate: Candidate) -> Place | None:
+        """May this bot start now? None: yes, and its slot is taken; `attempt_ended` must follow the attempt.
 
         Raises:
             DatabaseAway: unknown; ask again.
@@ -122,7 +122,7 @@ class Starts:
             await self._read()
         queue = self._decided(anew=candidate.holding)
         if candidate.bot_id in queue.admitted:
-            self._taken[candidate.bot_id] = _Taken(candidate)
+            self._taken[candidate.bot_id] = _Slot(candidate)
             self._waiting.pop(candidate.bot_id, None)
             self._queue = None
             return None
@@ -131,14 +131,14 @@ class Starts:
             candidate.bot_id, queue, where=self._at.where, missing=self._missing() if queue.unplaced else ""
         )
 
-    def concluded(self, bot_id: int) -> None:
+    def attempt_ended(self, bot_id: int) -> None:
         """The attempt to start is over, with or without a run: the next read tells. Does nothing without a slot."""
         taken = self._taken.get(bot_id)
         if taken is not None and taken.since_read is None:
             taken.since_read = self._reads
             self._read_at = _NEVER
 
-    def settled(self, bot_id: int, *, starting: bool) -> None:
+    def not_due(self, bot_id: int, *, starting: bool) -> None:
         """A bot was looked at and isn't due to start.
 
         Args:
@@ -154,7 +154,7 @@ class Starts:
             self._read_at = _NEVER
             self.freed()
 
-    async def look(self) -> None:
+    async def wake_admitted(self) -> None:
         """Wake everybody whose turn has come.
 
         Raises:
@@ -238,7 +238,7 @@ class Starts:
                 age_s=(facts.now - run.created_at).total_seconds(),
                 holds_slot=pod is None and not self._waits(run, facts) and not self._overdue(run, facts),
                 unplaced=pod is not None,
-                standing=standing(holding=run.holding, live=run.live),
+                priority=priority(holding=run.holding, live=run.live),
             )
 
     def _just_taken(self, facts: StartFacts) -> Iterable[Start]:

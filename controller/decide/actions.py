@@ -103,7 +103,7 @@ class SetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Tell the bot's owner, once per key."""
+    """Tell the bot's tenant, once per key."""
 
     kind: EventKind
     title: str

@@ -50,12 +50,12 @@ REFRESHES_PER_S = 20.0
 
 
 class Urgency(IntEnum):
-    """What a bot loses by waiting; also its standing in the cluster (`podspec.Standing`)."""
+    """What a bot loses by waiting; its pod's PriorityClass knows fewer, see `priority`."""
 
     HOLDING = 0
     """A position is open, and nobody watches it."""
     RESTART = 1
-    """It was live a moment ago, and its owner counts on it."""
+    """It was live a moment ago, and its tenant counts on it."""
     LIVE = 2
     """It will trade with real money."""
     PAPER = 3
@@ -94,7 +94,7 @@ class Start:
     Attributes:
         age_s: since it began.
         holds_slot: it computes now or soon. One that waits for the exchange or for a node doesn't.
-        unplaced: its pod waits for a node. standing: of its pod, see `standing`.
+        unplaced: its pod waits for a node. priority: of its pod, see `priority`.
     """
 
     bot_id: int
@@ -102,7 +102,7 @@ class Start:
     age_s: float = 0.0
     holds_slot: bool = True
     unplaced: bool = False
-    standing: int = 2
+    priority: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class Place:
     look_again_s: float
 
 
-def standing(*, holding: bool, live: bool) -> int:
+def priority(*, holding: bool, live: bool) -> int:
     """Who is placed first and preempted last in a cluster: 0 an open position, 1 real money, 2 paper."""
     return 0 if holding else 1 if live else 2
 
@@ -253,15 +253,15 @@ def decide(
     if under_way and median(start.age_s for start in under_way) > 2 * target_s:
         limit = max(1, int(limit * FEWER))
     free = max(0, limit - len(under_way))
-    unplaced = Counter(start.standing for start in starts if start.unplaced)
+    unplaced = Counter(start.priority for start in starts if start.unplaced)
     admitted: list[int] = []
     blocked = 0
     ordered = order_of(waiting, Counter(start.user_id for start in under_way))
     for each in ordered:
         if len(admitted) + (0 if each.holding else expected) >= free:
             break
-        # pods of equal standing would wait for the same room: a few tell the scheduler as much as a thousand
-        mine = standing(holding=each.holding, live=each.live)
+        # pods of equal priority would wait for the same room: a few tell the scheduler as much as a thousand
+        mine = priority(holding=each.holding, live=each.live)
         ahead = sum(count for other, count in unplaced.items() if other <= mine)
         if ahead and ahead + len(admitted) >= limit:
             blocked = blocked or ahead

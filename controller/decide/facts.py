@@ -112,7 +112,7 @@ class RunFacts:
         outdated: the row's config is valid and differs from this run's in more than a running bot takes over.
         waits_until_flat: its config lets a stop wait for the strategy to close its position (`wait_flat`).
         trouble: what the last request about its pod met with, when none has succeeded since.
-        note: what the bot itself says it waits for, e.g. the end of its exchange's pause; foreign words, cleaned.
+        waits_for: what the bot itself says it waits for, e.g. the end of its exchange's pause; foreign words, cleaned.
     """
 
     epoch: int
@@ -132,7 +132,7 @@ class RunFacts:
     outdated: bool = False
     waits_until_flat: bool = False
     trouble: str | None = None
-    note: str | None = None
+    waits_for: str | None = None
 
     @property
     def claimed(self) -> bool:
@@ -214,7 +214,7 @@ class Policy:
             longest wait.
         quick_first_s, quick_max_s: the same for ends that aren't the bot's fault but come too often.
         quick_life_s: a run that ends without fault sooner than this counts as too soon.
-        quick_told: after so many of them in a row the bot's owner is told.
+        quick_told: after so many of them in a row the bot's tenant is told.
         healthy_s: a run that lived so long resets the backoff.
         give_up_failures: so many counted failures of one config version within give_up_window_s disable the bot.
         close_out_tries: so many runs that were to close a given up bot's position may fail before it is left open.

@@ -40,7 +40,7 @@ _FIELD = re.compile(r'"(event|error|exc_type|exc_value)": "((?:[^"\\]|\\.)*)"')
 """Of a line that was cut in the middle."""
 
 
-def last_words(tail: str) -> str:
+def last_error(tail: str) -> str:
     """The last complaint in the text, in one line; empty when it has none.
 
     The newest JSON line of level error or above, else the last line of a traceback or of anything else that isn't

@@ -130,7 +130,7 @@ class BotReader:
             outdated=outdated,
             waits_until_flat=waits_until_flat,
             trouble=self.trouble(record.id),
-            note=clean_text(run.waits_for, WAITS_FOR_LIMIT, lines=False) or None,
+            waits_for=clean_text(run.waits_for, WAITS_FOR_LIMIT, lines=False) or None,
         )
 
 

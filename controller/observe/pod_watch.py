@@ -24,10 +24,10 @@ import aiohttp
 import kopf
 
 from controller.decide.facts import PodFacts
-from controller.decide.podspec import SELECTOR
 from controller.observe.pods import PodStore, read_pod
 from fleet.backoff import nominal_s
 from fleet.foreign import clean_text
+from fleet.labels import SELECTOR
 from fleet.log import get_logger
 from fleet.redaction import redact
 
@@ -47,7 +47,7 @@ BACKOFFS = (0.5, 1.0, 2.0)
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
-PATIENCE_S = 20.0
+RECOVERY_S = 20.0
 """Trouble that lasts longer isn't left to kopf: the watch is replaced."""
 
 RESTART_FIRST_S = 1.0
@@ -58,7 +58,7 @@ STUCK_LIMIT = 3
 TROUBLE_LIMIT = 500
 
 
-class Pulse:
+class WatchHealth:
     """Signs of life of the watch's requests, written by kopf's thread and read by ours.
 
     Args:
@@ -67,14 +67,14 @@ class Pulse:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._heard_at = clock()
+        self._answered_at = clock()
         self._refusal: str | None = "it begins, and nothing was heard yet"
 
-    def heard(self) -> None:
+    def answered(self) -> None:
         """The API server took a watch up: what has changed since the one before comes with it."""
-        self._heard_at, self._refusal = self._clock(), None
+        self._answered_at, self._refusal = self._clock(), None
 
-    def refused(self, why: str) -> None:
+    def failed(self, why: str) -> None:
         """It gave something else than pods, or nothing."""
         self._refusal = clean_text(redact(why), TROUBLE_LIMIT, lines=False)
 
@@ -82,7 +82,7 @@ class Pulse:
         """What is wrong at this moment, or None."""
         if self._refusal is not None:
             return self._refusal
-        silent_s = self._clock() - self._heard_at
+        silent_s = self._clock() - self._answered_at
         return f"the API server hasn't answered for {silent_s:.0f} s" if silent_s > STALE_S else None
 
     def traces(self) -> aiohttp.TraceConfig:
@@ -94,13 +94,13 @@ class Pulse:
             if not request.url.path.endswith("/pods"):
                 return
             if response.status != 200:
-                self.refused(f"the API server answers {response.status} {response.reason or ''}".rstrip())
+                self.failed(f"the API server answers {response.status} {response.reason or ''}".rstrip())
             elif request.url.query.get("watch") == "true":
-                self.heard()
+                self.answered()
 
         async def failed(_: object, __: object, request: aiohttp.TraceRequestExceptionParams) -> None:
             if request.url.path.endswith("/pods") and not isinstance(request.exception, asyncio.CancelledError):
-                self.refused(f"no answer from the API server: {request.exception!r}")
+                self.failed(f"no answer from the API server: {request.exception!r}")
 
         config.on_request_end.append(ended)
         config.on_request_exception.append(failed)
@@ -118,7 +118,7 @@ class PodWatch:
 
     namespace: str
     store: PodStore
-    pulse: Pulse = field(default_factory=Pulse)
+    health: WatchHealth = field(default_factory=WatchHealth)
     _ready: threading.Event = field(default_factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
@@ -144,7 +144,7 @@ class PodWatch:
         """Why changes of pods aren't heard of at this moment; None while they are."""
         if self._thread is None:
             return "the watch on pods hasn't started"
-        reason = self._ended or self.pulse.trouble()
+        reason = self._ended or self.health.trouble()
         return None if reason is None else f"the watch on pods is down: {reason}"
 
     @property
@@ -223,7 +223,7 @@ class PodWatch:
                 headers=info.as_http_headers(),
                 proxy=info.proxy_url,
                 trust_env=info.trust_env,
-                trace_configs=[self.pulse.traces()],
+                trace_configs=[self.health.traces()],
             ),
         )
 
@@ -258,13 +258,13 @@ class WatchKeeper:
         new: makes a watch that hasn't started.
         clock: monotonic seconds.
         told: called with the trouble when it begins, and with None when it is over.
-        patience_s: how long kopf may try to recover by itself.
+        recovery_s: how long kopf may try to recover by itself.
     """
 
     new: Callable[[], PodWatch]
     clock: Callable[[], float] = time.monotonic
     told: Callable[[str | None], None] = lambda _: None
-    patience_s: float = PATIENCE_S
+    recovery_s: float = RECOVERY_S
     _current: PodWatch | None = field(default=None, init=False)
     _task: asyncio.Task[None] | None = field(default=None, init=False)
     _up: bool | None = field(default=None, init=False)
@@ -312,7 +312,7 @@ class WatchKeeper:
             since = self.clock() if since is None else since
             current = self._current
             assert current is not None
-            if current.ended is None and self.clock() - since < self.patience_s:
+            if current.ended is None and self.clock() - since < self.recovery_s:
                 continue
             restarts += 1
             await asyncio.sleep(nominal_s(restarts, first_s=RESTART_FIRST_S, most_s=RESTART_MAX_S))

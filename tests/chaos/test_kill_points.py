@@ -22,7 +22,7 @@ from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.settings import Settings
 from botrunner.trading.state import BarOutcome
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId, claim
 from tests.chaos.crash import HISTORY, shorten
 from tests.paper import alone
@@ -103,7 +103,7 @@ def run_once(url: str, stop: StopSwitch) -> None:
     )
     bot = Bot(
         settings=settings, run=run, claimed=claimed, fence=Fence(settings.deadlines, claimed_at=clock.monotonic()),
-        progress=Progress(clock), stop=stop, clock=clock, on_live=lambda: None, share=alone(run),
+        progress=Progress(clock), stop=stop, clock=clock, on_live=lambda: None, rate_limit_of=alone(run),
     )  # fmt: skip
     bot.trade()
 

@@ -18,8 +18,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from fleet.errors import FencedError
-from fleet.trading_service.connect import connect
-from fleet.trading_service.errors import ErrorCount, add_errors, list_errors
+from fleet.trading_service.db import connect
+from fleet.trading_service.error_counts import ErrorCount, add_errors, list_errors
 from fleet.trading_service.lease import RunId, claim
 from fleet.trading_service.ledger import write_notifications
 from tests.integration.sandbox_bot import CONFIG, exchange

@@ -14,16 +14,16 @@ import pytest
 import structlog
 from psycopg.types.json import Jsonb
 
-from botrunner.exchange.address import SharedAddress, venue_of
 from botrunner.exchange.errors import ExchangeAway, MarketHalted, UnknownSymbol
-from botrunner.exchange.rulebook import Rulebook
-from botrunner.exchange.rules import CLAIM_S, dump_rules
-from botrunner.exchange.turn import return_s
+from botrunner.exchange.market_rules_cache import MarketRulesCache
+from botrunner.exchange.poll_turns import return_s
+from botrunner.exchange.shared_rate_limit import SharedRateLimit, venue_of
+from botrunner.exchange.shared_rules import CLAIM_S, dump_rules
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from fleet.clock import SystemClock
 from fleet.errors import DatabaseAway
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.exchanges import (
     Address,
     claim_rules,
@@ -80,7 +80,7 @@ class Bot:
 
     def __post_init__(self) -> None:
         self.run = RunId(self.number, 1, f"token {self.number}")
-        self.shared = SharedAddress(run=self.run, address=self.where, clock=self.clock, hurry=self._hurry)
+        self.shared = SharedRateLimit(run=self.run, address=self.where, clock=self.clock, send_now=self._hurry)
 
     def _hurry(self) -> None:
         self.hurried += 1
@@ -98,10 +98,10 @@ def test_a_pause_that_one_bot_was_told_holds_for_all_of_its_address(database: Co
         claim(database, bot.run)
         bot.shared.begin(lambda look: look(database))
     assert other.shared.left_s() == 0
-    teller.shared.told(120.0, "418 I'm a teapot <html>\0")
+    teller.shared.pause(120.0, "418 I'm a teapot <html>\0")
     assert teller.hurried == 1
     for bot in (teller, other, elsewhere):
-        bot.shared.exchange(database)
+        bot.shared.sync(database)
     # each comes back at a time of its own
     assert other.shared.left_s() == pytest.approx(120 + return_s(2, sharing=BOTS), abs=1)
     assert teller.shared.left_s() == pytest.approx(120 + return_s(1, sharing=BOTS), abs=1)
@@ -125,17 +125,17 @@ def test_the_row_says_so_until_the_bot_asks_again(database: Connection, database
         bot = Bot(2)
         claim(database, bot.run)
         tell_pause(database, HERE, bot_id=1, seconds=0.2, reason="429")
-        bot.shared.exchange(database)
+        bot.shared.sync(database)
         assert [notice.payload for notice in listener.notifies(timeout=5, stop_after=1)] == ["2"]
         assert says(database, 2) is not None
         for _ in range(3):
-            bot.shared.exchange(database)
+            bot.shared.sync(database)
         database.execute("SELECT pg_sleep(0.3)")
-        bot.shared.exchange(database)
+        bot.shared.sync(database)
         assert bot.shared.left_s() > 0, "its own turn comes a little later"
         assert says(database, 2) is not None
         bot.clock.time += 10
-        bot.shared.exchange(database)
+        bot.shared.sync(database)
         assert says(database, 2) is None
         # told at each change, not at each heartbeat
         assert [notice.payload for notice in listener.notifies(timeout=0.5)] == ["2"]
@@ -144,12 +144,12 @@ def test_the_row_says_so_until_the_bot_asks_again(database: Connection, database
 def test_a_person_can_end_a_pause(database: Connection) -> None:
     bot = Bot(2)
     tell_pause(database, HERE, bot_id=1, seconds=7200, reason="a misunderstanding")
-    bot.shared.exchange(database)
+    bot.shared.sync(database)
     assert bot.shared.left_s() > 7000
     with database.transaction():
         database.execute("SET LOCAL ROLE botfleet_user")
         database.execute("DELETE FROM exchange_pauses WHERE exchange = 'binance'")
-    bot.shared.exchange(database)
+    bot.shared.sync(database)
     assert bot.shared.left_s() == 0
 
 
@@ -192,8 +192,8 @@ def test_the_bots_role_can_do_this_and_nothing_more(database: Connection) -> Non
     database.execute("SET ROLE botfleet_bot")
     bot = Bot(1)
     claim(database, bot.run)
-    bot.shared.told(60, "429")
-    bot.shared.exchange(database)
+    bot.shared.pause(60, "429")
+    bot.shared.sync(database)
     assert claim_rules(database, HERE, "BTCUSDT", bot_id=1, seen=None, claim_s=CLAIM_S)
     store_rules(database, HERE, "BTCUSDT", bot_id=1, rules=dump_rules(MARKET) or {})
     assert says(database, 1) is not None
@@ -208,7 +208,7 @@ def test_missing_rights_cost_the_shared_facts_and_not_the_heartbeat(database: Co
     database.execute("SET ROLE botfleet_bot")
     with structlog.testing.capture_logs() as logs:
         for _ in range(5):
-            bot.shared.exchange(database)
+            bot.shared.sync(database)
     assert [log["event"] for log in logs] == ["address_unshared"]
     book = rulebook(lambda question: question(database), exchange := Exchange())
     assert book.market("BTCUSDT") == MARKET
@@ -249,7 +249,7 @@ def rulebook(
     bot: int = 1,
     clock: Any = None,
     waits: list[float] | None = None,
-) -> Rulebook:
+) -> MarketRulesCache:
     clock = clock or SystemClock()
 
     def pause(seconds: float) -> bool:
@@ -258,7 +258,9 @@ def rulebook(
         clock.sleep(seconds)
         return False
 
-    return Rulebook(exchange, address=HERE, bot_id=bot, consult=consult, pause=pause, alive=lambda: None, clock=clock)
+    return MarketRulesCache(
+        exchange, address=HERE, bot_id=bot, consult=consult, pause=pause, alive=lambda: None, clock=clock
+    )
 
 
 def test_bots_that_start_at_once_ask_once(database: Connection, database_url: str) -> None:

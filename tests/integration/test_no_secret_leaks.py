@@ -22,7 +22,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from fleet.embedded import free_port
+from cli.embedded import free_port
 from tests.integration.controller_process import FAST as FAST_CONTROLLER
 from tests.integration.leaky import echo, install_mixin, refusing_mail_server
 from tests.integration.sandbox_bot import CONFIG, exchange

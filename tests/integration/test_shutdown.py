@@ -19,14 +19,14 @@ import psutil
 import psycopg
 import pytest
 
+from cli.embedded import EmbeddedPostgres, free_port
 from controller import runner as controller_runner
 from controller.act.runtime.process import ProcessRuntime, StateFolder
 from controller.decide.podspec import PodRequest
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
-from fleet.trading_service.pool import Pool
+from fleet.trading_service.db import Pool
 from tests.integration.controller_process import FAST, REPOSITORY, Fleet
 from tests.integration.worker_process import worker
 from worker import runner as worker_runner
@@ -49,9 +49,9 @@ def test_the_limits_of_all_steps_fit_into_the_bound() -> None:
 
 
 async def test_no_instant_drops_a_cancellation_while_a_connection_is_waited_for(database_url: str) -> None:
-    """Cancelled `turns` turns of the loop after the pool's only connection became free."""
+    """Cancelled `loops` loops of the loop after the pool's only connection became free."""
     went_on: dict[int, bool] = {}
-    for turns in range(14):
+    for loops in range(14):
         pool, freed = Pool(database_url, application="test", connections=1), asyncio.Event()
         await pool.open()
 
@@ -74,11 +74,11 @@ async def test_no_instant_drops_a_cancellation_while_a_connection_is_waited_for(
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         freed.set()
-        for _ in range(turns):
+        for _ in range(loops):
             await asyncio.sleep(0)
         waiter.cancel()
         await asyncio.wait([waiter], timeout=2)
-        went_on[turns] = not waiter.done()
+        went_on[loops] = not waiter.done()
         for task in (holder, waiter):
             task.cancel()
         await asyncio.wait([holder, waiter])
@@ -118,15 +118,15 @@ def answer(port: int, path: str) -> tuple[int, str]:
         return 0, repr(error)
 
 
-@pytest.mark.parametrize("turn", range(3))
-def test_sigterm_under_load_with_locked_tables(fleet: Fleet, turn: int) -> None:
+@pytest.mark.parametrize("loop", range(3))
+def test_sigterm_under_load_with_locked_tables(fleet: Fleet, loop: int) -> None:
     """Many bots want a worker, the workers want connections, and the tables are locked."""
     controller = fleet.start(BOTFLEET_DATABASE_CONNECTIONS="3", BOTFLEET_WORKERS="24")
     fleet.wait(lambda: "rows_listening" in fleet.logs())
     for number in range(80):
         fleet.add_bot(f"bot {number}")
     with psycopg.connect(fleet.url) as person:
-        time.sleep(0.2 + 0.15 * turn)
+        time.sleep(0.2 + 0.15 * loop)
         person.execute("LOCK TABLE trading_bots, trading_runs IN ACCESS EXCLUSIVE MODE")
         time.sleep(1)
         code, took_s = asked(controller, within_s=controller_runner.BOUND_S + SLACK_S)
@@ -281,15 +281,15 @@ HANGS = {
 def test_the_bound_holds_whatever_hangs(hang: str) -> None:
     program = f"""
 import asyncio, time
-from fleet.process_life import Life, Parts, run_until_asked
-life = Life(1.5)
-life.listen()
+from fleet.shutdown import Shutdown, Tasks, run_until_asked
+shutdown = Shutdown(1.5)
+shutdown.listen()
 {HANGS[hang]}
 async def run():
-    parts = Parts()
-    parts.start("main", main())
+    tasks = Tasks()
+    tasks.start("main", main())
     print("up", flush=True)
-    return await run_until_asked(life, parts, stop=lambda: None, cancel_s=0.5, steps=[])
+    return await run_until_asked(shutdown, tasks, stop=lambda: None, cancel_s=0.5, steps=[])
 asyncio.run(run())
 """
     with subprocess.Popen(

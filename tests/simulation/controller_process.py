@@ -170,7 +170,7 @@ class ControllerProcess:
             self.next_look_at = world.now + LOOK_S
             _drive(self.heartbeats.look())
         if self.listed:
-            _drive(self.starts.look())
+            _drive(self.starts.wake_admitted())
 
     def _relist(self) -> None:
         world = self.world

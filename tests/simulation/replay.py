@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 from fleet.errors import DatabaseAway, FencedError
 from fleet.trading_service import bots, lease, runs, shards, starts
 from fleet.trading_service.adapt import FOREIGN
-from fleet.trading_service.pool import bounded_conninfo
+from fleet.trading_service.db import bounded_conninfo
 from fleet.trading_service.runs import Watch
 from tests.simulation.database import Operation, name_of
 

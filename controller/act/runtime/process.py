@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from controller.act.runtime import CreateRefused
 from controller.decide.facts import PodFacts, PodPhase
-from controller.decide.last_error import last_words
+from controller.decide.last_error import last_error
 from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import PodRequest, arguments
 from controller.metrics import Metrics
@@ -303,7 +303,7 @@ class ProcessRuntime:
             _facts(record, PodPhase.TERMINATED),
             exit_code=None if code is None else code if code >= 0 else 128 - code,
             reason=signal.Signals(-code).name if code is not None and code < 0 else "",
-            message=self._last_words(record.name) if code is not None and code > 0 else "",
+            message=self._last_error(record.name) if code is not None and code > 0 else "",
         )
         if process.killer is None:
             self._store.put(pod)
@@ -317,11 +317,11 @@ class ProcessRuntime:
         self._processes.pop(pod.uid, None)
         self._store.remove(pod)
 
-    def _last_words(self, name: str) -> str:
+    def _last_error(self, name: str) -> str:
         try:
             with self._folder.log_file(name).open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
-                return last_words(redact(file.read(LOG_TAIL).decode(errors="replace")))
+                return last_error(redact(file.read(LOG_TAIL).decode(errors="replace")))
         except OSError:
             return ""
 

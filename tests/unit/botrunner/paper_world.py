@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from botrunner.engine.trading_bot import BaseTradingBot
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
@@ -61,6 +62,21 @@ def bar(open_: Any, high: Any, low: Any, close: Any, volume: Any = 1000) -> tupl
 
 
 FLAT = bar(100, 100, 100, 100)
+
+
+def paper_bot(
+    made: BotConfig, state: BotState, commit: Callable[[BarOutcome], None], *, market: Market = MARKET, **asked: Any
+) -> BaseTradingBot:
+    """A bot, number 7, whose orders execute on paper."""
+    return BaseTradingBot(
+        bot_id=7,
+        config=made,
+        market=market,
+        venue=paper_venue(made, market, bot_id=7),
+        state=state,
+        commit=commit,
+        **asked,
+    )
 
 
 @dataclass
@@ -153,9 +169,7 @@ def run(
         return may_enter[script.bar] if script.bar < len(may_enter) else True
 
     def start(state: BotState) -> BaseTradingBot:
-        return BaseTradingBot(
-            bot_id=7, config=made, market=market, state=state, commit=outcomes.append, may_enter=allowed
-        )
+        return paper_bot(made, state, outcomes.append, market=market, may_enter=allowed)
 
     bot = start(BotState(account=Account(cash=made.initial_cash)))
     slot = 0

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.strategies.base import OpenPosition, Signal, SignalKind
@@ -20,6 +19,7 @@ from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState
 from fleet.config import parse_config
 from fleet.times import to_ms
+from tests.unit.botrunner.paper_world import paper_bot
 
 D = Decimal
 MARKET = Market(
@@ -66,13 +66,13 @@ def trade(
     )
     outcomes: list[BarOutcome] = []
     state = BotState(account=Account(cash=D(100)))
-    bot = BaseTradingBot(bot_id=7, config=config, market=MARKET, state=state, commit=outcomes.append)
+    bot = paper_bot(config, state, outcomes.append, market=MARKET)
     for number, low in enumerate(lows):
         candle = Candle(first_ms + number * BAR_MS, D(1), D(1), D(low), D(1), D(1000))
         bot.on_bar(Eager(), candle, ready=True)
         if restart_each_bar:
             state = replace(bot.state, account=load(dump(bot.state.account)))
-            bot = BaseTradingBot(bot_id=7, config=config, market=MARKET, state=state, commit=outcomes.append)
+            bot = paper_bot(config, state, outcomes.append, market=MARKET)
     return outcomes
 
 

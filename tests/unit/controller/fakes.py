@@ -123,13 +123,13 @@ class FakeStarts:
     place: Place | None = None
     calls: list[tuple[str, Any]] = field(default_factory=list)
 
-    async def ask(self, candidate: Candidate) -> Place | None:
-        self.calls.append(("ask", candidate))
+    async def admit(self, candidate: Candidate) -> Place | None:
+        self.calls.append(("admit", candidate))
         return self.place
 
-    def settled(self, bot_id: int, *, starting: bool) -> None:
+    def not_due(self, bot_id: int, *, starting: bool) -> None:
         assert isinstance(starting, bool)
-        self.calls.append(("settled", (bot_id, starting)))
+        self.calls.append(("not_due", (bot_id, starting)))
 
-    def concluded(self, bot_id: int) -> None:
-        self.calls.append(("concluded", bot_id))
+    def attempt_ended(self, bot_id: int) -> None:
+        self.calls.append(("attempt_ended", bot_id))

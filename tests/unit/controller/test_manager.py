@@ -173,7 +173,7 @@ class OneBot:
 class NothingStarts:
     """A queue of starts that nobody joins."""
 
-    def settled(self, bot_id: int, *, starting: bool) -> None:
+    def not_due(self, bot_id: int, *, starting: bool) -> None:
         """Nobody waits."""
 
 
@@ -395,7 +395,7 @@ async def test_a_bot_without_a_row_has_its_pods_deleted_and_no_place_in_the_queu
     assert await scene.sync() is None
     assert (scene.asked[0]["bot"], scene.asked[0]["run"], scene.asked[0]["pods"]) == (None, None, (pod(),))
     assert ("delete", pod()) in scene.runtime.done
-    assert scene.starts.calls == [("settled", (7, False))] * 2
+    assert scene.starts.calls == [("not_due", (7, False))] * 2
     assert scene.store.calls == []
 
 
@@ -436,7 +436,7 @@ async def test_a_start_that_must_wait_is_planned_anew_with_its_place(monkeypatch
     await scene.sync()
     assert scene.asked[1]["place"] is place
     assert scene.store.asked("start_run") == []
-    assert [name for name, _ in scene.starts.calls] == ["ask"]
+    assert [name for name, _ in scene.starts.calls] == ["admit"]
 
 
 async def test_a_start_that_may_begin_is_concluded_however_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,8 +444,8 @@ async def test_a_start_that_may_begin_is_concluded_however_it_ends(monkeypatch: 
     scene.store.answers["start_run"] = DatabaseAway("no answer")
     with pytest.raises(DatabaseAway):
         await scene.sync()
-    assert [name for name, _ in scene.starts.calls] == ["ask", "concluded"]
-    assert scene.starts.calls[1] == ("concluded", 7)
+    assert [name for name, _ in scene.starts.calls] == ["admit", "attempt_ended"]
+    assert scene.starts.calls[1] == ("attempt_ended", 7)
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ async def test_whose_turn_it_is(
     scene.store.row = replace(ROW, runs=() if run is None else (replace(RUN, **run),), **row)
     await scene.sync()
     name, candidate = scene.starts.calls[0]
-    assert name == "ask"
+    assert name == "admit"
     assert (candidate.bot_id, candidate.user_id, candidate.live) == (7, 11, False)
     assert {key: getattr(candidate, key) for key in expected} == expected
 
@@ -487,7 +487,7 @@ async def test_who_is_starting(monkeypatch: pytest.MonkeyPatch, run: dict[str, A
     scene = Scripted(monkeypatch, [STATUS])
     scene.store.row = replace(ROW, runs=() if run is None else (replace(RUN, **run),))
     await scene.sync()
-    assert scene.starts.calls == [("settled", (7, starting))]
+    assert scene.starts.calls == [("not_due", (7, starting))]
 
 
 async def test_what_the_planner_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,7 +505,7 @@ async def test_what_the_planner_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     bot, run = asked["bot"], asked["run"]
     assert (bot.bot_id, bot.wanted, bot.invalid, bot.error_message, bot.error_count) == (7, True, None, "e", 2)
     assert (run.epoch, run.claimed_by, run.phase, run.waited_at, run.ended) == (5, "u5/123", "p", ago(3), False)
-    assert (run.note, run.trouble, run.outdated, run.waits_until_flat) == (
+    assert (run.waits_for, run.trouble, run.outdated, run.waits_until_flat) == (
         "the exchange's\ufffd pause",
         None,
         False,

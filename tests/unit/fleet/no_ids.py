@@ -1,4 +1,4 @@
-"""Texts and values that look like ids and are none."""
+"""What is in the place of an id and is none."""
 
 from __future__ import annotations
 

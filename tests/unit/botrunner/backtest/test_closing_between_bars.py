@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import structlog
 
-from botrunner.backtest.engine import MemoryLedger, holding, replay
+from botrunner.backtest.engine import holding, replay
+from botrunner.backtest.memory_ledger import MemoryLedger
 from botrunner.market.rules import file_market
 from fleet.config import BotConfig
 from tests.unit.botrunner.engine.runs import ENTRY, Honest, candles, config

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from botrunner.backtest.parity import ReplayImpossible, stretches
-from botrunner.ledger.inputs import dump_market
+from botrunner.market.codec import dump_market
 from botrunner.market.rules import file_market
 from fleet.foreign import Unreadable, load_json
 from fleet.trading_service.replays import InputRow, Recorded, RunRow

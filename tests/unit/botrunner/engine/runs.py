@@ -13,6 +13,7 @@ import backtrader as bt
 
 from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
 from botrunner.exchange.errors import ExchangeAway
+from botrunner.execution.paper.venue import paper_venue
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.process.fence import Deadlines, Fence
@@ -244,6 +245,7 @@ def run(
         source=ListSource(candles, stop),
         ledger=ledger,
         market=MARKET,
+        venue=paper_venue(made, MARKET, bot_id=7),
         fence=Fence(Deadlines(), claimed_at=clock.monotonic()),
         progress=Progress(clock),
         stop=stop,

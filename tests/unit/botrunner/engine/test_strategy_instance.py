@@ -227,7 +227,7 @@ def test_wait_flat_lets_the_strategy_close_its_position_and_enters_no_more() -> 
 
 def test_sigterm_does_not_wait_for_a_closed_position() -> None:
     stop = StopSwitch()
-    stop.be_patient_while(lambda: True)
+    stop.wait_while(lambda: True)
     stop.request(StopRequest(ExitReason.SUPERSEDED))
     assert (stop.asked, stop.requested) == (True, False)
     stop.request(StopRequest(ExitReason.RELEASED, urgent=True))

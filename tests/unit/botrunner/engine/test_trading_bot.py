@@ -23,7 +23,19 @@ from fleet.events import Event, EventKind
 from fleet.exit_kinds import ExitKind
 from fleet.states import OrderState
 from fleet.times import from_ms
-from tests.unit.botrunner.paper_world import BAR_MS, EXIT, FLAT, LONG, MARKET, SHORT, Script, bar, config, run
+from tests.unit.botrunner.paper_world import (
+    BAR_MS,
+    EXIT,
+    FLAT,
+    LONG,
+    MARKET,
+    SHORT,
+    Script,
+    bar,
+    config,
+    paper_bot,
+    run,
+)
 
 D = Decimal
 BAR = timedelta(milliseconds=BAR_MS)
@@ -33,12 +45,7 @@ STOPS = {"stop_loss_pct": 3}
 def bot_of(state: BotState | None = None, made: Any = None, **asked: Any) -> tuple[BaseTradingBot, list[BarOutcome]]:
     outcomes: list[BarOutcome] = []
     state = state or BotState(account=Account(cash=D(1000)))
-    return (
-        BaseTradingBot(
-            bot_id=7, config=made or config(), market=MARKET, state=state, commit=outcomes.append, **asked
-        ),
-        outcomes,
-    )  # fmt: skip
+    return paper_bot(made or config(), state, outcomes.append, **asked), outcomes
 
 
 def candle(number: int, prices: tuple[Decimal, ...] = FLAT) -> Candle:
@@ -385,7 +392,7 @@ def test_an_exit_stays_what_its_signal_said(bars: list[Any], sections: Any, exit
     market = replace(MARKET, min_notional=D(50))
     outcomes: list[BarOutcome] = []
     state = BotState(account=Account(cash=D(1000)))
-    bot = BaseTradingBot(bot_id=7, config=made, market=market, state=state, commit=outcomes.append)
+    bot = paper_bot(made, state, outcomes.append, market=market)
     script = InTime([LONG, EXIT])
     for number, prices in enumerate(bars):
         script.bar = number

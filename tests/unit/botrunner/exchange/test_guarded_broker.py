@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from botrunner.exchange.broker import Usage
 from botrunner.exchange.circuit_breaker import FAILURES, OPEN
 from botrunner.exchange.errors import (
     CircuitOpen,
@@ -16,7 +17,7 @@ from botrunner.exchange.errors import (
     MarketHalted,
     UnknownSymbol,
 )
-from botrunner.exchange.guarded_broker import LOOK_AGAIN_S, GuardedBroker, Usage
+from botrunner.exchange.guarded_broker import LOOK_AGAIN_S, GuardedBroker
 from botrunner.exchange.outage import Outage
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
@@ -176,7 +177,7 @@ class Address:
     def return_s(self) -> float:
         return 2.5
 
-    def told(self, seconds: float, reason: str) -> None:
+    def pause(self, seconds: float, reason: str) -> None:
         self.told_s.append(seconds)
 
 
@@ -193,7 +194,9 @@ class Metered(Scripted):
 def shared(world: World) -> tuple[GuardedBroker, Address]:
     address = Address()
     outage = Outage(bot_id=7, epoch=2, exchange="scripted", after_s=60)
-    guarded = GuardedBroker(world.broker, clock=world.clock, outage=outage, report=world.events.append, address=address)
+    guarded = GuardedBroker(
+        world.broker, clock=world.clock, outage=outage, report=world.events.append, rate_limit=address
+    )
     return guarded, address
 
 

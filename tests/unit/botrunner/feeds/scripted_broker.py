@@ -1,10 +1,14 @@
-"""A broker that answers with the candles that a test says."""
+"""A broker whose answers are scripted, and candles of one price."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from botrunner.feeds.source import ExchangeCandles
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
+from tests.support import FakeClock
 
 M = 60_000
 
@@ -32,6 +36,10 @@ class ScriptedBroker:
     def candles(self, symbol: str, interval: str, *, since_ms: int, limit: int) -> list[Candle]:
         self.asked.append((since_ms, limit))
         return [c for c in self.minutes if since_ms <= c.open_ms <= self.now_ms][:limit]
+
+
+def source(broker: ScriptedBroker) -> ExchangeCandles:
+    return ExchangeCandles(broker, symbol="X", interval="1m", interval_ms=M, clock=FakeClock())
 
 
 def opens(candles: list[Candle]) -> list[int]:

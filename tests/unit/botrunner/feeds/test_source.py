@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from botrunner.exchange.turn import ALONE, Turn
+from botrunner.exchange.poll_turns import ALONE, Turn
 from botrunner.feeds.source import (
     POLL_MAX_S,
     POLL_MIN_S,
@@ -17,11 +17,7 @@ from botrunner.feeds.source import (
 )
 from botrunner.market.candle import Candle
 from tests.support import FakeClock
-from tests.unit.botrunner.feeds.scripted_broker import M, ScriptedBroker, candle, opens
-
-
-def source(broker: ScriptedBroker) -> ExchangeCandles:
-    return ExchangeCandles(broker, symbol="X", interval="1m", interval_ms=M, clock=FakeClock())
+from tests.unit.botrunner.feeds.scripted_broker import M, ScriptedBroker, candle, opens, source
 
 
 def test_the_running_candle_is_never_handed_out() -> None:

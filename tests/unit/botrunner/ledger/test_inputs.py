@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
 
@@ -11,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from botrunner.backtest.rows import as_stored
-from botrunner.ledger.inputs import InputRecorder, dump_candles, dump_market, limits_of, load_candles, load_market
+from botrunner.ledger.inputs import InputRecorder, limits_of
 from botrunner.market.candle import Candle
+from botrunner.market.codec import load_candles, load_market
 from botrunner.market.rules import file_market
 from botrunner.trading.account import Account
 from botrunner.trading.risk import Denial
@@ -108,15 +107,6 @@ def test_a_later_run_of_the_bot_notes_no_warm_up() -> None:
 def test_limits_are_read_back_as_they_were(limits: dict[str, Any]) -> None:
     made = config(**limits)
     assert config(**limits_of(made)).risk == made.risk
-
-
-def test_an_older_rows_market_is_readable() -> None:
-    market = file_market("ETHBTC")
-    dumped = dump_market(market)
-    assert load_market({**dumped, "of_a_later_version": "1"}) == market
-    assert load_candles(dump_candles([CANDLE, replace(CANDLE, open_ms=0)]))[1].open_at == datetime(
-        1970, 1, 1, tzinfo=UTC
-    )
 
 
 def test_rows_are_rounded_as_their_columns_are() -> None:

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from botrunner.process import heartbeat as module
-from botrunner.process.fence import EXIT_FENCED, Deadlines, Fence
+from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.heartbeat import LAST_BEAT_S, LEAVE_S, Lease
 from botrunner.process.progress import Progress
 from botrunner.process.stop import FLATTEN_S, LEAVE_ON_SIGNAL_S, StopRequest, StopSwitch
 from fleet.errors import DatabaseAway, FencedError
+from fleet.exit_codes import EXIT_FENCED
 from fleet.states import ExitReason
 from fleet.trading_service.lease import HeartbeatReply, RunId
 
@@ -134,7 +135,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def test_the_times_that_the_protocol_rests_on() -> None:
     """T_stop and T_exit as documented; leaving fits into the kubelet's grace period of 30 s, and is quick on a signal."""
     assert Deadlines() == Deadlines(heartbeat_s=5.0, stop_s=15.0, exit_s=600.0)
-    assert EXIT_FENCED == 3
     assert (LEAVE_S, LEAVE_ON_SIGNAL_S, FLATTEN_S, LAST_BEAT_S) == (5.0, 0.5, 20.0, 0.5)
 
 
@@ -212,7 +212,7 @@ def test_what_is_done_beside_a_heartbeat_is_done_after_it_counts(monkeypatch: py
         seen.append((connection, world.fence.may_send(119.9)))
         raise DatabaseAway("beside")
 
-    world = World(monkeypatch, beside=beside)
+    world = World(monkeypatch, after_beat=beside)
     world.renew(until=115.0)
     assert seen == [(world.database.connections[0], True), (world.database.connections[1], True)]
 
@@ -264,7 +264,7 @@ def test_real_threads_renew_at_once_when_asked_and_end(monkeypatch: pytest.Monke
     assert (names, [thread.daemon for thread in world.lease._threads]) == (["heartbeat", "watchdog"], [True, True])
     world.lease._deadlines = Deadlines(heartbeat_s=3600)
     world.lease.start()
-    world.lease.hurry()
+    world.lease.send_now()
     assert beaten.wait(5)
     world.lease.stop()
     for thread in world.lease._threads:
@@ -294,7 +294,7 @@ def test_a_heartbeat_that_meets_the_release_of_its_own_run_is_no_news(monkeypatc
     logged: list[str] = []
     monkeypatch.setattr(module.log, "error", lambda event, **_: logged.append(event), raising=False)
     world.database.answers = [released]
-    world.lease.hurry()
+    world.lease.send_now()
     world.lease._renew()
     assert logged == []
 
@@ -317,7 +317,7 @@ class TestStopSwitch:
 
     def test_a_patient_bot_stops_when_it_is_flat(self) -> None:
         switch, holding = StopSwitch(), True
-        switch.be_patient_while(lambda: holding)
+        switch.wait_while(lambda: holding)
         switch.request(StopRequest(ExitReason.STOPPED))
         switch.settle()
         assert (switch.asked, switch.requested) == (True, False)
@@ -328,7 +328,7 @@ class TestStopSwitch:
 
     def test_a_flat_bot_that_nobody_asked_goes_on(self) -> None:
         switch = StopSwitch()
-        switch.be_patient_while(lambda: False)
+        switch.wait_while(lambda: False)
         switch.settle()
         assert not switch.requested
 
@@ -340,14 +340,14 @@ class TestStopSwitch:
 
     def test_a_signal_waits_for_nothing(self) -> None:
         switch = StopSwitch()
-        switch.be_patient_while(lambda: True)
+        switch.wait_while(lambda: True)
         switch.request(StopRequest(ExitReason.RELEASED, urgent=True))
         assert switch.requested
 
     @pytest.mark.parametrize("how", ["wake", "request"])
     def test_a_rest_ends_when_there_is_something_to_do_and_the_next_one_lasts(self, how: str) -> None:
         switch = StopSwitch()
-        switch.be_patient_while(lambda: True)
+        switch.wait_while(lambda: True)
         waits: list[float] = []
         wait = switch._alarm.wait
         switch._alarm.wait = lambda seconds: waits.append(seconds) or wait(0)  # type: ignore[method-assign,func-returns-value]

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from botrunner.backtest.engine import MemoryLedger, replay
+from botrunner.backtest.engine import replay
+from botrunner.backtest.memory_ledger import MemoryLedger
 from botrunner.backtest.run import backtest
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.market.candle import Candle
@@ -31,7 +32,7 @@ from fleet.config import BotConfig, parse_config
 from fleet.config.values import INTERVAL_SECONDS
 from fleet.exit_kinds import ExitKind
 from fleet.times import to_ms
-from tests.unit.botrunner.paper_world import MARKET
+from tests.unit.botrunner.paper_world import paper_bot
 
 D = Decimal
 MONDAY = datetime(2018, 1, 8, tzinfo=UTC)
@@ -88,7 +89,7 @@ class Bot:
         self.outcome: BarOutcome
 
     def _start(self) -> BaseTradingBot:
-        return BaseTradingBot(bot_id=7, config=self.config, market=MARKET, state=self.state, commit=self._commit)
+        return paper_bot(self.config, self.state, self._commit)
 
     def _commit(self, outcome: BarOutcome) -> None:
         self.outcome = outcome

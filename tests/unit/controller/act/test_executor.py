@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from psycopg import DataError
+from structlog.testing import capture_logs
 
 from controller.act import executor as module
 from controller.act.executor import MESSAGE_LIMIT, SOON_S, Consequence, Executor, Outcome, PodTroubles, consequence_of
@@ -414,3 +415,42 @@ def test_trouble_is_kept_in_bounded_space(monkeypatch: pytest.MonkeyPatch) -> No
     for bot_id in (1, 2, 1, 3):
         troubles.keep(bot_id, "x" * (MESSAGE_LIMIT + 1))
     assert [troubles.of(bot_id) for bot_id in (1, 2, 3)] == ["x" * MESSAGE_LIMIT, None, "x" * MESSAGE_LIMIT]
+
+
+async def test_a_decision_logs_all_its_inputs_in_one_line() -> None:
+    scene = Scene()
+    scene.fail("delete", RuntimeAway("answers 500\x00"))
+    inputs = {
+        "bot_id": 7,
+        "config_version": 3,
+        "wanted": True,
+        "status": BotStatus.RUNNING,
+        "epoch": 5,
+        "claimed": True,
+        "ended": False,
+        "beat_age_s": 1.0,
+    }
+    with capture_logs() as lines, pytest.raises(RuntimeAway):
+        await scene.carry_out(STOP, DeletePod(pod()))
+    acted, failed = lines
+    assert acted == inputs | {
+        "event": "acted",
+        "log_level": "info",
+        "condition": Condition.ALIVE,
+        "action": "RequestStop(epoch=5, reason=<StopReason.STOPPED: 'stopped'>)",
+        "done": True,
+        "part": "manager",
+    }
+    assert failed == inputs | {
+        "event": "action_failed",
+        "log_level": "warning",
+        "action": "DeletePod(bot-7-x-e5, u5)",
+        "error": "answers 500\ufffd",
+        "part": "manager",
+    }
+
+
+async def test_what_is_known_of_a_bot_without_a_row() -> None:
+    scene = Scene()
+    scene.store.row = None
+    assert set((await scene.view()).fields.values()) == {7, None}

@@ -61,11 +61,11 @@ class Scene:
             await self.gate.wait()
         return answer
 
-    def ask(self, *ids: int) -> list[Place | None]:
-        return [run(self.starts.ask(bot(number))) for number in ids]
+    def admit(self, *ids: int) -> list[Place | None]:
+        return [run(self.starts.admit(bot(number))) for number in ids]
 
     def admitted(self, *ids: int) -> list[int]:
-        return [number for number, place in zip(ids, self.ask(*ids), strict=True) if place is None]
+        return [number for number, place in zip(ids, self.admit(*ids), strict=True) if place is None]
 
 
 def run(question: Awaitable[T]) -> T:
@@ -78,8 +78,8 @@ def run(question: Awaitable[T]) -> T:
 def test_slots_taken_here_count_before_the_database_shows_them() -> None:
     scene = Scene()
     assert scene.admitted(1, 2, 3) == [1, 2]
-    scene.starts.concluded(1)
-    scene.starts.concluded(2)
+    scene.starts.attempt_ended(1)
+    scene.starts.attempt_ended(2)
     scene.starting = [begun(1), begun(2)]
     assert scene.admitted(3) == []
     scene.starting = [begun(2)]
@@ -90,25 +90,25 @@ def test_slots_taken_here_count_before_the_database_shows_them() -> None:
 def test_a_start_that_came_to_nothing_gives_its_slot_back() -> None:
     scene = Scene()
     assert scene.admitted(1, 2, 3) == [1, 2]
-    scene.starts.concluded(1)  # the row had changed: no run
+    scene.starts.attempt_ended(1)  # the row had changed: no run
     assert scene.admitted(3) == [3]
 
 
 def test_a_slot_in_flight_is_not_given_back_by_a_read_that_began_before() -> None:
     async def story() -> None:
         scene = Scene()
-        assert await scene.starts.ask(bot(1)) is None
+        assert await scene.starts.admit(bot(1)) is None
         scene.now += 2
         scene.gate = asyncio.Event()
-        slow = asyncio.create_task(scene.starts.ask(bot(2)))  # its read doesn't see the run of bot 1
+        slow = asyncio.create_task(scene.starts.admit(bot(2)))  # its read doesn't see the run of bot 1
         await asyncio.sleep(0)
-        scene.starts.concluded(1)
+        scene.starts.attempt_ended(1)
         scene.starting = [begun(1)]
         scene.gate.set()
         assert await slow is None
         scene.gate = None
         # 1 and 2 have the two slots, whatever the older read said
-        assert await scene.starts.ask(bot(3)) is not None
+        assert await scene.starts.admit(bot(3)) is not None
 
     asyncio.run(story())
 
@@ -116,7 +116,7 @@ def test_a_slot_in_flight_is_not_given_back_by_a_read_that_began_before() -> Non
 def test_many_at_once_take_each_slot_once() -> None:
     async def story() -> list[Place | None]:
         scene = Scene()
-        return await asyncio.gather(*(scene.starts.ask(bot(number)) for number in range(1, 17)))
+        return await asyncio.gather(*(scene.starts.admit(bot(number)) for number in range(1, 17)))
 
     assert sum(place is None for place in asyncio.run(story())) == 2
 
@@ -132,7 +132,7 @@ def test_waiting_for_the_exchange_or_a_node_takes_no_slot() -> None:
     scene = Scene(starting=[begun(9, claimed_at=None), begun(10, claimed_at=None)])
     scene.pods = {9: replace(waiting, waiting="Unschedulable: 1 Insufficient cpu."), 10: replace(waiting, bot_id=10)}
     scene.starting[1] = replace(scene.starting[1], created_at=ago(11))  # no reason, but not new either
-    (place,) = scene.ask(1)
+    (place,) = scene.admit(1)
     assert place is not None
     assert "2 pods wait for a node already: Unschedulable: 1 Insufficient cpu; add a node" in place.words
     scene = Scene(starting=[begun(8, waited_at=ago(30)), begun(9, waited_at=ago(3))])
@@ -147,10 +147,10 @@ def test_an_overdue_start_keeps_nobody_waiting() -> None:
 def test_slots_are_kept_for_positions_that_nobody_watches_but_not_for_ever() -> None:
     scene = Scene(holders=(7, 8))
     assert scene.admitted(1, 2) == []
-    run(scene.starts.look())
+    run(scene.starts.wake_admitted())
     assert scene.woken == [7, 8]
-    scene.starts.settled(7, starting=False)  # its config is broken, say
-    scene.starts.settled(8, starting=False)
+    scene.starts.not_due(7, starting=False)  # its config is broken, say
+    scene.starts.not_due(8, starting=False)
     scene.now += 2
     assert scene.admitted(1, 2) == [1, 2]
     silent = Scene(holders=(7, 8))
@@ -162,48 +162,48 @@ def test_slots_are_kept_for_positions_that_nobody_watches_but_not_for_ever() -> 
 def test_the_next_is_woken_when_a_slot_is_free() -> None:
     scene = Scene(starting=[begun(8), begun(9)])
     assert scene.admitted(1, 2, 3) == []
-    run(scene.starts.look())
+    run(scene.starts.wake_admitted())
     assert scene.woken == []
     scene.starting = [begun(8)]
-    scene.starts.settled(9, starting=False)  # it is live
+    scene.starts.not_due(9, starting=False)  # it is live
     assert scene.freed == 1
-    run(scene.starts.look())
+    run(scene.starts.wake_admitted())
     assert scene.woken == [1]
 
 
 def test_whoever_is_woken_and_does_not_ask_loses_its_turn() -> None:
     scene = Scene(starting=[begun(8), begun(9)])
-    scene.ask(1, 2)
+    scene.admit(1, 2)
     scene.starting = [begun(8)]
     for _ in range(4):
-        run(scene.starts.look())
+        run(scene.starts.wake_admitted())
         scene.now += EXPECT_S / 2
     assert scene.woken[-1] == 2
 
 
 def test_nothing_is_read_while_nobody_waits() -> None:
     scene = Scene()
-    run(scene.starts.look())
+    run(scene.starts.wake_admitted())
     assert scene.reads == 0
-    scene.ask(1)
-    scene.starts.concluded(1)
+    scene.admit(1)
+    scene.starts.attempt_ended(1)
     reads = scene.reads
-    run(scene.starts.look())
+    run(scene.starts.wake_admitted())
     assert scene.reads == reads
 
 
 def test_a_burst_is_one_read() -> None:
     scene = Scene(starting=[begun(8), begun(9)])
-    scene.ask(*range(1, 300))
+    scene.admit(*range(1, 300))
     assert scene.reads == 1
 
 
 def test_a_restarted_controller_gives_the_same_answer() -> None:
     first = Scene(starting=[begun(8)])
     assert first.admitted(1, 2, 3) == [1]
-    first.starts.concluded(1)
+    first.starts.attempt_ended(1)
     second = Scene(starting=[begun(8), begun(1)])
     assert second.admitted(2, 3) == []
-    assert second.ask(3) == [
+    assert second.admit(3) == [
         Place("waits to start: place 2 of 2; 2 starts at a time here, bots with open positions first", 10)
     ]

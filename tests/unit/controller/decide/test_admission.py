@@ -19,7 +19,7 @@ from controller.decide.admission import (
     limit_of,
     order_of,
     place_of,
-    standing,
+    priority,
     throughput,
 )
 from tests.unit.controller.make import ago
@@ -219,7 +219,7 @@ def test_a_full_cluster_gets_few_pods_that_wait() -> None:
     # what may preempt doesn't stand behind what it preempts
     urgent = [*waiting, bot(40, live=True), bot(41, holding=True), bot(42, restart=True)]
     assert answer(urgent, full).admitted == (41, 40)
-    assert answer(urgent, starting(100, 101, 102, 103, unplaced=True, holds_slot=False, standing=0)).admitted == ()
+    assert answer(urgent, starting(100, 101, 102, 103, unplaced=True, holds_slot=False, priority=0)).admitted == ()
 
 
 def test_words() -> None:
@@ -263,7 +263,7 @@ begun = st.lists(
         age_s=st.floats(0, 100),
         holds_slot=st.booleans(),
         unplaced=st.booleans(),
-        standing=st.integers(0, 2),
+        priority=st.integers(0, 2),
     ),
     max_size=12,
     unique_by=lambda each: each.bot_id,
@@ -341,6 +341,6 @@ def test_newcomers_dont_starve_who_waits(first: int, newcomers: int) -> None:
 
 
 def test_standing() -> None:
-    assert standing(holding=True, live=False) == 0
-    assert standing(holding=False, live=True) == 1
-    assert standing(holding=False, live=False) == 2
+    assert priority(holding=True, live=False) == 0
+    assert priority(holding=False, live=True) == 1
+    assert priority(holding=False, live=False) == 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.decide.last_error import LIMIT, last_words
+from controller.decide.last_error import LIMIT, last_error
 
 INFO = json.dumps({"event": "bar", "level": "info", "close": 1})
 WARNING = json.dumps({"event": "candles_late", "late_s": 12.5, "level": "warning", "at": "x", "bot_id": 7})
@@ -40,7 +40,7 @@ TRACEBACK = "Traceback (most recent call last):\n  File x, line 1, in <module>\n
     ],
 )
 def test_words(tail: str, words: str) -> None:
-    assert last_words(tail) == words
+    assert last_error(tail) == words
 
 
 @given(
@@ -51,7 +51,7 @@ def test_words(tail: str, words: str) -> None:
 )
 def test_any_text_has_words_that_fit(tail: str) -> None:
     for cut in (tail, tail[1:], tail[:-1], f"x\n{tail}\n"):
-        words = last_words(cut)
+        words = last_error(cut)
         assert len(words) <= LIMIT
         assert "\n" not in words
         assert "\x00" not in words

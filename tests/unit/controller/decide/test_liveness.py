@@ -6,90 +6,111 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.decide.liveness import LEASELESS_S, STUCK_AFTER_S, Signs, Turn, why_dead
+from controller.decide.liveness import LEASELESS_S, STUCK_AFTER_S, LivenessFacts, Loop, why_unhealthy
 
 BOUND_S = 25.0
 LONG_S = 86_400.0
-FRESH = {"lease": Turn(ago_s=3, every_s=15), "rows poll": Turn(ago_s=59, every_s=60), "runs": Turn(ago_s=2, every_s=2)}
+FRESH = {"lease": Loop(ago_s=3, every_s=15), "rows poll": Loop(ago_s=59, every_s=60), "runs": Loop(ago_s=2, every_s=2)}
 
 
 @pytest.mark.parametrize(
-    "signs",
+    "facts",
     [
-        pytest.param(Signs(), id="just started"),
-        pytest.param(Signs(standby=True, answering_s=LONG_S, turns={"lease": Turn(ago_s=1, every_s=15)}), id="standby"),
+        pytest.param(LivenessFacts(), id="just started"),
         pytest.param(
-            Signs(standby=True, unled_s=LONG_S, answering_s=LONG_S), id="standby that has led in an earlier life"
+            LivenessFacts(standby=True, answering_s=LONG_S, loops={"lease": Loop(ago_s=1, every_s=15)}), id="standby"
         ),
-        pytest.param(Signs(unled_s=0, answering_s=LONG_S, active=3, unhandled_s=30, turns=FRESH), id="leading"),
-        pytest.param(Signs(turns={"lease": Turn(ago_s=9, every_s=15)}), id="starting without a database"),
         pytest.param(
-            Signs(unled_s=LONG_S, answering_s=None, active=16, unhandled_s=13, turns=FRESH),
+            LivenessFacts(standby=True, leaseless_s=LONG_S, answering_s=LONG_S),
+            id="standby that has led in an earlier life",
+        ),
+        pytest.param(
+            LivenessFacts(leaseless_s=0, answering_s=LONG_S, active=3, unhandled_s=30, loops=FRESH), id="leading"
+        ),
+        pytest.param(LivenessFacts(loops={"lease": Loop(ago_s=9, every_s=15)}), id="starting without a database"),
+        pytest.param(
+            LivenessFacts(leaseless_s=LONG_S, answering_s=None, active=16, unhandled_s=13, loops=FRESH),
             id="database away for a day",
         ),
         # the lease is renewed every few seconds: right after the return it isn't held yet
-        pytest.param(Signs(unled_s=LONG_S, answering_s=4, turns=FRESH), id="database just back after a day"),
-        pytest.param(Signs(ending_s=BOUND_S - 1, bound_s=BOUND_S, unled_s=99, answering_s=99), id="stopping in time"),
         pytest.param(
-            Signs(ending_s=1, bound_s=BOUND_S, active=9, unhandled_s=500, fault="watch"), id="stopping decides alone"
+            LivenessFacts(leaseless_s=LONG_S, answering_s=4, loops=FRESH), id="database just back after a day"
+        ),
+        pytest.param(
+            LivenessFacts(ending_s=BOUND_S - 1, bound_s=BOUND_S, leaseless_s=99, answering_s=99), id="stopping in time"
+        ),
+        pytest.param(
+            LivenessFacts(ending_s=1, bound_s=BOUND_S, active=9, unhandled_s=500, fault="watch"),
+            id="stopping decides alone",
         ),
     ],
 )
-def test_alive(signs: Signs) -> None:
-    assert why_dead(signs) is None
+def test_alive(facts: LivenessFacts) -> None:
+    assert why_unhealthy(facts) is None
 
 
 @pytest.mark.parametrize(
-    ("signs", "words"),
+    ("facts", "words"),
     [
-        pytest.param(Signs(ending_s=BOUND_S + 3, bound_s=BOUND_S), "should have ended 3 s ago", id="stops for ever"),
-        pytest.param(Signs(fault="the watch on pods ended"), "the watch on pods ended", id="blind"),
-        pytest.param(Signs(standby=True, fault="the watch on pods ended"), "watch", id="blind standby"),
         pytest.param(
-            Signs(unled_s=LEASELESS_S + 1, answering_s=LONG_S, turns=FRESH), "no lease for 61 s", id="manages nothing"
+            LivenessFacts(ending_s=BOUND_S + 3, bound_s=BOUND_S), "should have ended 3 s ago", id="stops for ever"
+        ),
+        pytest.param(LivenessFacts(fault="the watch on pods ended"), "the watch on pods ended", id="blind"),
+        pytest.param(LivenessFacts(standby=True, fault="the watch on pods ended"), "watch", id="blind standby"),
+        pytest.param(
+            LivenessFacts(leaseless_s=LEASELESS_S + 1, answering_s=LONG_S, loops=FRESH),
+            "no lease for 61 s",
+            id="manages nothing",
         ),
         pytest.param(
-            Signs(unled_s=LONG_S, answering_s=LEASELESS_S + 1), "manages nothing", id="and doesn't after an outage"
+            LivenessFacts(leaseless_s=LONG_S, answering_s=LEASELESS_S + 1),
+            "manages nothing",
+            id="and doesn't after an outage",
         ),
         pytest.param(
-            Signs(active=1, unhandled_s=STUCK_AFTER_S + 1), "no bot was finished for 121 s", id="stuck workers"
+            LivenessFacts(active=1, unhandled_s=STUCK_AFTER_S + 1), "no bot was finished for 121 s", id="stuck workers"
         ),
         pytest.param(
-            Signs(turns={**FRESH, "runs": Turn(ago_s=STUCK_AFTER_S + 3, every_s=2)}), "loop `runs`", id="stuck loop"
+            LivenessFacts(loops={**FRESH, "runs": Loop(ago_s=STUCK_AFTER_S + 3, every_s=2)}),
+            "loop `runs`",
+            id="stuck loop",
         ),
         pytest.param(
-            Signs(standby=True, turns={"lease": Turn(ago_s=STUCK_AFTER_S + 16, every_s=15)}),
+            LivenessFacts(standby=True, loops={"lease": Loop(ago_s=STUCK_AFTER_S + 16, every_s=15)}),
             "loop `lease`",
             id="a standby that no longer asks",
         ),
     ],
 )
-def test_dead(signs: Signs, words: str) -> None:
-    assert words in (why_dead(signs) or "alive")
+def test_dead(facts: LivenessFacts, words: str) -> None:
+    assert words in (why_unhealthy(facts) or "alive")
 
 
 seconds = st.floats(0, 1e6)
 
 
-@given(unled_s=st.none() | seconds, standby=st.booleans(), active=st.integers(0, 99), every_s=seconds)
+@given(leaseless_s=st.none() | seconds, standby=st.booleans(), active=st.integers(0, 99), every_s=seconds)
 def test_no_outage_of_the_database_is_a_reason(
-    unled_s: float | None, standby: bool, active: int, every_s: float
+    leaseless_s: float | None, standby: bool, active: int, every_s: float
 ) -> None:
     """Its loops come round and its calls end, each with a failure: a restarted one would fare the same."""
-    signs = Signs(
-        unled_s=unled_s,
+    facts = LivenessFacts(
+        leaseless_s=leaseless_s,
         standby=standby,
         answering_s=None,
         active=active,
         unhandled_s=STUCK_AFTER_S,
-        turns={"runs": Turn(ago_s=every_s + STUCK_AFTER_S, every_s=every_s)},
+        loops={"runs": Loop(ago_s=every_s + STUCK_AFTER_S, every_s=every_s)},
     )
-    assert why_dead(signs) is None
+    assert why_unhealthy(facts) is None
 
 
-@given(ending_s=seconds, others=st.builds(Signs, bound_s=st.just(BOUND_S), unled_s=seconds, answering_s=seconds))
-def test_an_end_is_judged_by_its_bound_alone(ending_s: float, others: Signs) -> None:
+@given(
+    ending_s=seconds,
+    others=st.builds(LivenessFacts, bound_s=st.just(BOUND_S), leaseless_s=seconds, answering_s=seconds),
+)
+def test_an_end_is_judged_by_its_bound_alone(ending_s: float, others: LivenessFacts) -> None:
     from dataclasses import replace
 
-    verdict = why_dead(replace(others, ending_s=ending_s))
+    verdict = why_unhealthy(replace(others, ending_s=ending_s))
     assert (verdict is not None) == (ending_s > BOUND_S)

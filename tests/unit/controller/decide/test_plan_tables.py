@@ -272,7 +272,7 @@ def test_a_bot_whose_id_or_epoch_no_label_can_carry_gets_no_pod() -> None:
         ({"claimed_at": ago(30), "phase": None}, None),
         ({"claimed_at": ago(30), "phase": "p", "live_at": ago(1)}, None),
         ({"claimed_at": None, "created_at": ago(60), "phase": "p"}, "starting since 11:59:00Z: p"),
-        ({"claimed_at": ago(30), "phase": "p", "note": "the exchange's pause"}, "the exchange's pause"),
+        ({"claimed_at": ago(30), "phase": "p", "waits_for": "the exchange's pause"}, "the exchange's pause"),
     ],
 )
 def test_what_a_slow_start_is_at(facts: dict[str, Any], message: str | None) -> None:

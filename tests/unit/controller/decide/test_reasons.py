@@ -11,6 +11,7 @@ from controller.decide import reasons
 from controller.decide.facts import PodFacts
 from controller.decide.reasons import answer_words, end_words, waiting_words
 from controller.observe.pods import read_pod
+from fleet.labels import BOT_ID, EPOCH
 from fleet.states import ExitReason
 from tests.unit.controller.make import pod
 
@@ -18,7 +19,7 @@ REASONS_PAGE = Path(__file__).resolve().parents[4] / "docs" / "reference" / "rea
 
 
 def read(status: dict[str, Any], **metadata: Any) -> PodFacts:
-    labels = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"}
+    labels = {BOT_ID: "7", EPOCH: "5"}
     limits = {"resources": {"requests": {"memory": "96Mi"}, "limits": {"memory": "256Mi"}}}
     facts = read_pod(
         {

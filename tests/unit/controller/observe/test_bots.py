@@ -70,7 +70,7 @@ async def test_what_a_bot_says_that_it_waits_for(waits_for: str | None, note: st
     store = FakeStore()
     store.row = replace(ROW, runs=(replace(RUN, waits_for=waits_for),))
     view = await read(store)
-    assert view.run.note == note
+    assert view.run.waits_for == note
 
 
 async def test_a_version_that_is_invalid_now_says_nothing_of_the_run_that_had_it() -> None:
@@ -80,3 +80,18 @@ async def test_a_version_that_is_invalid_now_says_nothing_of_the_run_that_had_it
     view = await read(store)
     assert view.bot.invalid
     assert view.run.waits_until_flat is True
+
+
+@pytest.mark.parametrize("holding", [True, False])
+@pytest.mark.parametrize(("on_failure", "closes"), [("flatten", True), ("hold", False)])
+async def test_what_a_given_up_bot_must_close(holding: bool, on_failure: str, closes: bool) -> None:
+    store = FakeStore(row=replace(ROW, holding=holding), config={**GOOD, "trading": {"on_failure": on_failure}})
+    view = await read(store)
+    assert view.bot.must_close is (holding and closes)
+
+
+async def test_a_bot_without_a_row_is_told_from_one_that_changes_meanwhile() -> None:
+    absent = await read(FakeStore(row=None))
+    assert (absent.record, absent.bot, absent.run, absent.ends, absent.starting) == (None, None, None, (), False)
+    store = FakeStore(config=None)
+    assert await BotReader(store, Configs(store), lambda _: None).read(7) is None

@@ -6,8 +6,9 @@ import pytest
 
 from controller.observe import configs as module
 from controller.observe.configs import Configs, KnownConfig, examine
+from fleet.foreign import Unreadable
 from fleet.plugins import PluginNames
-from tests.unit.controller.fakes import FakeStore
+from tests.unit.controller.fakes import GOOD, FakeStore
 
 
 def test_a_config_is_examined() -> None:
@@ -57,3 +58,13 @@ def test_configs_are_kept_for_the_latest_bots_alone(monkeypatch: pytest.MonkeyPa
     configs._remember(3, "v1", known)
     assert configs._remembered(2, "v1") is None
     assert configs._remembered(1, "v1") is known
+
+
+@pytest.mark.parametrize("raw", [None, Unreadable("too deep")])
+async def test_what_a_running_bot_takes_over_is_read_of_exactly_this_version(raw: object) -> None:
+    store = FakeStore(config={**GOOD, "risk_management": {"max_daily_trades": 3}})
+    hot = await Configs(store).hot_sections(7, 4)
+    assert hot is not None
+    assert hot["risk_management"] == {"max_daily_trades": 3}
+    assert store.calls == [("load_config", (4,), {})]
+    assert await Configs(FakeStore(config=raw)).hot_sections(7, 4) is None

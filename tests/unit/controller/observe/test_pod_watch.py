@@ -13,8 +13,9 @@ import pytest
 from aiohttp import web
 
 from controller.observe import pod_watch as module
-from controller.observe.pod_watch import STALE_S, STUCK_LIMIT, WATCH_TIMEOUT_S, PodWatch, Pulse, WatchKeeper
+from controller.observe.pod_watch import STALE_S, STUCK_LIMIT, WATCH_TIMEOUT_S, PodWatch, WatchHealth, WatchKeeper
 from controller.observe.pods import PodStore
+from fleet.labels import BOT_ID, EPOCH
 
 PODS = "/api/v1/namespaces/bots/pods"
 RESOURCES = {
@@ -29,7 +30,7 @@ RESOURCES = {
 
 
 def body(number: int) -> dict[str, Any]:
-    labels = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": str(number)}
+    labels = {BOT_ID: "7", EPOCH: str(number)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -137,7 +138,7 @@ async def keeper(server: ApiServer) -> AsyncIterator[tuple[WatchKeeper, PodStore
         made.append(PodWatch("bots", store))
         return made[-1]
 
-    keeper = WatchKeeper(new, patience_s=3)
+    keeper = WatchKeeper(new, recovery_s=3)
     await keeper.start()
     await until(lambda: keeper.trouble() is None, 10)
     yield keeper, store, made
@@ -147,18 +148,18 @@ async def keeper(server: ApiServer) -> AsyncIterator[tuple[WatchKeeper, PodStore
 def test_silence_is_noticed_within_ten_seconds() -> None:
     assert WATCH_TIMEOUT_S < module.INACTIVITY_S < STALE_S < 10
     now = 0.0
-    pulse = Pulse(lambda: now)
-    assert "nothing was heard yet" in (pulse.trouble() or "")
-    pulse.heard()
+    health = WatchHealth(lambda: now)
+    assert "nothing was heard yet" in (health.trouble() or "")
+    health.answered()
     now = STALE_S
-    assert pulse.trouble() is None
+    assert health.trouble() is None
     now = 10.0
-    assert "hasn't answered for 10 s" in (pulse.trouble() or "")
-    pulse.heard()
-    pulse.refused("a\x00b postgresql://me:hunter2@db/x")
-    assert pulse.trouble() == "a\ufffdb postgresql://me:***@db/x"
-    pulse.heard()
-    assert pulse.trouble() is None
+    assert "hasn't answered for 10 s" in (health.trouble() or "")
+    health.answered()
+    health.failed("a\x00b postgresql://me:hunter2@db/x")
+    assert health.trouble() == "a\ufffdb postgresql://me:***@db/x"
+    health.answered()
+    assert health.trouble() is None
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import pytest
 from yarl import URL
 
 from controller.observe import pod_watch as module
-from controller.observe.pod_watch import PATIENCE_S, STALE_S, STUCK_LIMIT, PodWatch, Pulse, WatchKeeper
+from controller.observe.pod_watch import RECOVERY_S, STALE_S, STUCK_LIMIT, PodWatch, WatchHealth, WatchKeeper
 from controller.observe.pods import PodStore
+from fleet.labels import BOT_ID, EPOCH
 from tests.unit.controller.make import pod
 
 
@@ -90,7 +91,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def test_the_times_follow_one_another() -> None:
     """What a stream says at its end must come before the silence counts, and kopf's tries before our patience."""
-    assert (module.WATCH_TIMEOUT_S, module.INACTIVITY_S, STALE_S, PATIENCE_S) == (5, 8.0, 9.0, 20.0)
+    assert (module.WATCH_TIMEOUT_S, module.INACTIVITY_S, STALE_S, RECOVERY_S) == (5, 8.0, 9.0, 20.0)
     assert (module.RESTART_FIRST_S, module.RESTART_MAX_S, module.READY_TIMEOUT_S, module.STOP_TIMEOUT_S) == (
         1,
         15,
@@ -99,7 +100,7 @@ def test_the_times_follow_one_another() -> None:
     )
     assert module.BACKOFFS == (0.5, 1.0, 2.0)
     assert (STUCK_LIMIT, module.TROUBLE_LIMIT) == (3, 500)
-    assert WatchKeeper(lambda: None).patience_s == PATIENCE_S  # type: ignore[arg-type,return-value]
+    assert WatchKeeper(lambda: None).recovery_s == RECOVERY_S  # type: ignore[arg-type,return-value]
 
 
 async def test_a_healthy_watch_is_told_of_once_and_left_alone(world: World) -> None:
@@ -132,7 +133,7 @@ async def test_trouble_that_lasts_replaces_the_watch(world: World) -> None:
     events = await world.keep(until=132.0)
     assert events[3:] == [
         (110.0, "told deaf"),
-        (131.0, "stopped"),  # PATIENCE_S and the first pause
+        (131.0, "stopped"),  # RECOVERY_S and the first pause
         (131.0, "watch 1 made"),
         (131.0, "started"),
     ]
@@ -253,7 +254,7 @@ class TestPodWatch:
         assert other.trouble() == "the watch on pods is down: kopf ended"
         other._ended = None
         assert other.trouble() == "the watch on pods is down: it begins, and nothing was heard yet"
-        other.pulse.heard()
+        other.health.answered()
         assert other.trouble() is None
 
     def test_events_reach_the_store(self) -> None:
@@ -414,7 +415,7 @@ async def test_an_event_of_a_pod_of_ours_reaches_the_store_on_the_main_loop(monk
     mine, store = Kopf(monkeypatch), PodStore(lambda _: None)
     watch = PodWatch("bots", store)
     await watch._watch(asyncio.get_running_loop(), asyncio.Event())
-    labels = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"}
+    labels = {BOT_ID: "7", EPOCH: "5"}
     body = {"metadata": {"name": "p", "uid": "u", "labels": labels}}
     await mine.handlers["v1 pods"](type="ADDED", body=body)
     await mine.handlers["v1 pods"](type="ADDED", body={"metadata": {"name": "foreign", "uid": "x"}})
@@ -448,10 +449,10 @@ BEGINS = "it begins, and nothing was heard yet"
     ],
 )
 async def test_what_counts_as_a_sign_of_life(params: Any, trouble: str | None) -> None:
-    pulse = Pulse(lambda: 0.0)
-    [ended] = pulse.traces().on_request_end
+    health = WatchHealth(lambda: 0.0)
+    [ended] = health.traces().on_request_end
     await ended(None, None, params)  # type: ignore[arg-type]
-    assert pulse.trouble() == trouble
+    assert health.trouble() == trouble
 
 
 @pytest.mark.parametrize(
@@ -463,16 +464,16 @@ async def test_what_counts_as_a_sign_of_life(params: Any, trouble: str | None) -
     ],
 )
 async def test_what_a_request_without_an_answer_means(path: str, fault: BaseException, trouble: str) -> None:
-    pulse = Pulse(lambda: 0.0)
-    [failed] = pulse.traces().on_request_exception
+    health = WatchHealth(lambda: 0.0)
+    [failed] = health.traces().on_request_exception
     await failed(None, None, aiohttp.TraceRequestExceptionParams("GET", URL(f"http://k{path}"), {}, fault))  # type: ignore[arg-type]
-    assert pulse.trouble() == trouble
+    assert health.trouble() == trouble
 
 
 def test_a_refusal_is_one_short_line() -> None:
-    pulse = Pulse(lambda: 0.0)
-    pulse.refused("a\nb" + "x" * 900)
-    assert pulse.trouble() == "a b" + "x" * 496 + "…"
+    health = WatchHealth(lambda: 0.0)
+    health.failed("a\nb" + "x" * 900)
+    assert health.trouble() == "a b" + "x" * 496 + "…"
 
 
 def test_kopf_is_told_to_watch_pods_of_ours_and_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""Prices, quantities and fees by hand; and what holds for any number."""
+"""Prices, quantities and times by hand; and what holds for any number."""
 
 from __future__ import annotations
 
@@ -8,23 +8,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from botrunner.execution.paper import matching
 from botrunner.execution.paper.matching import (
     PaperRules,
     bankruptcy_price,
-    base_fee,
-    fee,
     fillable,
     latency,
-    limit_price,
     liquidation_price,
-    market_price,
     paper_rules,
     rejected,
-    sellable,
 )
 from botrunner.market.candle import Candle
 from botrunner.market.side import Side
@@ -52,75 +45,6 @@ def order(quantity: str = "10", side: Side = Side.BUY, **changes: Any) -> Order:
 
 def candle(*prices: Any, volume: str = "1000") -> Candle:
     return Candle(0, *map(D, map(str, prices)), D(volume))
-
-
-def slipping(model: SlippageModel, slippage: str, **changes: Any) -> PaperRules:
-    return rules(slippage_model=model, slippage=D(slippage), **changes)
-
-
-@pytest.mark.parametrize(
-    ("made", "side", "quantity", "expected"),
-    [
-        pytest.param(rules(), Side.BUY, 10, "100.00", id="none"),
-        pytest.param(slipping(SlippageModel.FIXED, "0.25"), Side.BUY, 10, "100.25", id="fixed, buy"),
-        pytest.param(slipping(SlippageModel.FIXED, "0.25"), Side.SELL, 10, "99.75", id="fixed, sell"),
-        pytest.param(slipping(SlippageModel.FIXED, "250"), Side.SELL, 10, "0.01", id="never below a tick"),
-        pytest.param(slipping(SlippageModel.PERCENTAGE, "0.00051"), Side.BUY, 10, "100.06", id="rounded against a buy"),
-        pytest.param(slipping(SlippageModel.PERCENTAGE, "0.00051"), Side.SELL, 10, "99.94", id="and against a sale"),
-        # a quarter of the volume: 100 × (1 + 0.1 × 0.25²) = 100.625
-        pytest.param(slipping(SlippageModel.VOLUME_SHARE, "0.1"), Side.BUY, 250, "100.63", id="volume share, buy"),
-        pytest.param(slipping(SlippageModel.VOLUME_SHARE, "0.1"), Side.SELL, 250, "99.37", id="volume share, sale"),
-        # more than everything counts as everything
-        pytest.param(slipping(SlippageModel.VOLUME_SHARE, "0.1"), Side.BUY, 5000, "110.00", id="share at most one"),
-        pytest.param(
-            slipping(SlippageModel.VOLUME_SHARE, "0.1", max_volume_share=D("0.5")), Side.BUY, 5000, "102.50",
-            id="share at most what one order may take",
-        ),
-    ],
-)  # fmt: skip
-def test_market_price(made: PaperRules, side: Side, quantity: int, expected: str) -> None:
-    found = market_price(D(100), side=side, quantity=D(quantity), volume=D(1000), rules=made, market=MARKET)
-    assert found == D(expected)
-
-
-def test_a_candle_without_volume_costs_the_whole_impact() -> None:
-    made = slipping(SlippageModel.VOLUME_SHARE, "0.1")
-    assert market_price(D(100), side=Side.BUY, quantity=D(1), volume=D(0), rules=made, market=MARKET) == 110
-
-
-def test_a_volume_of_less_than_one_is_a_volume() -> None:
-    made = slipping(SlippageModel.VOLUME_SHARE, "0.1")
-    found = market_price(D(100), side=Side.BUY, quantity=D("0.25"), volume=D("0.5"), rules=made, market=MARKET)
-    assert found == D("102.50")
-
-
-@given(
-    st.sampled_from(SlippageModel), st.decimals("0", "0.1", places=4), st.sampled_from(Side),
-    st.decimals("0.01", "999", places=4), st.decimals("0.01", "9999", places=2), st.decimals("0", "9999", places=2),
-)  # fmt: skip
-def test_never_better_than_quoted_and_on_the_tick(
-    model: SlippageModel, slippage: Decimal, side: Side, quote: Decimal, quantity: Decimal, volume: Decimal
-) -> None:
-    made = rules(slippage_model=model, slippage=slippage)
-    price = market_price(quote, side=side, quantity=quantity, volume=volume, rules=made, market=MARKET)
-    assert price % MARKET.tick == 0
-    assert price >= MARKET.tick
-    assert price >= quote if side is Side.BUY else price <= quote
-
-
-@pytest.mark.parametrize(
-    ("side", "close", "pct", "expected"),
-    [
-        (Side.BUY, "100", "1", "99.00"),
-        (Side.SELL, "100", "1", "101.00"),
-        (Side.BUY, "100", "10", "90.00"),
-        (Side.BUY, "99.99", "0.5", "99.49"),  # 99.49005 down
-        (Side.SELL, "99.99", "0.5", "100.49"),  # 100.48995 up
-        (Side.BUY, "0.01", "50", "0.01"),  # at least a tick
-    ],
-)
-def test_limit_price(side: Side, close: str, pct: str, expected: str) -> None:
-    assert limit_price(D(close), side=side, offset_pct=D(pct), market=MARKET) == D(expected)
 
 
 @pytest.mark.parametrize(
@@ -202,34 +126,6 @@ def test_partial_fills_come_as_often_as_asked_for() -> None:
     candles = [Candle(n * 60_000, D(1), D(1), D(1), D(1), D(1)) for n in range(2000)]
     whole = sum(fillable(order("1000"), candle, rules=made, market=MARKET) == 1000 for candle in candles)
     assert 1330 < whole < 1470  # 1400 ± 3.4 standard deviations of 20
-
-
-def test_fees_by_who_made_the_market() -> None:
-    made = rules(maker_fee=D("0.0002"), taker_fee=D("0.001"))
-    assert fee(price=D("99.99"), quantity=D("1.23"), maker=True, rules=made) == D("0.02459754")  # 0.0245975400
-    assert fee(price=D("99.99"), quantity=D("1.23"), maker=False, rules=made) == D("0.12298770")
-    assert base_fee(quantity=D("1.23456789"), maker=False, rules=made) == D("0.00123457")  # 0.00123456789
-    assert base_fee(quantity=D("1.23456789"), maker=True, rules=made) == D("0.00024691")  # 0.000246913578
-    assert [rules(maker_fee=D(a), taker_fee=D(b)).highest_fee for a, b in ((1, 2), (2, 1))] == [2, 2]
-
-
-@pytest.mark.parametrize(
-    ("quantity", "price", "smallest", "minimum", "expected"),
-    [
-        ("1.239", "100", "0.01", "0", "1.23"),
-        ("0.009", "100", "0.01", "0", "0"),
-        ("0.09", "100", "0.01", "10", "0"),
-        ("0.1", "100", "0.01", "10", "0.1"),
-        # enough by value, not by quantity
-        ("0.49", "100", "0.5", "10", "0"),
-        ("0.5", "100", "0.5", "10", "0.5"),
-        ("19", "0.5", "0.01", "10", "0"),
-        ("20", "0.5", "0.01", "10", "20"),
-    ],
-)
-def test_sellable(quantity: str, price: str, smallest: str, minimum: str, expected: str) -> None:
-    market = replace(MARKET, min_quantity=D(smallest), min_notional=D(minimum))
-    assert sellable(D(quantity), price=D(price), market=market) == D(expected)
 
 
 def test_latency_lies_within_its_bounds() -> None:

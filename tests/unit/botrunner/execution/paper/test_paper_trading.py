@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.execution.paper.draws import What, draw, happens
 from botrunner.market.candle import Candle
 from botrunner.market.side import Side
@@ -25,7 +24,20 @@ from botrunner.trading.state import BotState
 from fleet.events import EventKind, Severity
 from fleet.states import OrderState
 from fleet.times import from_ms
-from tests.unit.botrunner.paper_world import BAR_MS, EXIT, FLAT, LONG, MARKET, SHORT, Script, World, bar, config, run
+from tests.unit.botrunner.paper_world import (
+    BAR_MS,
+    EXIT,
+    FLAT,
+    LONG,
+    MARKET,
+    SHORT,
+    Script,
+    World,
+    bar,
+    config,
+    paper_bot,
+    run,
+)
 
 D = Decimal
 NEXT_OPEN = {"fill_price": "next_open"}
@@ -500,9 +512,7 @@ def test_latency_of_more_than_an_interval(fill_price: str, price: int, bar_numbe
 
     outcomes: list[Any] = []
     script = Script([LONG])
-    bot = BaseTradingBot(
-        bot_id=7, config=made, market=MARKET, state=BotState(account=Account(cash=D(1000))), commit=outcomes.append
-    )
+    bot = paper_bot(made, BotState(account=Account(cash=D(1000))), outcomes.append)
     for number, (open_, close) in enumerate([(100, 100), (101, 102), (103, 104), (105, 106)]):
         script.bar = number
         bot.on_bar(script, Candle(number * 1000, D(open_), D(close), D(open_), D(close), D(9)), ready=True)
@@ -815,9 +825,7 @@ def going_on(state: dict[str, Any], made: Any, second: Any) -> World:
 
     outcomes: list[Any] = []
     script = Script([None])
-    bot = BaseTradingBot(
-        bot_id=7, config=made, market=MARKET, state=BotState(account=load(state)), commit=outcomes.append
-    )
+    bot = paper_bot(made, BotState(account=load(state)), outcomes.append)
     script.bar = 0
     bot.on_bar(script, Candle(1515561600000, *second), ready=True)
     return World(bot, script, outcomes)

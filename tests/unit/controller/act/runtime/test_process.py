@@ -200,13 +200,13 @@ def test_how_a_process_ended(tmp_path: Path, code: str, exit_code: int, reason: 
 def test_only_the_end_of_a_log_is_searched_for_last_words(tmp_path: Path) -> None:
     state = locked_folder(tmp_path)
     controller = runtime(state, "", grace_s=60)
-    assert controller._last_words("nobody") == ""
+    assert controller._last_error("nobody") == ""
     state.log_file("x").write_text("ValueError: long ago\n" + "y" * LOG_TAIL)
-    assert "long ago" not in controller._last_words("x")
+    assert "long ago" not in controller._last_error("x")
     state.log_file("x").write_text("y" * (LOG_TAIL + 10) + "\nValueError: now\n")
-    assert "ValueError: now" in controller._last_words("x")
+    assert "ValueError: now" in controller._last_error("x")
     state.log_file("x").write_text("ValueError: short\n")
-    assert "ValueError: short" in controller._last_words("x")
+    assert "ValueError: short" in controller._last_error("x")
 
 
 def test_a_command_that_does_not_exist_is_refused(tmp_path: Path) -> None:
