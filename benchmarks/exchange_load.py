@@ -45,7 +45,7 @@ from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.progress import Progress
 from botrunner.process.retry import Retrier
 from botrunner.process.stop import StopRequest, StopSwitch
-from botrunner.strategies.strategy_handler import StrategyHandler
+from botrunner.strategies.registry.strategy_handler import StrategyHandler
 from cli.embedded import EmbeddedPostgres, free_port
 from fleet.clock import SystemClock
 from fleet.config import BotConfig, RunningConfig, parse_config

@@ -37,7 +37,7 @@ from botrunner.backtest.rows import as_stored
 from botrunner.backtest.run import Backtest, backtest
 from botrunner.feeds.source import read_candles
 from botrunner.market.rules import file_market
-from botrunner.strategies.strategy_handler import StrategyHandler
+from botrunner.strategies.registry.strategy_handler import StrategyHandler
 from cli.embedded import EmbeddedPostgres, free_port
 from fleet.config import parse_config
 from fleet.log import configure_logging

@@ -28,7 +28,7 @@ from botrunner.process.retry import Retrier, exchange_away
 from botrunner.process.stop import StopSwitch
 from botrunner.settings import Settings
 from botrunner.strategies.isolation import untrusted_code
-from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
+from botrunner.strategies.registry.strategy_handler import StrategyHandler, strings_in
 from fleet.clock import Clock
 from fleet.config import BotConfig, ConfigInvalid, RunningConfig, parse_config, with_hot_fields
 from fleet.errors import ConfigUnusable

@@ -200,7 +200,7 @@ def exchange_urls() -> Mapping[str, str]:
 
 
 def _config(document: Any, path: Path, *, several: bool) -> BotConfig:
-    from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
+    from botrunner.strategies.registry.strategy_handler import StrategyHandler, strings_in
 
     handler, named = StrategyHandler(strings_in(document)), _NAMED.fullmatch(path.name)
     symbol = named["symbol"].replace("_", "") if named else None

@@ -18,8 +18,8 @@ from importlib.metadata import EntryPoint, entry_points
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from botrunner.strategies.registry import GROUPS, left_out
-from botrunner.strategies.strategy_handler import Offer, StrategyHandler
+from botrunner.strategies.registry.installed import GROUPS, left_out
+from botrunner.strategies.registry.strategy_handler import Offer, StrategyHandler
 from cli.output import give_up_stdout
 from fleet.foreign import BYTES_LIMIT, Unreadable, load_json, object_of
 from fleet.log import configure_logging

@@ -16,7 +16,7 @@ def extra_names(document: object) -> ExtraNames:
     tried in a child process first.
     """
     try:
-        from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
+        from botrunner.strategies.registry.strategy_handler import StrategyHandler, strings_in
     except ImportError:
         return installed().extra_names
     from cli.catalogue import unusable

@@ -18,8 +18,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from botrunner.strategies.registry import GROUPS, plugins
-from botrunner.strategies.strategy_handler import Offer, StrategyHandler
+from botrunner.strategies.registry.installed import GROUPS, plugins
+from botrunner.strategies.registry.strategy_handler import Offer, StrategyHandler
 from cli.parameters import default_of, example, kind_of, range_of
 from controller.metrics import Metrics as ControllerMetrics
 from controller.settings import Settings as ControllerSettings

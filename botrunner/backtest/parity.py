@@ -19,7 +19,7 @@ from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.market.candle import Candle
 from botrunner.market.codec import load_candles, load_market
 from botrunner.market.rules import Market
-from botrunner.strategies.strategy_handler import StrategyHandler, strings_in
+from botrunner.strategies.registry.strategy_handler import StrategyHandler, strings_in
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome
 from fleet import __version__

@@ -19,7 +19,7 @@ from botrunner.backtest.rows import Row
 from botrunner.engine.failures import Failure
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
-from botrunner.strategies.strategy_handler import StrategyHandler
+from botrunner.strategies.registry.strategy_handler import StrategyHandler
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.state import BarOutcome
 from fleet.config import BotConfig

@@ -21,7 +21,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from botrunner.backtest.parity import compare, replayed
-from botrunner.strategies.registry import forget
+from botrunner.strategies.registry.installed import forget
 from fleet.trading_service.db import connect
 from fleet.trading_service.replays import recorded
 from tests.integration.controller_process import REPOSITORY, Fleet, command_of

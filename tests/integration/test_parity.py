@@ -27,7 +27,7 @@ from botrunner.feeds.source import read_candles
 from botrunner.market.candle import Candle
 from botrunner.market.rules import file_market
 from botrunner.strategies.entry import ENTRY_MIXINS
-from botrunner.strategies.strategy_handler import StrategyHandler
+from botrunner.strategies.registry.strategy_handler import StrategyHandler
 from fleet.config import parse_config
 from fleet.trading_service.replays import NothingRecorded, Recorded, recorded
 from tests.loose import LOOSE

@@ -17,7 +17,7 @@ import structlog
 
 from botrunner.backtest.market import market_for
 from botrunner.backtest.run import backtest
-from botrunner.strategies.strategy_handler import StrategyHandler
+from botrunner.strategies.registry.strategy_handler import StrategyHandler
 from cli.backtest import load_candles
 from fleet.config import parse_config
 from tests.oracle.configs import Case

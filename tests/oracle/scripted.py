@@ -16,7 +16,7 @@ from pydantic import Field
 
 from botrunner.strategies.base import Direction, OpenPosition, Signal
 from botrunner.strategies.mixins import EntryMixin, ExitMixin, enter, leave
-from botrunner.strategies.registry import forget
+from botrunner.strategies.registry.installed import forget
 from fleet.config.params import MixinParams
 from tests.oracle.hashing import chance
 

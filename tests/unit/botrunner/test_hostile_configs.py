@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from botrunner.market.candle import Candle
-from botrunner.strategies.strategy_handler import StrategyHandler
+from botrunner.strategies.registry.strategy_handler import StrategyHandler
 from fleet.config import BotConfig, ConfigError, ConfigInvalid, json_schema, parse_config, validate_config
 from fleet.errors import ConfigUnusable
 from tests.hostile import VALID, hostile

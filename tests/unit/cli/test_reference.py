@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from botrunner.strategies.mixins import EntryMixin
-from botrunner.strategies.strategy_handler import Offer, StrategyHandler
+from botrunner.strategies.registry.strategy_handler import Offer, StrategyHandler
 from cli import reference
 from cli.parameters import default_of, example, kind_of, range_of
 

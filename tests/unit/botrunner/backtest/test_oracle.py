@@ -21,7 +21,7 @@ from botrunner.feeds.source import read_candles
 from botrunner.market.candle import Candle
 from botrunner.market.rules import file_market
 from botrunner.strategies.base import Direction, OpenPosition
-from botrunner.strategies.registry import entry_mixins, exit_mixins
+from botrunner.strategies.registry.installed import entry_mixins, exit_mixins
 from fleet.config import parse_config
 from tests.loose import LOOSE
 

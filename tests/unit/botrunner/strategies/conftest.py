@@ -16,7 +16,7 @@ import backtrader as bt
 import pytest
 
 from botrunner.strategies.base import OpenPosition, Signal, SignalKind, StrategyHost
-from botrunner.strategies.custom import CustomStrategy
+from botrunner.strategies.registry.custom import CustomStrategy
 from fleet.config import CustomParameters, LogicSpec
 from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
 

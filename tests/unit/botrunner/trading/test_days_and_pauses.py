@@ -22,7 +22,7 @@ from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.market.candle import Candle
 from botrunner.market.rules import file_market
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
-from botrunner.strategies.strategy_handler import StrategyHandler
+from botrunner.strategies.registry.strategy_handler import StrategyHandler
 from botrunner.trading.account import Account
 from botrunner.trading.checkpoint import dump, load
 from botrunner.trading.risk import Counters, Denial

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from botrunner.strategies.base import Direction, SignalKind, StrategyHost
-from botrunner.strategies.custom import CustomStrategy
+from botrunner.strategies.registry.custom import CustomStrategy
 from tests.unit.botrunner.strategies.scripted_host import SHORT_RSI, Scripted, entries, exits, held
 
 FALLING = [100.0 - number for number in range(12)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from botrunner.strategies.base import BaseStrategy, OpenPosition, Signal, State
-from botrunner.strategies.registry import entry_mixin, exit_mixin
+from botrunner.strategies.registry.installed import entry_mixin, exit_mixin
 from fleet.config import CustomParameters
 
 

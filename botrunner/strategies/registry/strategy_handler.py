@@ -1,6 +1,6 @@
 """StrategyHandler: which strategies and mixins there are, which class runs a type, whether a config fits.
 
-A factory without state: the registry is the installed code (`strategies.registry`). An unknown strategy type
+A factory without state: the registry is the installed code (`strategies.registry.installed`). An unknown strategy type
 runs CustomStrategy, as the original design has it; the caller is told, to warn about it.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from botrunner.strategies.base import BaseStrategy
-from botrunner.strategies.custom import CustomStrategy
 from botrunner.strategies.ml import OnnxStrategy
-from botrunner.strategies.registry import GROUPS, broken, entry_mixins, exit_mixins, plugins, unseen
+from botrunner.strategies.registry.custom import CustomStrategy
+from botrunner.strategies.registry.installed import GROUPS, broken, entry_mixins, exit_mixins, plugins, unseen
 from fleet.config import ConfigError, ExtraNames, validate_strategy
 from fleet.config.parse import CUSTOM_STRATEGY
 from fleet.config.schema import parameter_table

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from botrunner.strategies import registry
 from botrunner.strategies.base import BaseStrategy, OpenPosition, Signal
-from botrunner.strategies.custom import CustomStrategy
 from botrunner.strategies.entry import ENTRY_MIXINS
 from botrunner.strategies.exit import EXIT_MIXINS
 from botrunner.strategies.mixins import EntryMixin, ExitMixin
-from botrunner.strategies.strategy_handler import StrategyHandler
+from botrunner.strategies.registry import installed
+from botrunner.strategies.registry.custom import CustomStrategy
+from botrunner.strategies.registry.strategy_handler import StrategyHandler
 from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
 
 
@@ -76,13 +76,13 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(EntryPoint, "load", load)
     monkeypatch.setattr(
-        registry,
+        installed,
         "entry_points",
         lambda group: [EntryPoint(name, f"{HERE}:{target}", group) for at, name, target in POINTS if at == group],
     )
-    registry.forget()
+    installed.forget()
     yield
-    registry.forget()
+    installed.forget()
 
 
 def test_implementations_and_parameters_belong_together() -> None:
@@ -157,7 +157,7 @@ def test_mixins_and_strategies_from_packages() -> None:
 
 @pytest.mark.usefixtures("packages")
 def test_broken_packages_and_built_in_names_are_left_out() -> None:
-    mixins = registry.entry_mixins()
+    mixins = installed.entry_mixins()
     assert set(mixins) == {*ENTRY_MIXINS, "AlwaysEntryMixin"}
     assert mixins["RSIOrBBEntryMixin"] is ENTRY_MIXINS["RSIOrBBEntryMixin"]
 
