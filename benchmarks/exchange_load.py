@@ -28,7 +28,8 @@ from typing import Any
 
 import structlog
 
-from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.engine.collaborators import Collaborators
+from botrunner.engine.strategy_instance import StrategyInstance
 from botrunner.exchange.binance import BinanceBroker
 from botrunner.exchange.ccxt_import import exchange_class
 from botrunner.exchange.errors import ExchangeAway

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.engine.collaborators import Collaborators
+from botrunner.engine.strategy_instance import StrategyInstance
 from botrunner.exchange.broker import Broker, BrokerManager
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.exchange.guarded_broker import GuardedBroker

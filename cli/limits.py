@@ -13,7 +13,7 @@ from cli.output import Output, number, show
 from fleet.errors import NotFound, PermanentError
 from fleet.trading_service import admin, tenants
 
-app = typer.Typer(help="Limits over all bots of an owner, per kind of money.", no_args_is_help=True)
+app = typer.Typer(help="Limits over all bots of an owner, for each quote currency.", no_args_is_help=True)
 
 UserOption = Annotated[str, typer.Option("--user", help="The owner's name or id.")]
 ModeOption = Annotated[str, typer.Option("--mode", help="paper or live; the two are never added.")]

@@ -77,7 +77,7 @@ def _cleaned(row: dict[str, Any]) -> dict[str, Any]:
 @app.command()
 def preview(
     number: NumberArgument,
-    channel: Annotated[Channel, typer.Option(help="In whose form.")] = Channel.TELEGRAM,
+    channel: Annotated[Channel, typer.Option(help="The channel.")] = Channel.TELEGRAM,
 ) -> None:
     """How a notification looks on a channel; nothing is sent."""
     with database() as connection:

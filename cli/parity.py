@@ -28,7 +28,7 @@ def parity(
     candles: Annotated[
         str | None,
         typer.Option(
-            help="File of the bot's candles, or `exchange`: shows revised ones, and stands in for deleted bars."
+            help="File of the bot's candles, or `exchange`: shows changed candles, and replaces deleted bars."
         ),
     ] = None,
     begin: Annotated[
@@ -108,7 +108,7 @@ def _show(found: Comparison, output: Output) -> None:
         tell_failures("the replay", found.failures, bars=found.bars, gave_up=False)
     for at, fields in found.revised.items():
         values = ", ".join(f"{name} {plain(seen)} → {plain(now)}" for name, (seen, now) in fields.items())
-        say(f"candle of {at:%Y-%m-%d %H:%M} was seen as it no longer is: {values}")
+        say(f"candle of {at:%Y-%m-%d %H:%M} has changed since the bot saw it: {values}")
     verdict = f"{len(found.differences)} differences" if found.differences else "no difference"
     tell(
         f"{verdict}: {found.bars} bars of {found.runs} runs replayed; {found.orders} orders, {found.fills} fills, "

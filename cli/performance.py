@@ -123,7 +123,7 @@ async def _calculated(bot_id: int, period: Period) -> list[dict[str, Any]]:
             markets = await calculate(connection, bot_id)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise PermanentError(
-                f"the bars, trades or days of bot {bot_id} can't be reckoned with: {clean_text(repr(error), 200)}"
+                f"the bars, trades or days of bot {bot_id} can't be computed with: {clean_text(repr(error), 200)}"
             ) from error
     now = datetime.now(UTC)
     rows = [

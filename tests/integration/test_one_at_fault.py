@@ -13,7 +13,7 @@ import pytest
 from fleet.trading_service.db import Pool, connect_async
 from fleet.trading_service.outbox import StoredNotification
 from fleet.trading_service.performance import refresh
-from tests.integration.test_performance import ANY_AGE, add_bars, new_bot
+from tests.integration.performance_rows import ANY_AGE, add_bars, new_bot
 from tests.integration.worker_process import Outbox
 from worker.channels.messages import Message
 from worker.channels.outcome import Channel, Delivered, Outcome

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from tests.simulation.replay import CLOCK
+from tests.support import fresh_database
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +25,7 @@ def _quiet() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def simulated_url(postgres_url: str) -> Iterator[str]:
     """A migrated database whose clock is the recordings'; who uses it empties its tables first."""
-    head = postgres_url.rpartition("/")[0]
-    with psycopg.connect(f"{head}/postgres", autocommit=True) as admin:
-        admin.execute("CREATE DATABASE simulated TEMPLATE botfleet")
-        with psycopg.connect(f"{head}/simulated", autocommit=True) as database:
+    with fresh_database(postgres_url) as url:
+        with psycopg.connect(url, autocommit=True) as database:
             database.execute(CLOCK)
-        yield f"{head}/simulated"
-        admin.execute("DROP DATABASE simulated WITH (FORCE)")
+        yield url

@@ -148,7 +148,7 @@ ENDS = {
         },
         (
             "pod bot-7-x-e5 was preempted by a pod of higher priority: default-scheduler: preempting to accommodate a higher "
-            "priority pod; it starts again when there is room; raise bots.priorityClassName, or add nodes"
+            "priority pod; it starts again when there is room; give bots a higher PriorityClass, or add nodes"
         ),
     ),
     "the node shuts down": (
@@ -255,7 +255,7 @@ ANSWERS = [
     (
         403,
         'pods "p" is forbidden: no PriorityClass with name live was found',
-        "create the PriorityClass, or change bots.priorityClassName",
+        "create the PriorityClass, or change priorityClasses",
     ),
     (
         500,
