@@ -24,8 +24,7 @@ from datetime import datetime, timedelta
 from botrunner.execution.live.snapshots import UNACKNOWLEDGED, executed, reports_of
 from botrunner.execution.live.transport import Execution, OrderSnapshot
 from botrunner.trading.orders import Order
-from botrunner.trading.reports import Accepted, Expired, Report, Sent
-from fleet.states import OrderState
+from botrunner.trading.reports import Expired, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +107,7 @@ def conclude(order: Order, answer: LookUp | None, *, arrives_by: datetime, timin
     if answer.snapshot is not None:
         return reports_of(order, answer.snapshot, current=True)
     if answer.executions:
-        return _only_executed(order, answer.executions)
+        return tuple(executed(order, answer.executions))  # it shows in the trades alone so far
     if order.state not in UNACKNOWLEDGED:
         return Wait()
     if not may_be_absent(order, answer.asked_at, arrives_by=arrives_by, timing=timing):
@@ -116,14 +115,3 @@ def conclude(order: Order, answer: LookUp | None, *, arrives_by: datetime, timin
     return (
         Expired(client_order_id=order.client_order_id, at=answer.asked_at, executed_quantity=order.filled_quantity),
     )
-
-
-def _only_executed(order: Order, executions: tuple[Execution, ...]) -> tuple[Report, ...]:
-    """An order that shows in the trades alone so far is there all the same."""
-    first = executions[0]
-    about, reports = order.client_order_id, list[Report](executed(order, executions))
-    if order.state in UNACKNOWLEDGED or order.exchange_order_id is None:
-        reports.insert(0, Accepted(client_order_id=about, at=first.at, exchange_order_id=first.exchange_order_id))
-    if order.state is OrderState.INTENT:
-        reports.insert(0, Sent(client_order_id=about, at=first.at))
-    return tuple(reports)

@@ -37,8 +37,7 @@ def executions_of(
     own = {
         execution.exchange_trade_id: execution
         for execution in executions
-        if execution.client_order_id == order.client_order_id
-        or (exchange_order_id is not None and execution.exchange_order_id == exchange_order_id)
+        if execution.client_order_id == order.client_order_id or execution.exchange_order_id == exchange_order_id
     }
     return tuple(sorted(own.values(), key=lambda execution: (execution.at, execution.exchange_trade_id)))
 

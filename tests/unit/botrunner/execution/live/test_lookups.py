@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from botrunner.execution.live.lookups import LookUp, Timing, Wait, conclude
+from botrunner.execution.live.lookups import LookUp, Timing, Wait, conclude, may_be_absent
 from botrunner.execution.live.transport import OrderStatus
 from botrunner.trading.orders import Order
-from botrunner.trading.reports import Accepted, Canceled, Executed, Expired, OutcomeUnknown, Report, Sent
+from botrunner.trading.reports import Accepted, Amended, Canceled, Executed, Expired, Report, Sent
 from fleet.states import TERMINAL_ORDER_STATES, OrderState
 from tests.unit.botrunner.exchange_orders import D, after, execution, order, snapshot
 
@@ -82,9 +82,23 @@ def test_an_order_that_has_ended_isnt_moved(state: OrderState) -> None:
 
 def test_an_order_that_shows_in_the_trades_alone_is_there() -> None:
     seen = LookUp(asked_at=after(86_400), executions=(execution(1, 4),))
-    assert kinds(concluded(order(), seen)) == [Sent, Accepted, Executed]
-    assert kinds(concluded(order(state=OrderState.UNKNOWN), seen)) == [Accepted, Executed]
-    assert OutcomeUnknown not in kinds(concluded(order(), seen))
+    for state in (*UNACKNOWLEDGED, *ACKNOWLEDGED):
+        (found,) = concluded(order(state=state), seen)
+        assert isinstance(found, Executed)
+        assert (found.exchange_trade_id, found.exchange_order_id, found.quantity) == ("t1", "x1", D(4))
+
+
+def test_a_look_up_tells_how_the_order_was_amended() -> None:
+    made = state_of(OrderState.ACKED)
+    found = concluded(made, LookUp(asked_at=after(1), snapshot=snapshot(made, quantity=D(8))))
+    assert Amended in kinds(found)
+
+
+def test_an_order_that_was_acknowledged_is_looked_for_everywhere_at_once() -> None:
+    timing = {"arrives_by": ARRIVES_BY, "timing": TIMING}
+    assert may_be_absent(state_of(OrderState.ACKED), after(1), **timing)
+    assert not may_be_absent(order(), PROVES_FROM, **timing)
+    assert may_be_absent(order(), after(16.001), **timing)
 
 
 def test_an_order_that_ended_at_the_exchange_says_how_much_of_it_was_executed() -> None:

@@ -119,6 +119,12 @@ def test_a_stop_waits_for_an_exit_that_is_revised_and_what_needs_no_request_come
     assert acts(found) == [(Act.REVISE, EXIT), (Act.CANCEL, ENTRY)]
 
 
+def test_an_exit_doesnt_wait_for_an_entry() -> None:
+    for state in OPEN:
+        leave = order(EXIT)
+        assert (Act.PLACE, EXIT) in acts(steps([order(ENTRY, state), leave], fresh(leave), now=NOW, entry_waits=WAITS))
+
+
 def test_an_entry_waits_for_nobody() -> None:
     made = [order(STOP, OrderState.UNKNOWN), order(ENTRY)]
     assert acts(steps(made, fresh(made[1]), now=NOW, entry_waits=WAITS)) == [(Act.PLACE, ENTRY)]

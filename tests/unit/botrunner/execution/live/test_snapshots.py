@@ -43,6 +43,33 @@ def test_what_the_book_knows_already_isnt_said_again() -> None:
     assert reports_of(known, snapshot(known), current=True) == ()
 
 
+@pytest.mark.parametrize(
+    "known",
+    [
+        order(state=OrderState.ACKED, exchange_order_id=None, working=True),
+        order(state=OrderState.UNKNOWN, exchange_order_id="x1", working=True),
+    ],
+)
+def test_an_acceptance_is_news_where_it_proves_something_or_brings_the_exchanges_id(known: Order) -> None:
+    assert [type(report) for report in reports_of(known, snapshot(known), current=True)] == [Accepted]
+
+
+@pytest.mark.parametrize(("reason", "told"), [("", "the exchange rejected it"), ("no funds", "no funds")])
+def test_a_rejection_has_a_reason(reason: str, told: str) -> None:
+    made = order(state=OrderState.SENT)
+    (rejected,) = reports_of(made, snapshot(made, OrderStatus.REJECTED, reason=reason), current=True)
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == told
+
+
+def test_an_order_with_another_price_works_anew() -> None:
+    known = order(
+        type=OrderType.LIMIT, price=D(90), state=OrderState.ACKED, exchange_order_id="x1", working=True
+    )  # fmt: skip
+    found = reports_of(known, snapshot(known, price=D(91)), current=True)
+    assert [type(report) for report in found] == [Amended, Working]
+
+
 def test_every_report_carries_the_exchanges_id() -> None:
     made = order()
     said = snapshot(made, CANCELED, executed=4, quantity=D(8), executions=(execution(1, 4),))
@@ -60,6 +87,8 @@ def test_an_order_of_which_more_was_executed_than_it_asked_for_has_been_amended(
     known = order(Leg.STOP_LOSS, OrderState.ACKED, exchange_order_id="x1", quantity=D(3))
     late = snapshot(known, FILLED, executed=5, quantity=D(5), executions=(execution(1, 5),))
     assert [type(report) for report in reports_of(known, late, current=False)] == [Amended, Executed]
+    exact = snapshot(known, FILLED, executed=3, price=D(95), executions=(execution(1, 3),))
+    assert [type(report) for report in reports_of(known, exact, current=False)] == [Executed]
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [(False, Expired), (True, Canceled)])
@@ -71,6 +100,8 @@ def test_an_order_cancelled_for_its_time_has_expired_unless_it_was_to_be_cancell
         cancel_wanted=wanted,
     )  # fmt: skip
     assert [type(report) for report in reports_of(timed, snapshot(timed, CANCELED), current=True)] == [expected]
+    for status in (OPEN, FILLED):
+        assert Expired not in [type(report) for report in reports_of(timed, snapshot(timed, status), current=True)]
     early = snapshot(timed, CANCELED, at=after(59))
     assert [type(report) for report in reports_of(timed, early, current=True)] == [Canceled]
 
@@ -84,7 +115,7 @@ def test_executions_are_an_orders_own_once_and_the_oldest_first() -> None:
 
 @pytest.mark.parametrize(
     ("knows", "executed", "brought", "misses"),
-    [(0, 0, (), False), (0, 4, (), True), (4, 4, (), False), (4, 10, (execution(2, 6),), True), (0, 4, (execution(1, 4),), False)],
+    [(0, 0, (), False), (0, "0.5", (), True), (0, 4, (), True), (4, 4, (), False), (4, 10, (execution(2, 6),), True), (0, 4, (execution(1, 4),), False)],
 )  # fmt: skip
 def test_executions_are_missing_when_there_are_more_than_the_book_knows(
     knows: int, executed: int, brought: tuple[Execution, ...], misses: bool

@@ -9,6 +9,7 @@ from decimal import Decimal
 from random import Random
 
 import pytest
+from structlog.testing import capture_logs
 
 from botrunner.exchange.errors import CircuitOpen
 from botrunner.execution.live.lookups import Timing
@@ -34,7 +35,7 @@ from fleet.errors import ConfigUnusable
 from fleet.states import OrderState
 from tests.scripted_exchange.clock import VirtualClock
 from tests.scripted_exchange.exchange import PLAIN, Habits, ScriptedExchange
-from tests.scripted_exchange.kill_points import KillPoint, KillSwitch
+from tests.scripted_exchange.kill_points import KillSwitch
 from tests.scripted_exchange.transport import NO_FAULTS, Faults, Left, ScriptedTransport
 from tests.unit.botrunner.exchange_orders import order
 from tests.unit.botrunner.paper_world import MARKET, config
@@ -48,7 +49,7 @@ PROOF_S = (TIMING.valid_for + TIMING.visible_within + TIMING.clocks_within).tota
 class Setting:
     """A venue at an exchange whose price is 100 for ten minutes."""
 
-    def __init__(self, *, habits: Habits = PLAIN, faults: Faults = NO_FAULTS, dies: KillPoint | None = None) -> None:
+    def __init__(self, *, habits: Habits = PLAIN, faults: Faults = NO_FAULTS, timing: Timing = TIMING) -> None:
         self.clock = VirtualClock()
         self.exchange = ScriptedExchange(
             self.clock, market=MARKET, prices=[D(100)] * 120, tick_ms=5000, habits=habits, random=Random(1)
@@ -58,18 +59,14 @@ class Setting:
         self.before_send: Callable[[], None] = lambda: None
         self.transport = ScriptedTransport(
             self.exchange, epoch=1, may_send=lambda: self.right, faults=faults, random=Random(2), left=self.left,
-            kills=KillSwitch(lambda point, _leg: point is dies),
+            kills=KillSwitch(),
         )  # fmt: skip
-        self.venue = self.another_venue()
-
-    def another_venue(self) -> ExchangeVenue:
-        """Of the next process: it knows nothing but what it is told."""
-        return ExchangeVenue(
+        self.venue = ExchangeVenue(
             self.transport,
             may_send=self.may_send,
             monotonic=self.clock.monotonic,
             costs=costs_of(config(), MARKET),
-            timing=TIMING,
+            timing=timing,
         )
 
     def may_send(self) -> bool:
@@ -425,3 +422,43 @@ def test_a_stop_that_cant_be_moved_beyond_the_price_is_taken_back_so_that_its_ne
     setting.carry_out(acked(stop), seconds=1)
     setting.venue.amend(stop, price=D(101), quantity=D(10))
     assert kinds(setting.carry_out(acked(stop), seconds=5)) == [Canceled]
+
+
+def test_what_was_submitted_in_a_step_that_wasnt_committed_is_looked_up_when_it_turns_up_later() -> None:
+    setting, made = Setting(), order()
+    setting.venue.submit(made)
+    setting.carry_out()
+    assert setting.venue.unresolved([made])
+    assert kinds(setting.carry_out(made, seconds=60)) == [Expired]
+    assert setting.left == []
+
+
+def test_reading_the_clock_again_doesnt_put_the_proof_off() -> None:
+    setting, made = Setting(timing=replace(TIMING, read_clock=timedelta(seconds=1))), order()
+    assert kinds(setting.carry_out(made, seconds=60)) == [Expired]
+    assert PROOF_S <= setting.clock.ms / 1000 < PROOF_S + 2
+
+
+@pytest.mark.parametrize(("state", "most", "least"), [(OrderState.UNKNOWN, 17, 14), (OrderState.ACKED, 1, 1)])
+def test_an_unknown_order_is_looked_up_each_second_and_an_open_one_seldom(
+    state: OrderState, most: int, least: int
+) -> None:
+    setting, made = Setting(), resting(state=state, exchange_order_id="x1", working=True)
+    asked: list[int] = []
+    find = setting.transport.find
+    setting.transport.find = lambda about: (asked.append(setting.clock.ms), find(about))[1]
+    setting.carry_out(made, seconds=15)
+    assert least <= len(asked) <= most
+
+
+def test_the_log_says_once_that_there_is_no_right_to_trade() -> None:
+    setting, made = Setting(), order(Leg.EXIT)
+    setting.venue.submit(made)
+    with capture_logs() as logs:
+        for _ in range(2):
+            setting.right = False
+            setting.carry_out(made, seconds=5)
+            setting.right = True
+            setting.transport.faults = Faults(not_sent=1.0)
+            setting.carry_out(made, seconds=3)
+    assert [line["event"] for line in logs].count("no_right_to_trade") == 2
