@@ -30,7 +30,7 @@ from controller.plan import (
 )
 from fleet.ids import LARGEST_ID
 from fleet.states import COUNTED_FAILURES, ENDED_BY_SIGNAL, BotStatus, ExitReason
-from fleet.trading_service.adapt import words
+from fleet.trading_service.adapt import text_for_people
 from tests.unit.controller.make import NOW, POLICY, TRUSTED, World, ago, bot, end, pod, run, unclaimed
 
 STARTING = BotStatus.STARTING
@@ -929,5 +929,5 @@ def test_a_message_is_shown_as_the_row_keeps_it() -> None:
     world = World(bot(invalid="\0 \x1b[31mred\x1b[0m " + "x" * 5_000), run=None)
     [action] = world.plan().actions
     assert isinstance(action, SetStatus)
-    assert words(action.message) == action.message
+    assert text_for_people(action.message) == action.message
     assert world.after((action,)).plan().actions == ()
