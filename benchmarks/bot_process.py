@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "hack")]
 
 from synthetic_candles import bars as synthetic_bars
 
-from fleet.embedded import EmbeddedPostgres, free_port
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 
 FREQTRADE = "2026.9"

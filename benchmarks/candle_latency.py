@@ -30,7 +30,7 @@ from typing import IO, Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from fleet.embedded import EmbeddedPostgres, free_port
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 
 INTERVAL_MS = 1000

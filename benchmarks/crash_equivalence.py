@@ -22,7 +22,7 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fleet.embedded import EmbeddedPostgres, free_port
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from tests.chaos.combinations import COMBINATIONS
 from tests.chaos.crash import Disturbed, compare, in_pairs, second_database, shorten

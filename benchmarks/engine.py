@@ -126,7 +126,7 @@ def run(candles: list[Candle], sections: Mapping[str, Any], every: int, hold: in
         clock=SystemClock(),
         waiting=lambda: None,
     )
-    ledger.denominate("BTC")
+    ledger.set_quote_currency("BTC")
     counted = [0, 0]
     largest: Account | None = None
 

@@ -28,7 +28,8 @@ from typing import Any
 
 import structlog
 
-from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.engine.collaborators import Collaborators
+from botrunner.engine.strategy_instance import StrategyInstance
 from botrunner.exchange.binance import BinanceBroker
 from botrunner.exchange.ccxt_import import exchange_class
 from botrunner.exchange.errors import ExchangeAway
@@ -45,12 +46,12 @@ from botrunner.process.progress import Progress
 from botrunner.process.retry import Retrier
 from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.strategies.strategy_handler import StrategyHandler
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.clock import SystemClock
 from fleet.config import BotConfig, RunningConfig, parse_config
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import RunId
 

@@ -39,7 +39,7 @@ from psycopg.types.json import Jsonb
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from fleet.embedded import EmbeddedPostgres, free_port
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

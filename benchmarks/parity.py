@@ -38,8 +38,8 @@ from botrunner.backtest.run import Backtest, backtest
 from botrunner.feeds.source import read_candles
 from botrunner.market.rules import file_market
 from botrunner.strategies.strategy_handler import StrategyHandler
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.config import parse_config
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.log import configure_logging
 from fleet.migrations import upgrade
 from fleet.trading_service.replays import Recorded, recorded

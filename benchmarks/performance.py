@@ -21,10 +21,10 @@ from typing import Any
 
 import psycopg
 
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.bar_record import BarRecord, Checkpoint
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId, claim
 from fleet.trading_service.ledger import commit_bar, first_checkpoint
 from fleet.trading_service.performance import refresh

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.engine.collaborators import Collaborators
+from botrunner.engine.strategy_instance import StrategyInstance
 from botrunner.exchange.broker import Broker, BrokerManager
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.exchange.guarded_broker import GuardedBroker
@@ -106,7 +107,7 @@ class Bot:
             report=lambda event: self._ledger.note([event]),
         )
         market, source = self._market(config, broker, rate_limit)
-        self._ledger.denominate(market.quote)
+        self._ledger.set_quote_currency(market.quote)
         if config.allow_short and not market.can_short:
             log.warning("config_notice", notice=f"trading.allow_short: {broker.name} sells nothing it doesn't hold")
         exchange = source if isinstance(source, ExchangeCandles) else None

@@ -34,11 +34,11 @@ from fleet.errors import DatabaseAway, FencedError
 from fleet.exit_codes import EXIT_OK
 from fleet.log import get_logger
 from fleet.proc import resident_mb, since_exec_s
-from fleet.process_life import end_after
 from fleet.redaction import safe_text
+from fleet.shutdown import end_after
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
-from fleet.trading_service.errors import add_errors
+from fleet.trading_service.db import connect
+from fleet.trading_service.error_counts import add_errors
 from fleet.trading_service.exchanges import Address
 from fleet.trading_service.lease import Claim, RunId, claim, mark_live, release
 from fleet.trading_service.ledger import CheckpointConflict

@@ -10,9 +10,9 @@ from botrunner.engine.budget import BudgetLimits
 from botrunner.process.fence import Deadlines
 from fleet.errors import PermanentError
 from fleet.foreign import load_json
-from fleet.process_life import bound_of
 from fleet.redaction import safe_text
-from fleet.trading_service.connect import url_problem
+from fleet.shutdown import bound_of
+from fleet.trading_service.db import url_problem
 
 EXCHANGE_AWAY_S = 60.0
 """Most outages are over within seconds, and nobody can do anything about those."""

@@ -125,7 +125,7 @@ def backtest(
     ],
     begin: Annotated[
         datetime | None,
-        typer.Option("--from", parser=moment, help="First bar to trade, UTC; the candles before it warm up."),
+        typer.Option("--from", parser=moment, help="First bar to trade, UTC; earlier candles go into indicators."),
     ] = None,
     end: Annotated[
         datetime | None, typer.Option("--to", parser=moment, help="Bars opening from here on are left out.")

@@ -20,7 +20,7 @@ from fleet.error_trends import trends
 from fleet.errors import PermanentError
 from fleet.foreign import clean_text
 from fleet.trading_service import admin
-from fleet.trading_service.errors import list_errors
+from fleet.trading_service.error_counts import list_errors
 
 app = typer.Typer(help="List, apply, start and stop bots.", no_args_is_help=True)
 app.command()(performance.performance)
@@ -115,7 +115,7 @@ def stop(bot: BotArgument) -> None:
 
 @app.command()
 def restart(bot: BotArgument) -> None:
-    """End the bot's run and start the next one, with the settings of now; its position is handed over."""
+    """End the bot's run and start the next one, with the current settings; the next run takes the position over."""
     with database() as connection:
         epoch = admin.restart_bot(connection, admin.bot_id_of(connection, bot))
     if epoch is None:
@@ -157,7 +157,7 @@ def runs(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """The newest runs: the history of restarts."""
+    """The newest runs: every start, and why it ended."""
     with database() as connection:
         rows = admin.list_runs(connection, admin.bot_id_of(connection, bot), limit=limit)
     columns = {

@@ -11,6 +11,7 @@ from cli.files import FileUnreadable, read_document
 from cli.names import extra_names
 from cli.output import Output, print_document, tell
 from fleet.config import json_schema, validate_config
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 
 app = typer.Typer(help="Validate configs.", no_args_is_help=True)
 
@@ -30,7 +31,7 @@ def validate(
         place = {"file": error.file, "line": error.line, "column": error.column}
         unreadable = {"path": "", "message": error.reason, "hint": "", **place}
         print_document({"valid": False, "errors": [unreadable]}, output=output)
-        raise typer.Exit(1) from error
+        raise typer.Exit(EXIT_FAILED) from error
     errors = validate_config(document, extra_names=extra_names(document))
     if for_programs:
         facts = [{"path": e.path, "message": e.message, "hint": e.hint} for e in errors]
@@ -40,7 +41,7 @@ def validate(
             tell(f"{found.path}: {found.message}" + (f" ({found.hint})" if found.hint else ""))
     else:
         tell("valid")
-    raise typer.Exit(1 if errors else 0)
+    raise typer.Exit(EXIT_FAILED if errors else EXIT_OK)
 
 
 def read_config(file: Path) -> Any:

@@ -11,7 +11,7 @@ import psycopg
 
 from fleet.errors import PermanentError
 from fleet.foreign import clean_text
-from fleet.trading_service.connect import connect, url_problem
+from fleet.trading_service.db import connect, url_problem
 
 
 def database_url() -> str:

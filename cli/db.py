@@ -13,6 +13,7 @@ import typer
 from cli.database import database_url
 from cli.output import say
 from fleet.errors import PermanentError
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 
 SERVE_GRACE_S = 60.0
 """The chart's grace period of the database: a fast shutdown writes out what is in memory."""
@@ -69,8 +70,8 @@ def serve(
 
     BOTFLEET_OWNER_PASSWORD is the password of the owner role `botfleet`; without it only loopback is served.
     """
-    from fleet.embedded import EmbeddedPostgres
-    from fleet.process_life import Life, bound_of
+    from cli.embedded import EmbeddedPostgres
+    from fleet.shutdown import Shutdown, bound_of
 
     started: list[subprocess.Popen[bytes]] = []
 
@@ -79,13 +80,13 @@ def serve(
             process.send_signal(signal.SIGQUIT)  # not left behind: it ends at once and recovers at its next start
         os._exit(code)
 
-    life = Life(bound_of(SERVE_GRACE_S), leave=leave)
-    life.listen()
+    shutdown = Shutdown(bound_of(SERVE_GRACE_S), leave=leave)
+    shutdown.listen()
     server = EmbeddedPostgres(data=data, host=host, port=port, password=os.environ.get("BOTFLEET_OWNER_PASSWORD"))
     running = server.start(log=Path("/dev/stderr"))
     say(f"PostgreSQL listens on {host}:{port}, data in {data}")
 
     started.append(running.process)
-    life.tell(running.stop)
+    shutdown.on_signal(running.stop)
     code = running.process.wait()
-    raise typer.Exit(0 if code == 0 else 1)
+    raise typer.Exit(EXIT_OK if code == 0 else EXIT_FAILED)

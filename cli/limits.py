@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cli.database import database
 from cli.output import Output, number, show
 from fleet.errors import NotFound, PermanentError
-from fleet.trading_service import tenants
+from fleet.trading_service import admin, tenants
 
-app = typer.Typer(help="Limits over all bots of an owner, per kind of money.", no_args_is_help=True)
+app = typer.Typer(help="Limits over all bots of an owner, for each quote currency.", no_args_is_help=True)
 
 UserOption = Annotated[str, typer.Option("--user", help="The owner's name or id.")]
 ModeOption = Annotated[str, typer.Option("--mode", help="paper or live; the two are never added.")]
@@ -52,7 +52,7 @@ def set_(
     with database() as connection:
         tenants.set_limits(
             connection,
-            user_id=_user_id(connection, user),
+            user_id=admin.user_id_of(connection, user),
             trade_type=_mode(mode),
             currency=currency,
             max_exposure=_amount("--max-exposure", max_exposure),
@@ -65,7 +65,7 @@ def set_(
 def clear(currency: CurrencyArgument, user: UserOption = "1", mode: ModeOption = "paper") -> None:
     """Remove an owner's limits for one currency."""
     with database() as connection:
-        user_id = _user_id(connection, user)
+        user_id = admin.user_id_of(connection, user)
         if not tenants.clear_limits(connection, user_id=user_id, trade_type=_mode(mode), currency=currency):
             raise NotFound(f"there are no {mode} limits in {currency} for {user}: `botfleet limits list` shows all")
 
@@ -90,14 +90,3 @@ def _amount(option: str, text: str | None) -> Decimal | None:
     if not (amount.is_finite() and 0 < amount < Decimal("1e18")):
         raise PermanentError(f"{option} is {text!r}: give an amount above 0")
     return amount
-
-
-def _user_id(connection: Any, name_or_id: str) -> int:
-    row = connection.execute(
-        "SELECT id FROM users WHERE id::text = %(it)s OR name = %(it)s ORDER BY (id::text = %(it)s) DESC",
-        {"it": name_or_id},
-    ).fetchone()
-    if row is None:
-        raise NotFound(f"there is no user {name_or_id!r}")
-    found: int = row[0]
-    return found

@@ -30,6 +30,7 @@ from cli.output import (
 )
 from fleet import __version__
 from fleet.errors import BotfleetError
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from fleet.log import configure_logging, get_logger
 from fleet.redaction import guard_environment, safe_text
 
@@ -82,8 +83,8 @@ def main() -> None:
     form = wanted_form(sys.argv[1:])
     try:
         code, error = _run(for_programs=form in (Output.JSON, Output.YAML))
-        if error is not None and ensure_document(form, {**error, "exit_code": code or 1}):
-            code = code or 1
+        if error is not None and ensure_document(form, {**error, "exit_code": code or EXIT_FAILED}):
+            code = code or EXIT_FAILED
     except BrokenPipeError:
         leave_quietly()
     sys.exit(code)
@@ -96,21 +97,21 @@ def _run(*, for_programs: bool) -> tuple[int, dict[str, Any] | None]:
         returned = _keeping_stdout(typer.main.get_command(app)).main(standalone_mode=not for_programs)
     except BotfleetError as error:
         say(f"botfleet: {error}")
-        return 1, _error(type(error).__name__, str(error), **_place(error))
+        return EXIT_FAILED, _error(type(error).__name__, str(error), **_place(error))
     except MISUSE as error:
         misuse: Any = error
         misuse.show()
-        return 2, _error("Usage", misuse.format_message())
+        return EXIT_USAGE, _error("Usage", misuse.format_message())
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        code = end.code if isinstance(end.code, int) else EXIT_OK if end.code is None else EXIT_FAILED
         return code, _error("Ended", "the command ended without an answer")
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt, GeneratorExit) as error:
         # typer would print it as it is
         get_logger("cli").critical("crashed", exc_info=True)
-        return 1, _error("Crash", f"{type(error).__name__}: {safe_text(error, 500)}")
-    code = returned if isinstance(returned, int) else 0
+        return EXIT_FAILED, _error("Crash", f"{type(error).__name__}: {safe_text(error, 500)}")
+    code = returned if isinstance(returned, int) else EXIT_OK
     if code == INTERRUPTED:
         return code, _error("Interrupted", "the command was interrupted")
     return code, _error("Ended", "the command ended without an answer")

@@ -15,10 +15,11 @@ from cli.database import database
 from cli.output import Output, age, print_document, say, show, tell, write
 from fleet.errors import PermanentError
 from fleet.foreign import object_of
-from fleet.notify.messages import Item, Message, document, one_line, subject, text
-from fleet.notify.outcome import Channel
 from fleet.redaction import redact
 from fleet.trading_service import admin, notifications
+from worker.channels.messages import Item, Message, document, one_line, subject, text
+from worker.channels.outcome import Channel
+from worker.channels.telegram import cut_to_length
 
 app = typer.Typer(help="Look at notifications, test channels, try again.", no_args_is_help=True)
 
@@ -76,7 +77,7 @@ def _cleaned(row: dict[str, Any]) -> dict[str, Any]:
 @app.command()
 def preview(
     number: NumberArgument,
-    channel: Annotated[Channel, typer.Option(help="In whose form.")] = Channel.TELEGRAM,
+    channel: Annotated[Channel, typer.Option(help="The channel.")] = Channel.TELEGRAM,
 ) -> None:
     """How a notification looks on a channel; nothing is sent."""
     with database() as connection:
@@ -99,9 +100,9 @@ def preview(
         case Channel.WEBHOOK:
             print_document(json.loads(document(message)))
         case Channel.EMAIL:
-            tell(f"Subject: {subject(message)}\n\n{text(message, limit=50_000)}")
+            tell(f"Subject: {subject(message)}\n\n{text(message)}")
         case Channel.TELEGRAM:
-            tell(text(message, limit=3_500))
+            tell(cut_to_length(message))
 
 
 @app.command()
@@ -130,7 +131,7 @@ def send_test(
         raise typer.BadParameter("give --bot or --user, not both")
     with database() as connection:
         bot_id = admin.bot_id_of(connection, bot) if bot else None
-        user_id = notifications.user_id_of(connection, user) if user else None
+        user_id = admin.user_id_of(connection, user) if user else None
         number = notifications.add_test(
             connection, channels=[channel], bot_id=bot_id, user_id=user_id, key=f"test:{uuid4()}"
         )
@@ -166,11 +167,11 @@ def _why(row: dict[str, Any], number: int, channel: Channel, wait_s: float) -> s
 
 @app.command()
 def key(user: UserOption = None) -> None:
-    """The key that a receiver checks webhooks of a user with; without --user, of the installation's operators.
+    """The secret (whsec_...) that a receiver checks webhooks of a user with; without --user, of the operators.
 
     Needs the worker's BOTFLEET_WEBHOOK_SECRET, or BOTFLEET_WEBHOOK_SECRET_FILE.
     """
-    from fleet.notify.signature import signing_key
+    from worker.channels.signature import signing_secret
 
     secret = os.environ.get("BOTFLEET_WEBHOOK_SECRET", "")
     file = os.environ.get("BOTFLEET_WEBHOOK_SECRET_FILE")
@@ -183,9 +184,9 @@ def key(user: UserOption = None) -> None:
             "BOTFLEET_WEBHOOK_SECRET is not set. The chart keeps it: kubectl get secret botfleet-notifications "
             "-o jsonpath='{.data.webhook-secret}' | base64 -d"
         )
-    owner = None
+    user_id = None
     if user:
         with database() as connection:
-            owner = notifications.user_id_of(connection, user)
+            user_id = admin.user_id_of(connection, user)
     say(f"the key of {f'user {user}' if user else 'the operators'}:")
-    write(signing_key(secret.strip(), owner) + "\n")
+    write(signing_secret(secret.strip(), user_id) + "\n")

@@ -13,6 +13,7 @@ from cli.backtest_report import show_failures
 from cli.bots import BotArgument, OutputOption
 from cli.database import database
 from cli.output import Output, plain, print_document, say, show, tell
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from botrunner.backtest.parity import Comparison, Difference
@@ -27,7 +28,7 @@ def parity(
     candles: Annotated[
         str | None,
         typer.Option(
-            help="File of the bot's candles, or `exchange`: shows revised ones, and stands in for deleted bars."
+            help="File of the bot's candles, or `exchange`: shows changed candles, and replaces deleted bars."
         ),
     ] = None,
     begin: Annotated[
@@ -54,7 +55,7 @@ def parity(
     known = _candles(candles, record) if candles else []
     found = compare(record, replayed(record, candles=known), candles=known, begin=begin, end=end)
     _show(found, output)
-    raise typer.Exit(1 if found.differences else 0)
+    raise typer.Exit(EXIT_FAILED if found.differences else EXIT_OK)
 
 
 def _candles(choice: str, record: Recorded) -> list[Candle]:
@@ -107,7 +108,7 @@ def _show(found: Comparison, output: Output) -> None:
         tell_failures("the replay", found.failures, bars=found.bars, gave_up=False)
     for at, fields in found.revised.items():
         values = ", ".join(f"{name} {plain(seen)} → {plain(now)}" for name, (seen, now) in fields.items())
-        say(f"candle of {at:%Y-%m-%d %H:%M} was seen as it no longer is: {values}")
+        say(f"candle of {at:%Y-%m-%d %H:%M} has changed since the bot saw it: {values}")
     verdict = f"{len(found.differences)} differences" if found.differences else "no difference"
     tell(
         f"{verdict}: {found.bars} bars of {found.runs} runs replayed; {found.orders} orders, {found.fills} fills, "

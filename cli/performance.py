@@ -16,6 +16,7 @@ from fleet.errors import PermanentError
 from fleet.foreign import clean_text
 from fleet.performance import Period
 from fleet.trading_service import admin, reports
+from fleet.trading_service.db import connect_async
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to print.")]
 BotArgument = Annotated[str, typer.Argument(help="A bot's name or id.")]
@@ -116,14 +117,13 @@ def _show_days(rows: list[dict[str, Any]], output: Output) -> None:
 
 async def _calculated(bot_id: int, period: Period) -> list[dict[str, Any]]:
     from fleet.trading_service.performance import calculate
-    from fleet.trading_service.pool import connect
 
-    async with await connect(database_url(), "cli") as connection:
+    async with await connect_async(database_url(), "cli") as connection:
         try:
             markets = await calculate(connection, bot_id)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise PermanentError(
-                f"the bars, trades or days of bot {bot_id} can't be reckoned with: {clean_text(repr(error), 200)}"
+                f"the bars, trades or days of bot {bot_id} can't be computed with: {clean_text(repr(error), 200)}"
             ) from error
     now = datetime.now(UTC)
     rows = [

@@ -7,34 +7,75 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 
 from botrunner.strategies.registry import GROUPS, plugins
 from botrunner.strategies.strategy_handler import Offer, StrategyHandler
 from cli.parameters import default_of, example, kind_of, range_of
+from controller.metrics import Metrics as ControllerMetrics
+from controller.settings import Settings as ControllerSettings
 from fleet.config.document import ConfigDocument, CustomSection, LogicSection
 from fleet.config.hot import HOT_FIELDS
 from fleet.config.rules import SAME_VALUE
 from fleet.config.schema import parameter_table
 from fleet.config.strategy_params import FEATURES
+from fleet.settings import PREFIX
+from worker.metrics import Metrics as WorkerMetrics
+from worker.settings import Settings as WorkerSettings
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = REPOSITORY / "docs"
+LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 MADE = "<!-- made by `make docs`; change the code it is made from instead -->"
+MADE_OF_README = "<!-- made of README.md by `make docs`; change that instead -->"
 FILES = """## Files
 
-The command line reads JSON and YAML, in UTF-8: a name that ends in `.json` is JSON; anything else is JSON if it can be,
-else YAML. Errors name file, line and column. A key that stands twice in an object is an error in both, so are `NaN` and
-numbers out of range. JSON has no comments; YAML has, with `#`.
+The command line reads JSON and YAML, in UTF-8. A file whose name ends in `.json` is JSON; any other is JSON if it can
+be, else YAML. Errors name file, line and column. In both, a key that is twice in an object is an error, and so are
+`NaN` and numbers out of range. Comments (`#`) are possible in YAML alone.
 
-YAML is that of version 1.2 (core schema): `true` and `false` alone are truth values, while `yes`, `no`, `on` and `off`
-are texts; `1e-3` is a number; `1_000`, `1:30` and dates are texts; a number that begins with 0 (`010`) is refused, as
-some read it as octal. Anchors and `<<` work. A file holds one document.
-[Why so](../decisions/0017-documents-of-people.md)."""
+YAML is that of version 1.2 (core schema): only `true` and `false` are truth values; `yes`, `no`, `on` and `off` are
+texts. `1e-3` is a number; `1_000`, `1:30` and dates are texts. A number that begins with 0 (`010`) is refused, because
+some programs read it as octal. Anchors and `<<` work. A file has one document.
+([Why](../decisions/0017-documents-of-people.md).)"""
+
+SETTINGS = """Programs are set by environment variables. With the chart they come from its values
+(`charts/botfleet/values.yaml`, each with a comment); `controller.extraEnv` and `worker.extraEnv` take any other. Lists
+and objects are written as JSON. A wrong or missing setting ends the program at its start with a line that names it.
+
+## Exit codes
+
+| program | code | meaning |
+| --- | --- | --- |
+| bot | 0 | released: it was asked to stop |
+| | 1 | failed |
+| | 2 | its config can't be run |
+| | 3 | it couldn't get its run, or lost it |
+| `botfleet` | 0 | done |
+| | 1 | failed; the message is on stderr |
+| | 2 | wrong usage |
+| | 4 | a backtest is done, but its strategy failed at one bar at least |
+| | 130 | interrupted by Ctrl-C |
+| controller, worker | 0 | asked to stop, and everything ended in time |
+| | 1 | a part failed, or hung when it was asked to stop; the log says which |
+| | 2 | a setting is wrong |
+| | 128 + n | ended by a second signal n |
+
+[What a bot's exit code is worth](../architecture/end-of-a-program.md)."""
+BOT_SETTINGS = """## Bots
+
+A bot gets everything from the controller: the database from the Secret `BOTFLEET_BOT_DATABASE_SECRET` (or
+`BOTFLEET_BOT_DATABASE_URL`), times and limits as the controller has them. Bots that run keep what they were started
+with."""
 
 KINDS = {"strategy": "Strategies", "entry": "Entry mixins", "exit": "Exit mixins"}
 
@@ -55,6 +96,19 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def front_page() -> str:
+    """README.md as the site's first page: links into docs/ are relative to it, other files aren't part of the site."""
+
+    def moved(link: re.Match[str]) -> str:
+        text, target = link.groups()
+        if "://" in target:
+            return link[0]
+        return f"[{text}]({target.removeprefix('docs/')})" if target.startswith("docs/") else f"{text} (`{target}`)"
+
+    title, text = (REPOSITORY / "README.md").read_text().split("\n", 1)
+    return f"{title}\n\n{MADE_OF_README}\n{LINK.sub(moved, text)}"
+
+
 def strategies_page() -> str:
     """Every built-in strategy and mixin."""
     foreign = {name for group in GROUPS for name in plugins(group)}
@@ -64,7 +118,8 @@ def strategies_page() -> str:
         MADE,
         (
             "[How strategies work](../user/strategies.md). The same on the command line: `botfleet "
-            "strategies show NAME`. Periods count closed candles; ratios are fractions: 0.02 is 2 %."
+            "strategies show NAME`. Periods count closed candles; ratios are fractions: 0.02 is 2 %. A *deviation* is "
+            "where a rule differs from the design that these strategies were first written from."
         ),
     ]
     for kind, title in KINDS.items():
@@ -78,7 +133,7 @@ def strategies_page() -> str:
 def configuration_page() -> str:
     """Every key of a bot's configuration."""
     same = "\n".join(f"- `{first}` and `{second}`" for first, second in SAME_VALUE)
-    hot = " and ".join(f"`{name}`" for name in HOT_FIELDS)
+    hot = " or ".join(f"`{name}`" for name in HOT_FIELDS)
     parts = [
         "# Configuration: reference",
         MADE,
@@ -88,11 +143,12 @@ def configuration_page() -> str:
             "prints the JSON Schema for editors and forms."
         ),
         (
-            "Types are JSON's; a whole number may be written with a point (14.0), a number never as a text. Times are "
-            f"seconds unless the name says otherwise. Changes of {hot} reach a running bot, any other starts it anew."
+            "Types are those of JSON. A whole number may be written as 14.0; a number in quotes is an error. Times are "
+            f"seconds unless the name says otherwise. A changed {hot} reaches the running bot; any other change ends "
+            "the run and starts the next one."
         ),
+        "Some values have two places. Use one of them; two different values are an error:\n\n" + same,
         FILES,
-        "Some values have two places. Either may be used; two different values are an error:\n\n" + same,
         *_sections("", ConfigDocument),
         "## `strategy.parameters` of CustomStrategy",
         _text(CustomSection),
@@ -105,9 +161,44 @@ def configuration_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def settings_page() -> str:
+    """Every setting of the controller and the worker."""
+    parts = [
+        "# Settings and exit codes",
+        MADE,
+        SETTINGS,
+        "## Controller",
+        _settings(ControllerSettings.model_fields),
+        "## Worker",
+        _settings(WorkerSettings.model_fields),
+        BOT_SETTINGS,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def metrics_page() -> str:
+    """Every metric of the controller and the worker."""
+    parts = [
+        "# Metrics",
+        MADE,
+        (
+            "The controller and the worker serve Prometheus metrics at `/metrics`, port 8080. A histogram has the "
+            "usual `_bucket`, `_sum` and `_count`. What to alert on: [watching](../operator/index.md#watch-it)."
+        ),
+        "## Controller",
+        _metrics(ControllerMetrics().registry),
+        "## Worker",
+        _metrics(WorkerMetrics().registry),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "index.md": front_page,
     "reference/strategies.md": strategies_page,
     "reference/configuration.md": configuration_page,
+    "reference/settings.md": settings_page,
+    "reference/metrics.md": metrics_page,
 }
 
 
@@ -131,8 +222,9 @@ def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
     yield _text(model)
     yield _table(model)
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _sections(f"{path}.{name}" if path else name, field.annotation)
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _sections(f"{path}.{name}" if path else name, part)
 
 
 def _text(model: type[BaseModel]) -> str:
@@ -152,6 +244,33 @@ def _rows(entries: Mapping[str, Mapping[str, Any]], first: str) -> str:
         cells = (f"`{name}`", kind_of(entry), range_of(entry), default, meaning)
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return "\n".join(lines)
+
+
+def _settings(fields: Mapping[str, FieldInfo]) -> str:
+    lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for name, info in fields.items():
+        cells = (f"`{PREFIX}{name.upper()}`", _preset(info), info.description or "")
+        lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def _metrics(registry: CollectorRegistry) -> str:
+    lines = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+    for metric in registry._collector_to_names:
+        assert isinstance(metric, MetricWrapperBase)
+        name = f"{metric._name}_total" if metric._type == "counter" else metric._name
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        lines.append(f"| `{name}` | {metric._type} | {labels} | {_cell(metric._documentation)} |")
+    return "\n".join(lines)
+
+
+def _preset(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True)
+    if isinstance(value, SecretStr) or value in (None, "", [], {}) or isinstance(value, BaseModel):
+        return ""
+    return f"`{value}`" if isinstance(value, str | Path) else json.dumps(value)
 
 
 def _cell(text: str) -> str:

@@ -24,16 +24,16 @@ from controller.observe.heartbeats import HeartbeatWatch
 from controller.observe.observer import Contact, Observer
 from controller.observe.pods import PodStore
 from controller.runner import BOUND_S, Intervals, TradingRunner
-from controller.settings import Settings, SettingsInvalid, load_settings
+from controller.settings import Settings, load_settings
 from controller.shards import ShardKeeper
 from controller.store import Store
 from controller.workqueue import WorkQueue
 from fleet import plugins
+from fleet.exit_codes import EXIT_USAGE
 from fleet.log import configure_logging, get_logger, say_failure
-from fleet.process_life import Life
 from fleet.redaction import guard_environment
-
-EXIT_USAGE = 2
+from fleet.settings import SettingsInvalid
+from fleet.shutdown import Shutdown
 
 log = get_logger("main")
 
@@ -41,7 +41,7 @@ log = get_logger("main")
 def main() -> int:
     """Run the controller with the settings of the environment."""
     guard_environment(os.environ)
-    life = Life(BOUND_S)
+    life = Shutdown(BOUND_S)
     life.listen()
     try:
         settings = load_settings()
@@ -54,7 +54,7 @@ def main() -> int:
     return asyncio.run(run(settings, life))
 
 
-async def run(settings: Settings, life: Life) -> int:
+async def run(settings: Settings, life: Shutdown) -> int:
     """Wire all parts and run them; returns the exit code."""
     metrics = Metrics()
     folder = StateFolder(settings.state_dir)

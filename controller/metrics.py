@@ -24,7 +24,7 @@ class Metrics:
         )
         self.pod_notes = Counter("botfleet_pod_notes", "Events about pods by answer", ["code"], registry=registry)
         self.watch_down = Gauge(
-            "botfleet_watch_down", "1 while changes of pods are found by listing alone", registry=registry
+            "botfleet_watch_down", "1 while the watch on pods is down and pods are listed instead", registry=registry
         )
         self.runs_outdated = Gauge(
             "botfleet_runs_outdated", "Current runs whose pods were made with older settings", registry=registry
@@ -40,11 +40,13 @@ class Metrics:
             "botfleet_loop_lag_seconds", "How late the event loop runs timers", registry=registry
         )
         self.observer_suspicious = Gauge(
-            "botfleet_observer_suspicious", "1 while a mass death keeps all fences down", registry=registry
+            "botfleet_observer_suspicious",
+            "1 while so many bots are silent at once that none is fenced",
+            registry=registry,
         )
         self.watch_blind_seconds = Gauge(
             "botfleet_watch_blind_seconds",
-            "Since when nobody can be fenced for silence, 0: they can",
+            "Seconds for which silent runs could not be fenced; 0: they can be",
             registry=registry,
         )
         self.runs_quiet = Gauge("botfleet_runs_quiet", "Claimed runs without heartbeat for T_stop", registry=registry)

@@ -40,14 +40,14 @@ EXITS: Mapping[ExitReason, Reason] = {
 
 _HEAD = """# Reasons
 
-Made of the tables in the code by `make docs`: change them there.
+<!-- made by `make docs`; change the code it is made from instead -->
 
 A bot's row (`trading_bots.error_message`), its runs (`botfleet bots runs NAME`) and the Events of its pod
-(`kubectl describe pod`) say in one sentence what happened and what to do. The part after the last semicolon is advice.
-Words of Kubernetes, of a bot or of its log are cleaned (no control characters), masked (no passwords) and cut.
+(`kubectl describe pod`) say in one sentence what happened and, after the last semicolon, what to do. The sentence
+contains what Kubernetes, the bot or its log said, without control characters and passwords, and cut if it is long.
 
-Events on pods: `StopRequested`, `Deleting`, `Fenced`, `RunEnded`, each once per pod. A pod that can't be created has
-no Events: the reason is in the row alone.
+Events on pods are `StopRequested`, `Deleting`, `Fenced` and `RunEnded`, each at most once for a pod. A pod that can't
+be created has no Events; then the reason is in the row alone.
 """
 
 

@@ -30,7 +30,7 @@ from fleet.events import EventKind, Severity
 from fleet.foreign import clean_text
 from fleet.log import get_logger
 from fleet.probes import Probes
-from fleet.process_life import Life, Parts, Step, bound_of, run_until_asked
+from fleet.shutdown import Shutdown, Step, Tasks, bound_of, run_until_asked
 from fleet.trading_service.bots import Notification
 
 log = get_logger("runner")
@@ -97,10 +97,10 @@ class TradingRunner:
         metrics: Metrics,
         http: tuple[str, int],
         prepare: Coroutine[Any, Any, None],
-        life: Life,
+        life: Shutdown,
     ) -> None:
         self._life = life
-        self._parts = Parts()
+        self._parts = Tasks()
         self._store = store
         self._runtime = runtime
         self._queue = queue

@@ -10,16 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from controller.decide.facts import Policy
 from controller.decide.podspec import PodTemplate, bot_environment, hash_of, settings_hash
-from fleet.errors import PermanentError
 from fleet.plugins import PluginNames
-from fleet.trading_service.connect import url_problem
-
-PREFIX = "BOTFLEET_"
+from fleet.settings import PREFIX, DatabaseUrl, read_settings
 
 RECONNECT_S = 10.0
 """A bot's statement time-out and its connect time-out, rounded up."""
@@ -27,19 +24,15 @@ RECONNECT_S = 10.0
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class SettingsInvalid(PermanentError):
-    """Environment variables are missing or don't fit together; each line names one."""
-
-
 class Settings(BaseSettings):
     """Everything that can be set; see the field descriptions."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
-    database_url: str = Field(description="libpq URL of the controller's role.")
-    runtime: Literal["kubernetes", "process"] = "kubernetes"
-    log_format: Literal["json", "console"] = "json"
-    log_level: str = "INFO"
+    database_url: DatabaseUrl = Field(description="libpq URL of the controller's role.")
+    runtime: Literal["kubernetes", "process"] = Field("kubernetes", description="Bots are pods, or local processes.")
+    log_format: Literal["json", "console"] = Field("json", description="console: for people.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     http_host: str = Field("0.0.0.0", description="Where health and metrics are served.")  # noqa: S104
     http_port: int = Field(8080, ge=0, le=65_535, description="0 picks a free port.")
     controller_name: str = Field("", description="Holder of the shard lease; default: the host's name.")
@@ -53,7 +46,7 @@ class Settings(BaseSettings):
     t_stop_s: Seconds = Field(15, description="Bots send no order so long after their last heartbeat.")
     t_dead_s: Seconds = Field(35, description="Silence after which a run may be fenced.")
     t_exit_s: Seconds = Field(600, description="Bots end themselves so long without the database.")
-    heartbeat_interval_s: Seconds = 5
+    heartbeat_interval_s: Seconds = Field(5, description="Between two heartbeats of a bot.")
     order_timeout_s: Seconds = Field(5, description="Longest time an order may be on its way.")
     clock_drift_s: float = Field(2, ge=0, le=60, description="Largest drift of clocks during T_dead.")
     contact_gap_s: Seconds = Field(
@@ -75,11 +68,11 @@ class Settings(BaseSettings):
     )
     start_target_s: Seconds = Field(15, description="More starts at a time than make one take longer aren't tried.")
     grace_s: int = Field(30, ge=1, le=3600, description="From SIGTERM to SIGKILL.")
-    backoff_first_s: Seconds = 5
-    backoff_max_s: Seconds = 300
+    backoff_first_s: Seconds = Field(5, description="Wait after a second failure in a row; it doubles from there.")
+    backoff_max_s: Seconds = Field(300, description="Longest such wait.")
     healthy_s: Seconds = Field(600, description="A run that lived so long resets the backoff.")
     give_up_failures: int = Field(6, ge=2, le=20, description="Failures in the window that disable a bot.")
-    give_up_window_s: Seconds = 1800
+    give_up_window_s: Seconds = Field(1800, description="The window of give_up_failures.")
 
     exchange_urls: dict[str, str] = Field(
         default_factory=dict, description="JSON: exchange id to the base URL that bots use instead."
@@ -95,19 +88,21 @@ class Settings(BaseSettings):
     egress: Literal["fleet", "node"] = Field(
         "fleet", description="Whose address exchanges see: one for all bots, or each node's own."
     )
-    bot_database_url: str = Field("", description="process: libpq URL of the bots; default: the controller's.")
+    bot_database_url: DatabaseUrl = Field("", description="process: libpq URL of the bots; default: the controller's.")
     state_dir: Path = Field(Path(".botfleet/state"), description="process: logs and records of processes.")
 
-    namespace: str = "default"
-    bot_image: str = ""
-    bot_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    bot_image_pull_secrets: list[str] = Field(default_factory=list, description="JSON list.")
-    bot_command: list[str] = Field(default=["python", "-m", "botrunner"], description="JSON list.")
-    bot_database_secret: str = ""
-    bot_cpu_request: str = "6m"
-    bot_memory_request: str = "96Mi"
-    bot_memory_limit: str = "256Mi"
-    bot_node_selector: dict[str, str] = Field(default_factory=dict, description="JSON object.")
+    namespace: str = Field("default", description="Of the bots' pods.")
+    bot_image: str = Field("", description="Image of the bots' pods; required for kubernetes.")
+    bot_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", description="As in a pod's container."
+    )
+    bot_image_pull_secrets: list[str] = Field(default_factory=list, description="JSON list of names of Secrets.")
+    bot_command: list[str] = Field(default=["python", "-m", "botrunner"], description="JSON list: what runs.")
+    bot_database_secret: str = Field("", description="Secret whose key url is the bots' database; required there.")
+    bot_cpu_request: str = Field("6m", description="CPU that a bot's pod asks for; it has no limit.")
+    bot_memory_request: str = Field("96Mi", description="Memory that a bot's pod asks for.")
+    bot_memory_limit: str = Field("256Mi", description="Memory beyond which a bot's process is killed.")
+    bot_node_selector: dict[str, str] = Field(default_factory=dict, description="JSON object: labels of nodes.")
     bot_priority_class: str = Field("", description="PriorityClass of bots on paper; empty: the cluster's default.")
     bot_priority_class_live: str = Field("", description="Of bots with real money; empty: as on paper.")
     bot_priority_class_holding: str = Field(
@@ -116,13 +111,6 @@ class Settings(BaseSettings):
     bot_unreachable_s: int = Field(30, ge=0, le=3600, description="Toleration of an unreachable node.")
     kube_qps: float = Field(300, gt=0, description="Writes to the Kubernetes API a second, on average.")
     kube_burst: int = Field(300, ge=1, description="Writes at once.")
-
-    @field_validator("database_url", "bot_database_url")
-    @classmethod
-    def _read_by_libpq(cls, url: str) -> str:
-        if problem := url_problem(url):
-            raise ValueError(problem)
-        return url
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -235,15 +223,4 @@ def load_settings() -> Settings:
     Raises:
         SettingsInvalid: one line for each variable that is wrong.
     """
-    try:
-        return Settings()
-    except ValidationError as error:
-        lines = [_line(str(part["loc"][0]) if part["loc"] else "", part["msg"]) for part in error.errors()]
-        raise SettingsInvalid("\n".join(lines)) from None
-    except SettingsError as error:
-        raise SettingsInvalid(f"{error}: lists and maps are written as JSON") from error
-
-
-def _line(field: str, message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return f"{PREFIX}{field.upper()}: {text}" if field else text
+    return read_settings(Settings)

@@ -14,8 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fleet.errors import DatabaseAway
 from fleet.trading_service import bots, runs, shards, starts
-from fleet.trading_service.bots import Connection
-from fleet.trading_service.pool import Pool, connect
+from fleet.trading_service.db import Connection, Pool, connect_async
 from fleet.trading_service.runs import ShardLease
 
 P = ParamSpec("P")
@@ -147,7 +146,7 @@ class Store:
 
     async def prove_connection(self) -> None:
         """Connect anew. DatabaseAway: a bot that lost its connection can't either."""
-        connection = await connect(self._url, "proof")
+        connection = await connect_async(self._url, "proof")
         await connection.close()
 
     # -- shards and settings -----------------------------------------------------------------------------------

@@ -350,9 +350,12 @@ def safe_fields(row: Mapping[str, Any], **limits: int) -> dict[str, Any]:
     }
 
 
-def safe_note(note: Mapping[str, Any]) -> dict[str, Any]:
+def safe_notification(notification: Mapping[str, Any]) -> dict[str, Any]:
     """A notification with its title, body and facts made safe."""
-    return {**safe_fields(note, title=TITLE, body=BODY), "facts": safe_json(note["facts"], MESSAGE)}
+    return {
+        **safe_fields(notification, title=TITLE, body=BODY),
+        "facts": safe_json(notification["facts"], MESSAGE),
+    }
 
 
 def safe_json(value: Any, limit: int, *, depth: int = DEPTH_LIMIT) -> Any:

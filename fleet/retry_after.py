@@ -19,7 +19,7 @@ def retry_after_s(value: str | None, *, now_s: float, most_s: float) -> float | 
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text), most_s)
+        return min(float(text), most_s) if len(text) < 10 else most_s
     if not text or len(text) > LONGEST_DATE:
         return None
     try:

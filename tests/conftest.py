@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import sys
@@ -10,17 +9,16 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 import structlog
 from hypothesis import settings
 
+from cli.embedded import EmbeddedPostgres, free_port
 from fleet import redaction
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
+from tests.support import fresh_database
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-_numbers = itertools.count(1)
 
 # no test of ours is timed; CI gives the same verdict on the same code
 settings.register_profile("botfleet", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -55,12 +53,8 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_url: str) -> Iterator[str]:
     """A fresh, migrated, empty database, dropped afterwards."""
-    name = f"t{os.getpid()}_{next(_numbers)}"
-    head = postgres_url.rpartition("/")[0]
-    with psycopg.connect(f"{head}/postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE botfleet")
-        yield f"{head}/{name}"
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with fresh_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def fresh_database(postgres_url: str) -> Iterator[str]:
+    """A migrated, empty database of the tests' server, dropped afterwards; gives its URL."""
+    name = f"t{os.getpid()}_{next(_numbers)}"
+    head = postgres_url.rpartition("/")[0]
+    with psycopg.connect(f"{head}/postgres", autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE botfleet".encode())
+        try:
+            yield f"{head}/{name}"
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 class FakeClock:

@@ -14,16 +14,16 @@ from datetime import UTC, datetime, timedelta
 from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
-from fleet.notify import routing
-from fleet.notify.messages import Item, Message
-from fleet.notify.outcome import Channel, Delivered, Outcome, Refused, Senders, TryAgain
-from fleet.notify.routing import Contact, Installed
 from fleet.redaction import safe_text
 from fleet.trading_service import outbox
-from fleet.trading_service.outbox import ClaimedMessage, Note
-from fleet.trading_service.pool import Pool
+from fleet.trading_service.db import Pool
+from fleet.trading_service.outbox import ClaimedMessage, StoredNotification
+from worker.channels import routing
+from worker.channels.messages import Item, Message
+from worker.channels.outcome import Channel, Delivered, Outcome, Refused, Senders, TryAgain
+from worker.channels.routing import Contact, Installed
 from worker.metrics import Metrics
-from worker.router import targets_of
+from worker.routes import targets_of
 
 log = get_logger("dispatch")
 
@@ -97,8 +97,8 @@ class Dispatcher:
     async def _deliver(self, claimed: ClaimedMessage) -> None:
         try:
             async with self.pool.connection() as connection:
-                notes = await outbox.notes_of(connection, claimed)
-            await self._try(claimed, notes)
+                notifications = await outbox.notifications_of(connection, claimed)
+            await self._try(claimed, notifications)
         except DatabaseAway as error:
             log.warning("outcome_not_recorded", message_id=claimed.message_id, error=clean_text(error, 300))
         except Exception as error:
@@ -112,15 +112,16 @@ class Dispatcher:
         except Exception as failure:
             log.error("outcome_not_recorded", message_id=claimed.message_id, error=clean_text(repr(failure), 300))
 
-    async def _try(self, claimed: ClaimedMessage, notes: list[Note]) -> None:
+    async def _try(self, claimed: ClaimedMessage, notifications: list[StoredNotification]) -> None:
         channel = Channel(claimed.channel)
-        target = next((t for t in targets_of(notes[0], self.operator, self.installed) if t.channel is channel), None)
+        first = notifications[0]
+        target = next((t for t in targets_of(first, self.operator, self.installed) if t.channel is channel), None)
         if target is None:
             await self._end(claimed, "skipped", "the channel was switched off meanwhile")
         elif target.address is None:
             await self._end(claimed, "skipped", target.problem)
         else:
-            message = Message(claimed.idempotency_key, notes[0].user_id, tuple(item_of(note) for note in notes))
+            message = Message(claimed.idempotency_key, first.user_id, tuple(map(item_of, notifications)))
             outcome = await self._send(channel, message, target.address)
             await self._record(claimed, channel, target.address, outcome)
 
@@ -145,7 +146,7 @@ class Dispatcher:
 
     async def _again(self, claimed: ClaimedMessage, error: str, *, asked_s: float | None, **marks: str) -> None:
         """Later, unless its time is up by then."""
-        after_s = routing.retry_after_s(claimed.attempts, self.chance, asked_s=asked_s)
+        after_s = routing.next_attempt_s(claimed.attempts, self.chance, asked_s=asked_s)
         if datetime.now(UTC) + timedelta(seconds=after_s) > claimed.expires_at:
             given_up = f"given up after {claimed.attempts} attempts, last: {error}"
             await self._end(claimed, "failed", given_up, **marks)
@@ -182,20 +183,20 @@ class Dispatcher:
         )
 
 
-def item_of(note: Note) -> Item:
+def item_of(notification: StoredNotification) -> Item:
     """A notification as a message tells it."""
-    owner = note.user_name or "botfleet"
-    mode = object_of(object_of(note.config).get("broker")).get("trading_mode")
+    user = notification.user_name or "botfleet"
+    mode = object_of(object_of(notification.config).get("broker")).get("trading_mode")
     return Item(
-        id=note.id,
-        kind=note.kind,
-        severity=note.severity,
-        title=note.title,
-        body=note.body,
-        at=note.created_at,
-        subject=f"{owner}/{note.bot_name}" if note.bot_name else owner,
-        mode="" if note.bot_id is None else "live" if mode == "live" else "paper",
-        bot_id=note.bot_id,
-        epoch=note.epoch,
-        facts=object_of(note.facts),
+        id=notification.id,
+        kind=notification.kind,
+        severity=notification.severity,
+        title=notification.title,
+        body=notification.body,
+        at=notification.created_at,
+        subject=f"{user}/{notification.bot_name}" if notification.bot_name else user,
+        mode="" if notification.bot_id is None else "live" if mode == "live" else "paper",
+        bot_id=notification.bot_id,
+        epoch=notification.epoch,
+        facts=object_of(notification.facts),
     )

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from fleet.events import EventKind
 from fleet.trading_service import outbox
+from fleet.trading_service.db import Pool
 from fleet.trading_service.outbox import Waiting
-from fleet.trading_service.pool import Pool
 
 OUTAGE_S = 30.0
 """Shorter absences of the database are no news."""

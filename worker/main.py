@@ -12,24 +12,25 @@ import os
 import random
 from datetime import timedelta
 
+from fleet.exit_codes import EXIT_USAGE
 from fleet.log import configure_logging, get_logger, say_failure
-from fleet.notify.mail import MailSender
-from fleet.notify.outcome import Channel, Sender
-from fleet.notify.telegram import TelegramSender
-from fleet.notify.webhook import WebhookSender
-from fleet.process_life import Life
 from fleet.redaction import guard_environment
-from fleet.trading_service.pool import Pool
-from worker.bookkeeping import Bookkeeping
+from fleet.settings import SettingsInvalid
+from fleet.shutdown import Shutdown
+from fleet.trading_service.db import Pool
+from worker.channels.mail import MailSender
+from worker.channels.outcome import Channel, Sender
+from worker.channels.telegram import TelegramSender
+from worker.channels.webhook import WebhookSender
 from worker.dispatch import Dispatcher
 from worker.health import HealthWatch
+from worker.jobs.performance import PerformanceJob
+from worker.jobs.retention import RetentionJob
+from worker.jobs.summaries import Summaries
 from worker.metrics import Metrics
 from worker.router import Router
 from worker.runner import BOUND_S, Job, WorkerRunner
-from worker.settings import Settings, SettingsInvalid, load_settings
-from worker.summaries import Summaries
-
-EXIT_USAGE = 2
+from worker.settings import Settings, load_settings
 
 SUMMARIES_EVERY_S = 60.0
 RETENTION_EVERY_S = 3600.0
@@ -40,8 +41,8 @@ log = get_logger("main")
 def main() -> int:
     """Run the worker with the settings of the environment."""
     guard_environment(os.environ)
-    life = Life(BOUND_S)
-    life.listen()
+    shutdown = Shutdown(BOUND_S)
+    shutdown.listen()
     try:
         settings = load_settings()
         configure_logging(level=settings.log_level, form=settings.log_format)
@@ -49,10 +50,10 @@ def main() -> int:
         say_failure("worker", error)
         return EXIT_USAGE
     gc.freeze()  # what was imported stays for ever
-    return asyncio.run(run(settings, life))
+    return asyncio.run(run(settings, shutdown))
 
 
-async def run(settings: Settings, life: Life) -> int:
+async def run(settings: Settings, shutdown: Shutdown) -> int:
     """Wire all parts and run them; returns the exit code."""
     metrics = Metrics()
     pool = Pool(settings.database_url, application="worker", connections=settings.database_connections)
@@ -83,7 +84,7 @@ async def run(settings: Settings, life: Life) -> int:
         metrics=metrics,
         poll_interval_s=settings.poll_interval_s,
         http=(settings.http_host, settings.http_port),
-        life=life,
+        shutdown=shutdown,
     )
     log.info("starting")
     return await runner.run()
@@ -91,16 +92,16 @@ async def run(settings: Settings, life: Life) -> int:
 
 def periodic_jobs(settings: Settings, pool: Pool, metrics: Metrics) -> list[Job]:
     """What is done on a timer beside the outbox; each on its own, one that fails leaves the others alone."""
-    books = Bookkeeping(
+    performance = PerformanceJob(url=settings.database_url, metrics=metrics)
+    retention = RetentionJob(
         url=settings.database_url,
-        metrics=metrics,
         keep_bars=timedelta(days=settings.keep_bars_days),
         keep_errors=timedelta(days=settings.keep_errors_days),
     )
     return [
         Job("summaries", SUMMARIES_EVERY_S, Summaries(pool=pool, hour=settings.summary_hour).write),
-        Job("performance", settings.performance_every_s, books.measure),
-        Job("retention", RETENTION_EVERY_S, books.prune),
+        Job("performance", settings.performance_every_s, performance.turn),
+        Job("retention", RETENTION_EVERY_S, retention.turn),
     ]
 
 

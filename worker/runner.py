@@ -17,12 +17,11 @@ import psycopg
 from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text
 from fleet.log import get_logger
-from fleet.notify.outcome import Senders
 from fleet.probes import Probes
-from fleet.process_life import Life, Parts, Step, bound_of, run_until_asked
+from fleet.shutdown import Shutdown, Step, Tasks, bound_of, run_until_asked
 from fleet.trading_service import outbox
-from fleet.trading_service.lease import database_errors
-from fleet.trading_service.pool import CALL_TIMEOUT_S, Pool, connect
+from fleet.trading_service.db import Pool, listen
+from worker.channels.outcome import Senders
 from worker.dispatch import Dispatcher
 from worker.health import HealthWatch
 from worker.metrics import Metrics
@@ -45,7 +44,6 @@ STUCK_S = 120.0
 """The loop turns at least every few seconds: after so long it hangs."""
 SHORTEST_WAIT_S = 0.05
 RECONNECT_S = 2.0
-SILENCE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class WorkerRunner:
     metrics: Metrics
     poll_interval_s: float
     http: tuple[str, int]
-    life: Life
+    shutdown: Shutdown
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _answered_at: float = field(default=-READY_S, init=False)
     _turned_at: float = field(default_factory=time.monotonic, init=False)
@@ -88,14 +86,14 @@ class WorkerRunner:
         port = await probes.start()
         log.info("listening", port=port, channels=sorted(self.senders))
         await self.pool.open()
-        parts = Parts()
-        parts.start("deliver", self._deliver())
-        parts.start("listen", self._listen())
+        tasks = Tasks()
+        tasks.start("deliver", self._deliver())
+        tasks.start("listen", self._listen())
         for job in self.jobs:
-            parts.start(job.name, self._repeat(job))
+            tasks.start(job.name, self._repeat(job))
         return await run_until_asked(
-            self.life,
-            parts,
+            self.shutdown,
+            tasks,
             stop=self.dispatcher.close,
             cancel_s=CANCEL_S,
             steps=[
@@ -163,26 +161,16 @@ class WorkerRunner:
                 task.cancel()
 
     async def _listen(self) -> None:
-        while True:
-            try:
-                connection = await connect(self.url, "worker listen")
-                try:
-                    with database_errors():
-                        await connection.execute(f"LISTEN {outbox.CHANNEL}".encode())
-                        self._wake.set()
-                        while True:
-                            async for _ in connection.notifies(timeout=SILENCE_S):
-                                self._wake.set()
-                            async with asyncio.timeout(CALL_TIMEOUT_S):
-                                await connection.execute("SELECT 1")
-                finally:
-                    await connection.close()
-            except (DatabaseAway, TimeoutError) as error:
-                log.warning("listen_connection_lost", error=clean_text(error, 300))
-            except Exception as error:
-                # any role may notify anything; the poll finds what this misses
-                log.error("listen_failed", error=clean_text(repr(error), 300))
-            await asyncio.sleep(RECONNECT_S)
+        async def connected() -> None:
+            self._wake.set()
+
+        await listen(
+            self.url,
+            outbox.CHANNEL,
+            application="worker listen",
+            connected=connected,
+            heard=lambda _: self._wake.set(),
+        )
 
     async def _repeat(self, job: Job) -> None:
         while True:
@@ -208,13 +196,13 @@ class WorkerRunner:
             await sender.close()
 
     def _why_dead(self) -> str | None:
-        ending_s = self.life.ending_s
+        ending_s = self.shutdown.ending_s
         if ending_s is not None:
-            return "it should have ended" if ending_s > self.life.bound_s else None
+            return "it should have ended" if ending_s > self.shutdown.bound_s else None
         stuck_s = time.monotonic() - self._turned_at
         return f"the outbox was not looked at for {stuck_s:.0f} s" if stuck_s > STUCK_S else None
 
     def _why_not_ready(self) -> str | None:
-        if self.life.ending_s is not None:
+        if self.shutdown.ending_s is not None:
             return "stopping"
         return "the database does not answer" if time.monotonic() - self._answered_at > READY_S else None

@@ -9,26 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fleet.config.values import ChatId, Email, WebUrl
-from fleet.errors import PermanentError
-from fleet.notify.mail import MailServer
-from fleet.notify.outcome import Channel
-from fleet.notify.routing import Contact, Installed
-from fleet.notify.telegram import PUBLIC_API
 from fleet.redaction import guard, guard_url
-from fleet.trading_service.connect import url_problem
-
-PREFIX = "BOTFLEET_"
+from fleet.settings import PREFIX, DatabaseUrl, SettingsInvalid, read_settings
+from worker.channels.mail import MailServer
+from worker.channels.outcome import Channel
+from worker.channels.routing import Contact, Installed
+from worker.channels.telegram import PUBLIC_API
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 PerMinute = Annotated[int, Field(ge=1, le=100_000)]
-
-
-class SettingsInvalid(PermanentError):
-    """Environment variables are missing or don't fit together; each line names one."""
 
 
 class Settings(BaseSettings):
@@ -36,39 +29,39 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    database_url: str = Field(description="libpq URL of the worker's role.")
-    log_format: Literal["json", "console"] = "json"
-    log_level: str = "INFO"
+    database_url: DatabaseUrl = Field(description="libpq URL of the worker's role.")
+    log_format: Literal["json", "console"] = Field("json", description="console: for people.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     http_host: str = Field("0.0.0.0", description="Where health and metrics are served.")  # noqa: S104
     http_port: int = Field(8080, ge=0, le=65_535, description="0 picks a free port.")
     poll_interval_s: Seconds = Field(5, description="Between two looks at the outbox; NOTIFY makes it quicker.")
 
     telegram_token: SecretStr = Field(SecretStr(""), description="Of the bot that sends, from @BotFather.")
-    telegram_token_file: Path | None = None
+    telegram_token_file: Path | None = Field(None, description="A file that holds the token.")
     telegram_api_url: str = Field(PUBLIC_API, description="Of a Bot API server of your own.", pattern=r"^https?://")
 
     smtp_host: str = Field("", description="Mail server; empty: no e-mail.")
     smtp_port: int = Field(0, ge=0, le=65_535, description="0: 587 for starttls, 465 for ssl, 25 for none.")
-    smtp_tls: Literal["starttls", "ssl", "none"] = "starttls"
-    smtp_user: str = ""
-    smtp_password: SecretStr = SecretStr("")
-    smtp_password_file: Path | None = None
+    smtp_tls: Literal["starttls", "ssl", "none"] = Field("starttls", description="How the connection is encrypted.")
+    smtp_user: str = Field("", description="Empty: no login.")
+    smtp_password: SecretStr = Field(SecretStr(""), description="Of smtp_user.")
+    smtp_password_file: Path | None = Field(None, description="A file that holds the password.")
     smtp_from: str = Field("", description="`Botfleet <botfleet@example.com>` or an address.")
 
     webhook_secret: SecretStr = Field(SecretStr(""), description="Owners' signing keys are derived from it.")
-    webhook_secret_file: Path | None = None
+    webhook_secret_file: Path | None = Field(None, description="A file that holds the secret.")
     webhook_allow_private: bool = Field(False, description="Let webhooks reach addresses that aren't public.")
     webhook_http_hosts: list[str] = Field(default_factory=list, description="JSON list: may be reached without TLS.")
 
     operator_email: Email | None = Field(None, description="Who hears of the installation itself.")
-    operator_telegram_chat_id: ChatId | None = None
-    operator_webhook_url: WebUrl | None = None
+    operator_telegram_chat_id: ChatId | None = Field(None, description="The same, by Telegram.")
+    operator_webhook_url: WebUrl | None = Field(None, description="The same, by webhook.")
 
     telegram_per_minute: PerMinute = Field(20, description="Attempts to one chat within a minute.")
     email_per_minute: PerMinute = Field(10, description="Attempts to one address within a minute.")
     webhook_per_minute: PerMinute = Field(120, description="Attempts to one URL within a minute.")
     concurrency: int = Field(16, ge=1, le=256, description="Messages on their way at the same time.")
-    database_connections: int = Field(8, ge=2, le=100)
+    database_connections: int = Field(8, ge=2, le=100, description="Size of the connection pool.")
     send_timeout_s: Seconds = Field(15, description="Longest time of one attempt.")
     lease_s: Seconds = Field(30, description="When another worker may repeat an attempt that nobody concluded.")
     max_age_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = Field(
@@ -85,13 +78,6 @@ class Settings(BaseSettings):
         90, description="How long the hourly counts of trading_errors are kept."
     )
     backlog_s: Seconds = Field(600, description="An outbox that is late by so much is a health event.")
-
-    @field_validator("database_url")
-    @classmethod
-    def _read_by_libpq(cls, url: str) -> str:
-        if problem := url_problem(url):
-            raise ValueError(problem)
-        return url
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -180,18 +166,7 @@ def load_settings() -> Settings:
     Raises:
         SettingsInvalid: one line for each variable that is wrong.
     """
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        lines = [_line(str(part["loc"][0]) if part["loc"] else "", part["msg"]) for part in error.errors()]
-        raise SettingsInvalid("\n".join(lines)) from None
-    except SettingsError as error:
-        raise SettingsInvalid(f"{error}: lists are written as JSON") from error
+    settings = read_settings(Settings)
     guard_url(settings.database_url)
     _ = settings.installed, settings.mail_server  # unreadable files are found now, not at the first message
     return settings
-
-
-def _line(field: str, message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return f"{PREFIX}{field.upper()}: {text}" if field else text

@@ -17,8 +17,9 @@ from typing import Any
 from botrunner.backtest.memory_ledger import MemoryLedger
 from botrunner.engine.backtrader_adapter import Moved
 from botrunner.engine.budget import BudgetLimits, GaveUp, StrategyFailing
+from botrunner.engine.collaborators import Collaborators
 from botrunner.engine.failures import Failure, FailureCounts
-from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.engine.strategy_instance import StrategyInstance
 from botrunner.execution.paper.venue import paper_venue
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market

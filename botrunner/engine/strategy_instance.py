@@ -12,54 +12,42 @@ counts as a failure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal, localcontext
-from typing import Any, NoReturn, Protocol
+from collections.abc import Sequence
+from decimal import localcontext
+from typing import NoReturn
 
 from structlog.contextvars import bound_contextvars
 
 from botrunner.engine.backtrader_adapter import BacktraderEngine, BarLoop, Broken, Moved
 from botrunner.engine.blocks import anchor_ms, block_end_ms
-from botrunner.engine.budget import STATE_KEY, BudgetLimits, ErrorBudget, GaveUp, failing, load_budget
+from botrunner.engine.budget import ErrorBudget, GaveUp, failing
+from botrunner.engine.collaborators import Collaborators
 from botrunner.engine.commit import FencedCommit
-from botrunner.engine.failures import FailureCounts
+from botrunner.engine.guards import Guards
 from botrunner.engine.reporting import gave_up_event, log_outcome
 from botrunner.engine.starting_point import Resumed, starting_point
 from botrunner.engine.strategy_guard import (
-    AbsentStrategy,
     GuardedStrategy,
     StateRefused,
     message_of,
-    own_state,
     type_of,
 )
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.exchange.errors import ExchangeAway
-from botrunner.exchange.stream import CandleStream
-from botrunner.execution.port import Venue
-from botrunner.feeds.health import FeedWatch, is_late
+from botrunner.feeds.health import is_late
 from botrunner.feeds.poller import CandlePoller
-from botrunner.feeds.source import CandleSource, LocalTurn
 from botrunner.feeds.warmup import WarmupCandles
 from botrunner.market.candle import Candle
-from botrunner.market.rules import Market
 from botrunner.process.backoff import EXCHANGE
-from botrunner.process.fence import Fence
 from botrunner.process.memory import return_free_memory
-from botrunner.process.progress import Progress
 from botrunner.process.retry import Retrier, exchange_away
-from botrunner.process.stop import FLATTEN_S, StopSwitch
+from botrunner.process.stop import FLATTEN_S
 from botrunner.strategies.isolation import DECIMALS
 from botrunner.trading.account import Account
 from botrunner.trading.risk import Denial
-from botrunner.trading.state import BarOutcome, BotState
-from botrunner.trading.trades import Trade
-from fleet.clock import Clock
+from botrunner.trading.state import BotState
 from fleet.config import OnFailure, OnStop, RunningConfig
 from fleet.errors import ConfigUnusable, FencedError, PermanentError
-from fleet.events import Event
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.times import to_ms
@@ -75,74 +63,6 @@ REST_S = 0.5
 
 class StrategyUnbuildable(PermanentError):
     """The strategy can't be made, and there is no position to watch without it."""
-
-
-class BarLedger(Protocol):
-    """What makes bars durable (`botrunner.ledger.ledger.Ledger`)."""
-
-    def resume(self) -> Resumed | None:
-        """State and strategy state of the last checkpoint."""
-
-    def begin(self, state: BotState, strategy_state: dict[str, Any]) -> Resumed:
-        """Store the first checkpoint."""
-
-    def commit(self, outcome: BarOutcome) -> None:
-        """Make a bar durable."""
-
-    def reserve(self, value: Decimal, at: datetime, closed: Sequence[Trade]) -> Denial | None:
-        """Take room in the owner's limits for an entry, or say which one forbids it."""
-
-
-class BarObserver(Protocol):
-    """Is shown each bar before it is worked through, and decides nothing."""
-
-    def __call__(self, candle: Candle, moved: Moved, /) -> None:
-        """The lines stand at this candle."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collaborators:
-    """Everything a run needs from outside.
-
-    Attributes:
-        strategy: a Backtrader strategy class that decides (`strategies.base.BaseStrategy`).
-        venue: where its orders execute.
-        on_live: called once, when warm-up is over.
-        exchange: its name, for people.
-        note: puts what happened between bars into the outbox. Raises FencedError.
-        exchange_ms: what the exchange's clock shows; None where there is none, e.g. for files.
-        turn: when to ask for the candle of this open, among the bots that share the exchange.
-        watch: tells when candles stay away; None where they can't.
-        stream: makes a stream that calls back, from its thread, with each candle that closed; None without streams.
-        config_version: whose failures of the strategy count together. budget: how many are too many.
-        failures: where they are counted, for whoever runs this.
-        close_out: why this run only closes what is open, without the strategy, and gives up; None: it trades.
-        may_enter: whether a position may be opened at the bar of this candle; None: until a stop is asked for.
-        on_bar: is shown each bar; None: nobody looks.
-    """
-
-    strategy: type[Any]
-    source: CandleSource
-    ledger: BarLedger
-    market: Market
-    venue: Venue
-    fence: Fence
-    progress: Progress
-    stop: StopSwitch
-    clock: Clock
-    on_live: Callable[[], None]
-    exchange: str = ""
-    note: Callable[[Iterable[Event]], None] = lambda _: None
-    exchange_ms: Callable[[], int | None] = lambda: None
-    turn: Callable[[int], LocalTurn] = lambda _: LocalTurn()
-    watch: FeedWatch | None = None
-    stream: Callable[[Callable[[int], None]], CandleStream] | None = None
-    config_version: int = 0
-    budget: BudgetLimits = field(default_factory=BudgetLimits)
-    failures: FailureCounts = field(default_factory=FailureCounts)
-    close_out: str | None = None
-    may_enter: Callable[[Candle], bool] | None = None
-    on_bar: BarObserver | None = None
 
 
 class StrategyInstance:
@@ -187,9 +107,18 @@ class StrategyInstance:
             alive=parts.progress.made,
             failed=exchange_away(parts.progress, parts.exchange),
         )
+        self._guards = Guards(
+            bot_id=bot_id,
+            version=parts.config_version,
+            limits=parts.budget,
+            interval_ms=self._interval_ms,
+            bar_ms=self._bar_ms,
+            report=self._commit.tell,
+            failures=parts.failures,
+        )
         self._live = False
+        self._orders_known = parts.between_bars is None
         self._strategy: GuardedStrategy | None = None
-        self._strategy_state: Mapping[str, Any] = {}
         self._candle: Candle | None = None
         self._bot: BaseTradingBot
 
@@ -223,7 +152,7 @@ class StrategyInstance:
         held = self._bot.state.account.trade
         if self._config.on_failure is OnFailure.FLATTEN and self._bot.in_market:
             outcome = self._bot.flatten(
-                self._absent_strategy(self._only_budget()),
+                self._without_state(),
                 reason=ON_FAILURE,
                 event=lambda trade: gave_up_event(self._bot_id, self._config.symbol, trade, why),
             )
@@ -268,9 +197,11 @@ class StrategyInstance:
             if on_stop is not OnStop.FLATTEN:
                 raise
         if on_stop is OnStop.FLATTEN:
-            outcome = self._bot.flatten(self._strategy or self._absent_strategy(self._only_budget()))
+            strategy = self._strategy or self._without_state()
+            outcome = self._bot.flatten(strategy)
             if outcome is not None:
                 log_outcome(outcome, ready=False)
+            self._take_reports(strategy)
         return stop.reason
 
     def _newest_closed_ms(self) -> int | None:
@@ -278,7 +209,7 @@ class StrategyInstance:
         return self._retrier.call(self._parts.source.latest_closed_ms)
 
     def _go_on_from(self, resumed: Resumed | None) -> ErrorBudget:
-        state, self._strategy_state = resumed or (BotState(account=Account(cash=self._config.initial_cash)), {})
+        state, self._guards.state = resumed or (BotState(account=Account(cash=self._config.initial_cash)), {})
         self._poller.follow(None if state.last_bar_at is None else to_ms(state.last_bar_at))
         self._bot = BaseTradingBot(
             bot_id=self._bot_id,
@@ -291,7 +222,7 @@ class StrategyInstance:
             reserve=self._parts.ledger.reserve,
             entry_denied=self._entry_denied,
         )
-        return load_budget(self._strategy_state, version=self._parts.config_version)
+        return self._guards.budget
 
     # --- one block -------------------------------------------------------------------------------------------------
 
@@ -309,7 +240,7 @@ class StrategyInstance:
             parameters=self._config.strategy_parameters,
             interval_s=self._config.interval_s,
             last_exit_at=lambda: self._bot.last_exit_at,
-            guard=lambda strategy: self._guarded(strategy, self._strategy_state),
+            guard=self._guards.around,
             bars=lambda strategy: self._bars(strategy, warmup, end_ms),
         )
         self._strategy, bars_before = None, self._bot.state.bars
@@ -334,14 +265,39 @@ class StrategyInstance:
             self._work_through(next_candle, strategy, moved)
 
     def _next_candle(self, strategy: GuardedStrategy, end_ms: int) -> Candle | None:
-        """Wait for the next candle of the block; None when this engine is to end."""
-        while not self._is_over() and not strategy.needs_rebuild:
+        """Wait for the next candle of the block, and take the exchange's reports meanwhile; None when this engine is to
+        end."""
+        while True:
+            self._take_reports(strategy)
+            if self._is_over() or strategy.needs_rebuild:
+                return None
             self._parts.progress.made()
-            candle = self._poller.next_candle()
+            candle = self._poller.next_candle() if self._orders_known else None
             if candle is not None:
                 return candle if candle.open_ms < end_ms else None
             self._parts.stop.rest(self._poller.wait_s(REST_S))
-        return None
+
+    def _take_reports(self, strategy: GuardedStrategy) -> None:
+        """Apply and commit what the exchange says, batch by batch, until it says nothing: before the next bar is looked
+        at, and before the run ends.
+
+        No bar comes before the fate of every order of an earlier run is known.
+
+        Raises:
+            FencedError: the run is no longer current; the batch is not applied.
+            StrategyFailing, GaveUp: a batch is committed, and the strategy has failed too often.
+        """
+        source, bot = self._parts.between_bars, self._bot
+        if source is None:
+            return
+        while not self._parts.fence.lost and (reports := source.carry_out(bot.state.account.orders)):
+            outcome = bot.take_reports(strategy, reports)
+            self._parts.progress.made()
+            if outcome is not None:
+                self._guards.state = outcome.strategy_state
+                log_outcome(outcome, ready=False)
+                self._end_if_spent(strategy)
+        self._orders_known = self._orders_known or not source.unresolved(bot.state.account.orders)
 
     def _work_through(
         self, candle: Candle, strategy: GuardedStrategy, moved: Moved, *, where: str = "indicators"
@@ -362,7 +318,7 @@ class StrategyInstance:
             outcome = self._bot.on_bar(strategy, candle, ready=moved.ready)
             self._poller.committed(candle)
             self._warmup.committed(candle)
-            self._strategy_state = outcome.strategy_state
+            self._guards.state = outcome.strategy_state
             self._parts.progress.made()
             log_outcome(outcome, ready=moved.ready)
             self._end_if_spent(strategy)
@@ -433,7 +389,7 @@ class StrategyInstance:
             # to begin anew costs a decision; not to would cost all of them
             why = failure.__cause__ or failure
             log.warning("strategy_state_reset", bot_id=self._bot_id, reason=message_of(why))
-            self._strategy_state = self._only_budget()
+            self._guards.forget()
             self._next_without(why, "import_state", end_ms)
         elif self._bot.in_market:
             self._next_without(failure, "build", end_ms)
@@ -445,40 +401,22 @@ class StrategyInstance:
     def _next_without(self, failure: BaseException, where: str, end_ms: int) -> None:
         """Wait for the next candle of this block and work through it without a strategy."""
         self._go_live()
-        candle = self._next_candle(self._absent_strategy(self._strategy_state), end_ms)
+        candle = self._next_candle(self._guards.absent(), end_ms)
         if candle is not None:
             self._work_without(candle, failure, where)
 
     def _work_without(self, candle: Candle, failure: BaseException, where: str) -> None:
-        self._strategy = self._absent_strategy(self._strategy_state)
+        self._strategy = self._guards.absent()
         self._work_through(candle, self._strategy, Moved(ready=False, failure=failure), where=where)
+
+    def _without_state(self) -> GuardedStrategy:
+        """In place of a strategy at the end of a position of which it can't be told: its state ends with it."""
+        self._guards.forget()
+        return self._guards.absent()
 
     def _is_new(self, candle: Candle) -> bool:
         last_bar_at = self._bot.state.last_bar_at
         return last_bar_at is None or candle.open_at > last_bar_at
-
-    # --- the boundary to the strategy ------------------------------------------------------------------------------
-
-    def _guarded(self, strategy: Any, state: Mapping[str, Any]) -> GuardedStrategy:
-        return GuardedStrategy(
-            strategy,
-            bot_id=self._bot_id,
-            state=state,
-            budget=load_budget(state, version=self._parts.config_version),
-            limits=self._parts.budget,
-            interval_ms=self._interval_ms,
-            bar_ms=self._bar_ms,
-            report=self._commit.tell,
-            failures=self._parts.failures,
-        )
-
-    def _absent_strategy(self, state: Mapping[str, Any]) -> GuardedStrategy:
-        """In place of one that can't be asked: it decides nothing, and its own state stays as it is in `state`."""
-        return self._guarded(AbsentStrategy(own_state(state)), state)
-
-    def _only_budget(self) -> dict[str, Any]:
-        """The checkpointed state without the strategy's own: it ends with a position of which nobody can be told."""
-        return {key: kept for key, kept in self._strategy_state.items() if key == STATE_KEY}
 
     def _bar_ms(self) -> int:
         """Open time of the bar that is worked on, or of the last one."""

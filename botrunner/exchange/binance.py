@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from urllib3.exceptions import HTTPError
 
 from botrunner.exchange.binance_stream import closed_candle_ms, stream_url
+from botrunner.exchange.broker import Usage
 from botrunner.exchange.ccxt_import import exchange_class
 from botrunner.exchange.errors import ExchangeAway, ExchangeRefused, MarketHalted, UnknownSymbol, said
-from botrunner.exchange.guarded_broker import Usage
 from botrunner.exchange.shared_rules import outlandish
 from botrunner.exchange.stream import StreamSpec
 from botrunner.market.candle import Candle, CandleUnreadable, is_time_ms, read_candle

@@ -8,9 +8,10 @@ server's time and closed candles. Paper trading needs no more; packages add brok
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
@@ -36,6 +37,26 @@ class Broker(Protocol):
 
     def candles(self, symbol: str, interval: str, *, since_ms: int, limit: int) -> list[Candle]:
         """Candles from `since_ms` on in order, the running one included. Raises ExchangeAway, ExchangeRefused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an exchange said of the address's requests.
+
+    Attributes:
+        share: used, of what it may in this minute. turns_s: seconds until the count begins anew.
+    """
+
+    share: float
+    turns_s: float
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """What a broker has besides `Broker` whose exchange counts requests in its answers."""
+
+    def usage(self) -> Usage | None:
+        """As of the last answer; None when it didn't say."""
 
 
 class BrokerFactory(Protocol):

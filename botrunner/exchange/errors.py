@@ -1,4 +1,4 @@
-"""What can go wrong with an exchange, by what the caller may do.
+"""What can go wrong with a question to an exchange, by what the caller may do.
 
 ExchangeAway        no or no usable answer: try again later
 ├── MarketHalted    it answers, but doesn't trade this market now
@@ -6,6 +6,10 @@ ExchangeAway        no or no usable answer: try again later
     └── ExchangePaused  it wasn't asked: it wants no request from this address now
 ExchangeRefused     understood and refused: trying again would be refused again
 └── UnknownSymbol   the exchange doesn't list the market: the config must change
+
+A question changes nothing, so it may be asked again whatever became of it. A request that changes something may not:
+what can become of an order (refused, certainly not sent, outcome unknown) has errors of its own where orders are sent,
+and a refused order is no fault of the config.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ class ExchangePaused(CircuitOpen):
 
 
 class ExchangeRefused(ConfigUnusable):
-    """The exchange understood and refused."""
+    """The exchange understood the question and refused it: the config asks for what it doesn't offer."""
 
 
 class UnknownSymbol(ExchangeRefused):

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
-from botrunner.exchange.broker import Broker
+from botrunner.exchange.broker import Broker, Metered
 from botrunner.exchange.circuit_breaker import Circuit, CircuitState
 from botrunner.exchange.errors import CircuitOpen, ExchangeAway, ExchangePaused, ExchangeRefused, MarketHalted
 from botrunner.exchange.outage import Outage
@@ -34,26 +33,6 @@ for whatever else asks from the same address."""
 
 LOOK_AGAIN_S = 30.0
 """A long pause is looked at again so often: a person may have removed it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What an exchange said of the address's requests.
-
-    Attributes:
-        share: used, of what it may in this minute. turns_s: seconds until the count begins anew.
-    """
-
-    share: float
-    turns_s: float
-
-
-@runtime_checkable
-class Metered(Protocol):
-    """What a broker has besides `Broker` whose exchange counts requests in its answers."""
-
-    def usage(self) -> Usage | None:
-        """As of the last answer; None when it didn't say."""
 
 
 class RateLimit(Protocol):

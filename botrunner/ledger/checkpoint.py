@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from botrunner.trading.account import Account
 from botrunner.trading.checkpoint import CheckpointDamaged, dump, load, validated
 from botrunner.trading.state import BarOutcome, BotState
 from fleet.bar_record import Checkpoint
@@ -63,33 +64,41 @@ class Restored:
 
 def checkpoint_of(state: BotState, strategy_state: Mapping[str, Any], config: BotConfig) -> Checkpoint:
     """The row of `trading_checkpoints`."""
-    account, close = state.account, state.last_close
+    return _checkpoint(
+        config, state.account, strategy_state, state.last_bar_at, state.bars, state.last_close, state.last_volume
+    )
+
+
+def checkpoint_after(outcome: BarOutcome, config: BotConfig) -> Checkpoint:
+    """The row after a bar."""
+    return _checkpoint(
+        config, outcome.account, outcome.strategy_state, outcome.bar_at, outcome.bars, outcome.close, outcome.volume
+    )
+
+
+def _checkpoint(
+    config: BotConfig,
+    account: Account,
+    strategy_state: Mapping[str, Any],
+    last_bar_at: datetime | None,
+    bars: int,
+    close: Decimal | None,
+    volume: Decimal,
+) -> Checkpoint:
     return Checkpoint(
         symbol=config.symbol,
         interval=config.interval,
-        last_bar_at=state.last_bar_at,
-        bars=state.bars,
+        last_bar_at=last_bar_at,
+        bars=bars,
         balance=account.cash if close is None else account.equity(close),
         total_pnl=account.total_pnl,
         broker_state={
             "account": dump(account),
             "last_close": None if close is None else str(close),
-            "last_volume": str(state.last_volume),
+            "last_volume": str(volume),
         },
         strategy_state={"identity": identity(config), "state": strategy_state},
     )
-
-
-def checkpoint_after(outcome: BarOutcome, config: BotConfig) -> Checkpoint:
-    """The checkpoint after a bar."""
-    state = BotState(
-        account=outcome.account,
-        last_bar_at=outcome.bar_at,
-        last_close=outcome.close,
-        last_volume=outcome.volume,
-        bars=outcome.bars,
-    )
-    return checkpoint_of(state, outcome.strategy_state, config)
 
 
 def restored(stored: Checkpoint, config: BotConfig, *, bot_id: int) -> Restored:

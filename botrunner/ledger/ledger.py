@@ -35,7 +35,7 @@ from fleet.errors import DatabaseAway, FencedError, TransientError
 from fleet.events import Event
 from fleet.foreign import clean_text
 from fleet.log import get_logger
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import commit_bar, first_checkpoint, load_checkpoint, write_notifications
 from fleet.trading_service.tenants import ClosedInBar, EntryRequest, reserve_entry
@@ -109,7 +109,7 @@ class Ledger:
             with suppress(psycopg.Error):
                 connection.cancel_safe(timeout=ABANDON_S)
 
-    def denominate(self, quote_currency: str) -> None:
+    def set_quote_currency(self, quote_currency: str) -> None:
         """Say in which currency the market counts money, before the first bar: the market is asked only after there
         is a ledger to tell a person that it doesn't answer."""
         self._rows = replace(self._rows, quote_currency=quote_currency)
@@ -122,7 +122,7 @@ class Ledger:
         Raises:
             CheckpointDamaged: it can't be read, or belongs to another market while a position is open.
         """
-        self._stored = self._insist(lambda connection: load_checkpoint(connection, self._run.bot_id))
+        self._stored = self._until_answered(lambda connection: load_checkpoint(connection, self._run.bot_id))
         return None if self._stored is None else self._restore(self._stored)
 
     def begin(self, state: BotState, strategy_state: dict[str, Any]) -> tuple[BotState, dict[str, Any]]:
@@ -134,11 +134,13 @@ class Ledger:
         self._begins = True
         first = checkpoint_of(state, strategy_state, self._rows.config)
         if self._stored is None:
-            return self._restore(self._insist(lambda connection: first_checkpoint(connection, self._run, first)))
+            return self._restore(
+                self._until_answered(lambda connection: first_checkpoint(connection, self._run, first))
+            )
         # a flat bot that moved to another market goes on from where that market is now
         self._opening = state.account.cash
         move = BarRecord(expected_last_bar_at=self._stored.last_bar_at, checkpoint=first)
-        self._insist(lambda connection: commit_bar(connection, self._run, move))
+        self._until_answered(lambda connection: commit_bar(connection, self._run, move))
         return state, strategy_state
 
     def commit(self, outcome: BarOutcome) -> None:
@@ -149,7 +151,7 @@ class Ledger:
             CheckpointConflict: another process moved the checkpoint; nothing was written.
         """
         record = self.record(outcome)
-        self._insist(lambda connection: commit_bar(connection, self._run, record))
+        self._until_answered(lambda connection: commit_bar(connection, self._run, record))
         if record.opening is not None:
             self._opening = None
         if self._inputs is not None:
@@ -182,7 +184,7 @@ class Ledger:
                 if trade.exit_at is not None
             ),
         )
-        reached = self._insist(lambda connection: reserve_entry(connection, self._run, request))
+        reached = self._until_answered(lambda connection: reserve_entry(connection, self._run, request))
         return None if reached is None else Denial(f"tenant_{reached}")
 
     def consult(self, question: Callable[[psycopg.Connection[Any]], T]) -> T:
@@ -243,7 +245,7 @@ class Ledger:
 
     # --- certainty -------------------------------------------------------------------------------------------------
 
-    def _insist(self, action: Callable[[psycopg.Connection[Any]], T]) -> T:
+    def _until_answered(self, action: Callable[[psycopg.Connection[Any]], T]) -> T:
         return self._retrier.call(lambda: action(self._connected()))
 
     def _connected(self) -> psycopg.Connection[Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from fleet.clock import Clock
 from fleet.redaction import safe_text
-from fleet.trading_service.errors import ErrorCount
+from fleet.trading_service.error_counts import ErrorCount
 
 FLUSH_S = 30.0
 """Between two writes: a person looks at trends by the hour."""

@@ -24,7 +24,7 @@ from fleet.errors import DatabaseAway, FencedError
 from fleet.exit_codes import EXIT_FENCED
 from fleet.foreign import Unreadable
 from fleet.log import get_logger
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import HeartbeatReply, RunId, heartbeat
 
 log = get_logger("fence")

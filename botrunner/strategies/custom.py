@@ -12,11 +12,7 @@ from fleet.config import CustomParameters
 
 
 class CustomStrategy(BaseStrategy):
-    """Strategy composed of one entry and one exit mixin.
-
-    Params:
-        parameters: `CustomParameters` with names of registered mixins.
-    """
+    """One entry mixin and one exit mixin, named in `entry_logic` and `exit_logic`, each with its parameters."""
 
     def __init__(self) -> None:
         parameters: CustomParameters = self.p.parameters

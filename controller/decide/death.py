@@ -8,13 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from controller.decide.facts import PodFacts, PodPhase, Policy, RunFacts, StopReason
+from fleet.exit_codes import EXIT_CONFIG, EXIT_FENCED
 from fleet.states import ExitReason
-
-CONFIG_EXIT_CODE = 2
-"""A bot's exit code for: this config can't be run."""
-
-FENCED_EXIT_CODE = 3
-"""A bot's exit code for: this run isn't mine (any more). It says nothing about the process that has claimed it."""
 
 
 def proof_of_death(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
@@ -30,7 +25,7 @@ def proof_of_death(run: RunFacts, own: Sequence[PodFacts]) -> PodFacts | None:
         return next((pod for pod in ended if pod.uid == claimant), None)
     if any(pod.may_run for pod in own):
         return None
-    return next((pod for pod in ended if pod.exit_code != FENCED_EXIT_CODE), None)
+    return next((pod for pod in ended if pod.exit_code != EXIT_FENCED), None)
 
 
 def claimant_uid(run: RunFacts) -> str | None:
@@ -55,11 +50,11 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
     match pod.exit_code:
         case 0 if expected:
             return ExitReason.RELEASED
-        case code if code == FENCED_EXIT_CODE and silent:
+        case code if code == EXIT_FENCED and silent:
             return ExitReason.GAVE_UP_DATABASE
-        case code if code == FENCED_EXIT_CODE and expected:
+        case code if code == EXIT_FENCED and expected:
             return ExitReason.RELEASED
-        case code if code == CONFIG_EXIT_CODE and run.live_at is None:
+        case code if code == EXIT_CONFIG and run.live_at is None:
             return ExitReason.CONFIG_ERROR  # of a live run the config was accepted
         case _ if run.stop_reason == StopReason.HUNG:
             return ExitReason.FENCED_HUNG
@@ -72,8 +67,8 @@ def end_reason(run: RunFacts, pod: PodFacts, *, silent: bool) -> ExitReason:
 
 _UNASKED: Mapping[int | None, str] = {
     0: "without being asked to",
-    CONFIG_EXIT_CODE: "though it had accepted its config",
-    FENCED_EXIT_CODE: "though nobody had fenced its run",
+    EXIT_CONFIG: "though it had accepted its config",
+    EXIT_FENCED: "though nobody had fenced its run",
 }
 """What makes an exit code, which is a process's own word, unbelievable."""
 

@@ -31,7 +31,7 @@ from controller.decide.actions import (
 )
 from controller.decide.admission import Place
 from controller.decide.classify import Condition, Verdict, classify, own_pod
-from controller.decide.death import FENCED_EXIT_CODE, asked_reason, end_reason, unasked_end_text
+from controller.decide.death import asked_reason, end_reason, unasked_end_text
 from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, Policy, RunEnd, RunFacts, StopReason
 from controller.decide.reasons import disruption_words, waiting_words
 from controller.decide.restarts import gave_up, may_close_out, quick_streak, recent_failures, restart_at
@@ -48,6 +48,7 @@ from controller.decide.status_text import (
     why_warming,
 )
 from fleet.events import EventKind
+from fleet.exit_codes import EXIT_FENCED
 from fleet.redaction import safe_text
 from fleet.states import ENDED_BY_SIGNAL, BotStatus, ExitReason
 
@@ -259,7 +260,7 @@ def _stop_pod(run: RunFacts, pod: PodFacts | None) -> Iterator[DeletePod]:
 def _fence_claimed(run: RunFacts, pod: PodFacts | None, condition: Condition, policy: Policy) -> FenceRun:
     if condition is Condition.SILENT:
         # an end that is no proof explains the silence all the same: the process fenced itself
-        quit_by_itself = pod is not None and pod.exit_code == FENCED_EXIT_CODE
+        quit_by_itself = pod is not None and pod.exit_code == EXIT_FENCED
         guard = Guard.SILENT
         fallback = ExitReason.GAVE_UP_DATABASE if quit_by_itself else ExitReason.FENCED_SILENT
         message = f"no heartbeat since {clock_text(run.beat_at)}, for more than {policy.t_dead_s:g} s"

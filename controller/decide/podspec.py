@@ -13,16 +13,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from fleet import labels as names
 from fleet.ids import is_id
 
 NAME_LIMIT = 63
 """A pod's name is also its hostname: one DNS label."""
-
-BOT_ID_LABEL = "botfleet.dev/bot-id"
-EPOCH_LABEL = "botfleet.dev/epoch"
-SETTINGS_ANNOTATION = "botfleet.dev/settings-hash"
-SELECTOR = "app.kubernetes.io/managed-by=botfleet,app.kubernetes.io/name=botrunner"
-"""Finds every pod that a controller made."""
 
 CONTAINER = "bot"
 USER_ID = 10001
@@ -99,14 +94,14 @@ def pod_name(bot_id: int, name: str, epoch: int) -> str:
 def labels(request: PodRequest) -> dict[str, str]:
     """How people and the watch find the pod."""
     return {
-        "app.kubernetes.io/name": "botrunner",
-        "app.kubernetes.io/managed-by": "botfleet",
-        "app.kubernetes.io/instance": f"bot-{request.bot_id}",
-        BOT_ID_LABEL: str(request.bot_id),
-        EPOCH_LABEL: str(request.epoch),
-        "botfleet.dev/config-version": str(request.config_version),
-        "botfleet.dev/tenant": str(request.user_id),
-        "botfleet.dev/mode": request.mode,
+        names.NAME: names.BOTRUNNER,
+        names.MANAGED_BY: names.BOTFLEET,
+        names.INSTANCE: f"bot-{request.bot_id}",
+        names.BOT_ID: str(request.bot_id),
+        names.EPOCH: str(request.epoch),
+        names.CONFIG_VERSION: str(request.config_version),
+        names.TENANT: str(request.user_id),
+        names.MODE: request.mode,
     }
 
 
@@ -127,7 +122,7 @@ def build_pod(request: PodRequest, template: PodTemplate) -> Manifest:
             # Argo CD shows a running pod with restartPolicy Never as progressing for ever, unless told
             "annotations": {
                 "argocd.argoproj.io/ignore-restart-policy": "true",
-                SETTINGS_ANNOTATION: settings_hash(template),
+                names.SETTINGS_HASH: settings_hash(template),
             },
         },
         "spec": _spec(request, template),

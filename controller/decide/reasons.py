@@ -76,7 +76,7 @@ DISRUPTED: Mapping[str, Reason] = MappingProxyType(
         ),
         "PreemptionByScheduler": Reason(
             "was preempted by a pod of higher priority",
-            "it starts again when there is room; raise bots.priorityClassName, or add nodes",
+            "it starts again when there is room; give bots a higher PriorityClass, or add nodes",
         ),
         "Preempting": Reason(
             "was preempted by a critical pod of its node",
@@ -145,7 +145,7 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ("failed calling webhook", "repair the admission webhook named here, or exempt this namespace from it"),
     ("denied the request", "ask who runs the admission webhook named here, or exempt this namespace from it"),
     ("ValidatingAdmissionPolicy", "fit the pods to the policy named here, or exempt this namespace from it"),
-    ("no PriorityClass", "create the PriorityClass, or change bots.priorityClassName"),
+    ("no PriorityClass", "create the PriorityClass, or change priorityClasses"),
     ("being terminated", "the namespace is being deleted: install Botfleet into another one"),
     ("service account", "create the ServiceAccount that the message names"),
     ("cannot create resource", "give the controller's ServiceAccount its Role back (helm upgrade)"),

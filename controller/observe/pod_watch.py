@@ -24,10 +24,10 @@ import aiohttp
 import kopf
 
 from controller.decide.facts import PodFacts
-from controller.decide.podspec import SELECTOR
 from controller.observe.pods import PodStore, read_pod
 from fleet.backoff import nominal_s
 from fleet.foreign import clean_text
+from fleet.labels import SELECTOR
 from fleet.log import get_logger
 from fleet.redaction import redact
 

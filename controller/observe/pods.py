@@ -14,10 +14,11 @@ from typing import Final
 
 from controller.decide.facts import PodFacts, PodPhase
 from controller.decide.last_error import last_error
-from controller.decide.podspec import BOT_ID_LABEL, CONTAINER, EPOCH_LABEL
+from controller.decide.podspec import CONTAINER
 from controller.decide.reasons import DISRUPTED
 from fleet.foreign import clean_text, object_of
 from fleet.ids import parse_id
+from fleet.labels import BOT_ID, EPOCH
 from fleet.redaction import safe_text
 
 MESSAGE_LIMIT = 1_000
@@ -106,14 +107,14 @@ def read_pod(body: object) -> PodFacts | None:
     pod = object_of(body)
     metadata = object_of(pod.get("metadata"))
     labels = object_of(metadata.get("labels"))
-    bot_id, uid = parse_id(labels.get(BOT_ID_LABEL)), _name(metadata.get("uid"))
+    bot_id, uid = parse_id(labels.get(BOT_ID)), _name(metadata.get("uid"))
     if bot_id is None or not uid:
         return None
     status, spec = object_of(pod.get("status")), object_of(pod.get("spec"))
     end, node = _end(status), _name(spec.get("nodeName"))
     return PodFacts(
         bot_id=bot_id,
-        epoch=parse_id(labels.get(EPOCH_LABEL)) or 0,
+        epoch=parse_id(labels.get(EPOCH)) or 0,
         name=_name(metadata.get("name")),
         uid=uid,
         phase=end.phase,

@@ -13,23 +13,15 @@ from typing import Any
 
 from psycopg import Notify
 
-from fleet.backoff import nominal_s
 from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text
 from fleet.ids import parse_id
 from fleet.log import get_logger
-from fleet.trading_service.lease import database_errors
-from fleet.trading_service.pool import CALL_TIMEOUT_S, connect
+from fleet.trading_service.db import listen
 
 log = get_logger("rows")
 
 CHANNEL = "botfleet_bots"
-
-SILENCE_S = 15.0
-"""After so long without a notification the connection is tried: half-open ones are silent for ever."""
-
-RECONNECT_FIRST_S = 0.25
-RECONNECT_MAX_S = 5.0
 
 
 @dataclass(slots=True)
@@ -53,31 +45,11 @@ class RowWatch:
         return {"rows listen": self._listen(), "rows poll": self._poll_regularly()}
 
     async def _listen(self) -> None:
-        failures = 0
-        while True:
-            pause = nominal_s(failures + 1, first_s=RECONNECT_FIRST_S, most_s=RECONNECT_MAX_S)
-            try:
-                connection = await connect(self.url, "listen")
-                try:
-                    with database_errors():
-                        await connection.execute(f"LISTEN {CHANNEL}".encode())
-                        log.info("rows_listening", channel=CHANNEL)
-                        failures, pause = 0, RECONNECT_FIRST_S
-                        await self.poll()
-                        while True:
-                            async for notice in connection.notifies(timeout=SILENCE_S):
-                                self._report(notice)
-                            async with asyncio.timeout(CALL_TIMEOUT_S):
-                                await connection.execute("SELECT 1")
-                finally:
-                    await connection.close()
-            except (DatabaseAway, TimeoutError) as error:
-                log.warning("rows_connection_lost", error=clean_text(error, 300), retry_s=pause)
-            except Exception as error:
-                # no row and no notification may end the controller of all others; a new connection looks at all rows
-                log.error("rows_watch_failed", error=clean_text(repr(error), 300), retry_s=pause)
-            failures += 1
-            await asyncio.sleep(pause)
+        await listen(self.url, CHANNEL, application="listen", connected=self._connected, heard=self._report)
+
+    async def _connected(self) -> None:
+        log.info("rows_listening", channel=CHANNEL)
+        await self.poll()
 
     async def _poll_regularly(self) -> None:
         while True:

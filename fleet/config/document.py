@@ -92,25 +92,25 @@ class OnFailure(StrEnum):
 
 
 class PaperSection(Section):
-    """`broker.paper_trading_config`: how real the paper broker is."""
+    """`broker.paper_trading_config`: which costs and faults of an exchange are simulated."""
 
     mode: Word | None = Field(None, description="Preset of an earlier version; has no effect.")
     commission_rate: Rate | None = Field(
-        None, description="Fee of makers and takers as a fraction of a fill's value; the exchange's own."
+        None, description="Fee as a fraction of a fill's value. null: the exchange's own fees."
     )
     maker_commission_rate: Rate | None = Field(
-        None, description="Fee of limit orders that rested, as a fraction of a fill's value; commission_rate."
+        None, description="The same for limit orders that waited. null: commission_rate."
     )
     taker_commission_rate: Rate | None = Field(
-        None, description="Fee of all other orders, as a fraction of a fill's value; commission_rate."
+        None, description="The same for all other orders. null: commission_rate."
     )
     fee_currency: Literal["quote", "base"] = Field(
-        "quote", description="base: a buy pays its fee in what it bought, so less can be sold."
+        "quote", description="base: the fee of a purchase is taken from what was bought, so less can be sold."
     )
     slippage_model: Literal["none", "fixed", "percentage", "volume_share"] = Field(
-        "percentage", description="How market orders and stops are filled worse than quoted."
+        "percentage", description="By how much market orders and stops get a worse price than the quoted one."
     )
-    base_slippage: Rate | None = Field(None, description="For percentage: fraction of the price; 0.")
+    base_slippage: Rate | None = Field(None, description="For percentage: fraction of the price. null: 0.")
     fixed_slippage: Amount | None = Field(None, description="For fixed: quote currency per unit of base currency.")
     slippage_ticks: Annotated[Whole, Field(ge=1, le=100_000)] | None = Field(
         None, description="For fixed, instead of fixed_slippage: steps of the market's price."
@@ -120,28 +120,32 @@ class PaperSection(Section):
         description="For volume_share: fraction of the price that a fill of a whole candle's volume costs.",
     )
     max_volume_share: Fraction | None = Field(
-        None, description="Fraction of a candle's volume that one order may take; what is left waits. No limit."
+        None, description="Fraction of a candle's volume that one order may take; the rest waits. null: no limit."
     )
     fill_price: Literal["close", "next_open"] = Field(
         "close", description="Fill at the signal bar's close, or at the next bar's open."
     )
-    min_latency_ms: Milliseconds | None = Field(None, description="Shortest time from the signal to the exchange; 0.")
-    max_latency_ms: Milliseconds | None = Field(None, description="Longest time from the signal to the exchange.")
+    min_latency_ms: Milliseconds | None = Field(
+        None, description="Shortest time from the signal to the exchange. null: 0."
+    )
+    max_latency_ms: Milliseconds | None = Field(
+        None, description="Longest time from the signal to the exchange. null: min_latency_ms."
+    )
     partial_fill_probability: Probability | None = Field(
-        None, description="How probable it is at each bar that only a part of what could fill does; 0."
+        None, description="Probability, at each bar, that an order is filled in part only. null: 0."
     )
     reject_probability: Probability | None = Field(
-        None, description="How probable it is that the exchange refuses an order; 0."
+        None, description="Probability that the exchange refuses an order. null: 0."
     )
     seed: Annotated[Whole, Field(ge=0, le=2**53)] = Field(
-        0, description="Of everything left to chance: the same seed over the same candles gives the same trades."
+        0, description="Start of the random numbers: the same seed with the same candles gives the same trades."
     )
 
 
 class BrokerSection(Section):
-    """`broker`: where orders go."""
+    """`broker`: the exchange, and the account."""
 
-    type: Word = Field("binance", description="Registered broker.")
+    type: Word = Field("binance", description="Name of the broker: binance, or one that a package adds.")
     trading_mode: Literal["paper", "live"] = Field("paper", description="This version trades on paper only.")
     name: Line | None = Field(None, description="Name for logs and messages.")
     cash: Amount | None = Field(None, description="Starting balance on paper, in quote currency.")
@@ -153,9 +157,9 @@ class BrokerSection(Section):
 
 
 class LogicSection(Section):
-    """`strategy.parameters.entry_logic` and `exit_logic`; `parse` checks the parameters by name."""
+    """`strategy.parameters.entry_logic` and `exit_logic`: a mixin and its parameters."""
 
-    name: Word
+    name: Word = Field(description="Name of the mixin.")
     params: dict[str, JsonValue] | None = Field(None, description="Parameters of the mixin.")
     logic_params: dict[str, JsonValue] | None = Field(None, description="Other spelling of params.")
     indicators: JsonValue = Field(None, description="From an earlier version; mixins bring their own.")
@@ -175,10 +179,10 @@ class CustomSection(PositionSize):
 
 
 class StrategySection(Section):
-    """`strategy`: what decides. Parameters depend on the type and are checked by `parse`."""
+    """`strategy`: what decides. Its parameters depend on the type."""
 
-    type: Word = Field("CustomStrategy", description="Registered strategy; unknown ones run CustomStrategy.")
-    parameters: dict[str, JsonValue]
+    type: Word = Field("CustomStrategy", description="Name of the strategy; an unknown one runs CustomStrategy.")
+    parameters: dict[str, JsonValue] = Field(description="Parameters of the strategy.")
 
 
 Column = Annotated[str, Field(min_length=1, max_length=100)]
@@ -193,16 +197,16 @@ class DataSection(Section):
 
     data_source: Word = Field("binance", description="binance, or file for candles of file_path.")
     symbol: Symbol | None = Field(None, description="Other place for the top level's symbol.")
-    interval: Interval
+    interval: Interval = Field(description="Length of a candle.")
     lookback_bars: Annotated[Whole, Field(ge=50, le=1000)] = Field(
-        500, description="Closed bars for the warm-up; indicators are recomputed from so many bars."
+        500, description="Closed candles from which the indicators are computed."
     )
-    stream: bool = Field(True, description="Let the exchange's stream wake the bot; false: by polling alone.")
+    stream: bool = Field(True, description="Let the exchange's stream tell when a candle closes. false: the bot asks.")
     poll_interval: Seconds | None = Field(
         None, description="Of an earlier version; has no effect: a bot asks when a candle has closed."
     )
     retry_interval: Seconds | None = Field(
-        None, description="Of an earlier version; has no effect: repeats wait longer each time."
+        None, description="Of an earlier version; has no effect: waits grow with each repetition."
     )
     file_path: Line | None = Field(
         None, description="For data_source file: CSV or JSON of candles (docs/user/candle-files.md)."
@@ -214,44 +218,48 @@ class DataSection(Section):
     close_col: Column | None = _column("close")
     volume_col: Column | None = _column("volume in base currency")
     simulate_realtime: bool = Field(
-        False, description="For data_source file: a bot gets one candle per interval. A backtest doesn't wait."
+        False, description="For data_source file: one candle per interval, as in real time. A backtest doesn't wait."
     )
 
 
 class TradingSection(Section):
     """`trading`: how much, and what kind of orders."""
 
-    position_size: Fraction | None = Field(None, description="Fraction of the equity per position; 0.1.")
+    position_size: Fraction | None = Field(
+        None, description="Size of a position as a fraction of the equity. null: 0.1."
+    )
     max_positions: Annotated[Whole, Field(ge=1, le=1000)] = Field(
         1, description="Upper limit of positions at a time; a bot of this version holds at most one."
     )
-    order_type: Literal["market", "limit"] = Field("market", description="Of entries.")
+    order_type: Literal["market", "limit"] = Field("market", description="Kind of the entry's order.")
     exit_order_type: Literal["market", "limit"] = Field(
-        "market", description="Of exits that the strategy asks for; an unfilled limit becomes a market order."
+        "market", description="Kind of an exit's order; a limit that isn't filled becomes a market order."
     )
     limit_offset_pct: Annotated[Number, Field(ge=0, lt=100)] = Field(
         Decimal(0), description="For limit orders: percent better than the signal bar's close."
     )
     limit_ttl_bars: Annotated[Whole, Field(ge=1, le=10_000)] = Field(
-        3, description="For limit orders: bars after the signal's that they wait for."
+        3, description="For limit orders: bars after the signal's during which they may be filled."
     )
-    allow_short: bool = Field(False, description="Whether short signals may be followed.")
+    allow_short: bool = Field(False, description="Whether the bot may open short positions.")
     max_drawdown_pct: LossPercent | None = Field(None, description="Other place for risk_management.max_drawdown_pct.")
     max_exposure: Fraction | None = Field(None, description="Other place for risk_management.max_exposure.")
     on_stop: Literal["hold", "flatten", "wait_flat"] = Field(
-        "hold", description="What a stop does with an open position."
+        "hold",
+        description="What becomes of an open position when the bot is stopped: hold keeps it, flatten closes it, "
+        "wait_flat waits until the strategy has closed it.",
     )
     on_failure: Literal["hold", "flatten"] = Field(
         "flatten",
-        description="What becomes of an open position when the bot gives up after too many failures; "
-        "with real money it is always held.",
+        description="What becomes of an open position when the bot gives up after too many failures; hold keeps it, "
+        "flatten closes it. With real money it is always kept.",
     )
 
 
 class StopLossGuardSection(Section):
     """`risk_management.stop_loss_guard`: a pause after a series of losing stops."""
 
-    max_stops: Annotated[Whole, Field(ge=1, le=50)] = Field(3, description="Losing stops that set the pause off.")
+    max_stops: Annotated[Whole, Field(ge=1, le=50)] = Field(3, description="So many losing stops begin the pause.")
     within_bars: Annotated[Whole, Field(ge=1, le=100_000)] = Field(
         48, description="Bars between the first and the last of them, at most."
     )
@@ -269,9 +277,11 @@ class RiskSection(Section):
     trailing_stop: bool | None = Field(None, description="false switches trailing_stop_pct off.")
     trailing_stop_pct: LossPercent | None = Field(None, description="Percent below the highest price held.")
     max_daily_loss: Amount | None = Field(
-        None, description="Loss per UTC day, in quote currency, after which no new position is opened."
+        None, description="After such a loss on a UTC day, in quote currency, no new position is opened."
     )
-    max_daily_trades: Annotated[Whole, Field(ge=0, le=100_000)] | None = Field(None, description="Entries per UTC day.")
+    max_daily_trades: Annotated[Whole, Field(ge=0, le=100_000)] | None = Field(
+        None, description="Most entries on a UTC day."
+    )
     max_drawdown_pct: LossPercent | None = Field(
         None, description="Percent below the highest equity, after which no new position is opened."
     )
@@ -288,33 +298,37 @@ class RiskSection(Section):
 class NotificationsSection(Section):
     """`notifications`: which events go to the owner, and where. Changes reach a running bot."""
 
-    position_opened: bool = True
-    position_closed: bool = True
-    error_notifications: bool = True
-    risk_alerts: bool = True
-    bot_events: bool = True
+    position_opened: bool = Field(True, description="A position was opened.")
+    position_closed: bool = Field(True, description="A position was closed, by a stop or target too.")
+    error_notifications: bool = Field(
+        True, description="Errors, refused orders, an exchange or candles that are missing."
+    )
+    risk_alerts: bool = Field(True, description="A limit has come into force.")
+    bot_events: bool = Field(True, description="The bot was started, stopped, restarted, or got a new config.")
     order_executions: bool = Field(False, description="Each fill of an order.")
-    milestones: bool = Field(True, description="Profit targets and round numbers of trades.")
-    performance_summaries: Literal["none", "daily", "weekly", "monthly"] = "none"
-    daily_summary: bool = False
-    email_enabled: bool = False
-    telegram_enabled: bool = False
-    webhook_enabled: bool = False
-    notify_email: Email | None = Field(None, description="Address, when it isn't the owner's own.")
-    notify_telegram_chat_id: ChatId | None = Field(None, description="Chat, when it isn't the owner's own.")
-    webhook_url: WebUrl | None = Field(None, description="HTTPS address, when it isn't the owner's own.")
+    milestones: bool = Field(True, description="Profit of 5 %, 10 %, ...; 10, 50, 100, ... closed trades.")
+    performance_summaries: Literal["none", "daily", "weekly", "monthly"] = Field(
+        "none", description="How often a summary is sent."
+    )
+    daily_summary: bool = Field(False, description="The same as performance_summaries: daily.")
+    email_enabled: bool = Field(False, description="Send by e-mail.")
+    telegram_enabled: bool = Field(False, description="Send by Telegram.")
+    webhook_enabled: bool = Field(False, description="Send to a webhook.")
+    notify_email: Email | None = Field(None, description="Address. null: the owner's.")
+    notify_telegram_chat_id: ChatId | None = Field(None, description="Chat. null: the owner's.")
+    webhook_url: WebUrl | None = Field(None, description="HTTPS address. null: the owner's.")
 
 
 class ConfigDocument(Section):
     """A bot's configuration."""
 
-    id: Label | None = Field(None, description="Name from an earlier version; the row's id counts.")
+    id: Label | None = Field(None, description="Of an earlier version: the id of the row is used.")
     bot_id: Label | None = Field(None, description="Other spelling of id.")
-    name: Line | None = Field(None, description="The row's name counts.")
-    enabled: bool | None = Field(None, description="The row's enabled counts.")
+    name: Line | None = Field(None, description="Ignored: the name of the row is used.")
+    enabled: bool | None = Field(None, description="Ignored: enabled of the row is used.")
     symbol: Symbol | None = Field(None, description="Market as the exchange writes it: BTCUSDT.")
-    description: Annotated[str, Field(max_length=5_000)] | None = None
-    version: Label | None = None
+    description: Annotated[str, Field(max_length=5_000)] | None = Field(None, description="For people.")
+    version: Label | None = Field(None, description="For people.")
     broker: BrokerSection = BrokerSection()
     strategy: StrategySection
     data: DataSection

@@ -6,11 +6,11 @@ defined for the data at hand is None, never NaN or infinite. Days, weeks and mon
 
 from fleet.performance.equity import EquityDay, EquityPoint, Fall, extended, opening
 from fleet.performance.measure import Performance, measure, measure_days
-from fleet.performance.periods import EPOCH_DAY, Period, start_of
+from fleet.performance.periods import FIRST_DAY, Period, start_of
 from fleet.performance.trades import ClosedTrade, realised_points
 
 __all__ = [
-    "EPOCH_DAY",
+    "FIRST_DAY",
     "ClosedTrade",
     "EquityDay",
     "EquityPoint",

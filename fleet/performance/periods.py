@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from enum import StrEnum
 
-EPOCH_DAY = date(1970, 1, 1)
+FIRST_DAY = date(1970, 1, 1)
 """Where the period `all` starts: before any candle."""
 
 
@@ -28,4 +28,4 @@ def start_of(period: Period, day: date) -> date:
         case Period.MONTH:
             return day.replace(day=1)
         case Period.ALL:
-            return EPOCH_DAY
+            return FIRST_DAY

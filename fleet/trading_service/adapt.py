@@ -4,7 +4,7 @@ In: a json or jsonb value is read by `fleet.foreign.load_json`, so a document th
 own row and never an exception of the whole result; a moment, a day or a time of day that Python doesn't have
 (`infinity`, a year beyond 9999, 24:00) is the nearest that it has. Out: no text can make a statement fail: what
 PostgreSQL can't store (NUL, half a surrogate pair) becomes U+FFFD, in parameters and within JSON. What people read is
-cleaned further by its writer (`words`).
+cleaned further by its writer (`text_for_people`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text)
 
 
-def words(foreign: object, limit: int = MESSAGE_LIMIT) -> str | None:
+def text_for_people(foreign: object, limit: int = MESSAGE_LIMIT) -> str | None:
     """A text from outside as people read it in a row; None stays None."""
     return None if foreign is None else clean_text(foreign, limit)
 

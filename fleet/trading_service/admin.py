@@ -99,6 +99,21 @@ def bot_id_of(connection: psycopg.Connection[Any], name_or_id: str) -> int:
     return found
 
 
+def user_id_of(connection: psycopg.Connection[Any], name_or_id: str) -> int:
+    """The id of a user given by id or name.
+
+    Raises:
+        NotFound: neither exists.
+    """
+    row = connection.execute(
+        "SELECT id FROM users WHERE id::text = %(it)s OR name = %(it)s ORDER BY (id::text = %(it)s) DESC",
+        {"it": name_or_id},
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"there is no user {name_or_id!r}")
+    return int(row[0])
+
+
 def apply_bot(
     connection: psycopg.Connection[Any],
     *,

@@ -7,12 +7,10 @@ know yet (`fleet.trading_service.performance`).
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
-from psycopg import AsyncConnection
 from psycopg.rows import scalar_row
 
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import Connection, database_errors
 
 KEEP = timedelta(days=30)
 
@@ -32,7 +30,7 @@ _PRUNE = """
 """
 
 
-async def prune_bars(connection: AsyncConnection[Any], keep: timedelta = KEEP, *, batch: int = 5_000) -> int:
+async def prune_bars(connection: Connection, keep: timedelta = KEEP, *, batch: int = 5_000) -> int:
     """Delete bars that are older than `keep` before their bot's newest, at most `batch` in a transaction.
 
     Args:
@@ -56,7 +54,7 @@ async def prune_bars(connection: AsyncConnection[Any], keep: timedelta = KEEP, *
     return deleted
 
 
-async def _prune_bot(connection: AsyncConnection[Any], bot_id: int, keep: timedelta, batch: int) -> int:
+async def _prune_bot(connection: Connection, bot_id: int, keep: timedelta, batch: int) -> int:
     deleted = 0
     while True:
         gone = (await connection.execute(_PRUNE, {"bot_id": bot_id, "keep": keep, "batch": batch})).rowcount

@@ -12,24 +12,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from fleet.foreign import BYTES_LIMIT, load_json
-from fleet.redaction import MESSAGE, safe_fields, safe_note, safe_text
+from fleet.redaction import MESSAGE, safe_fields, safe_notification, safe_text
 from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import run_events
 from fleet.trading_service.adapt import object_read
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import Connection, database_errors
 
 CONFIG_TEXT = f"left(config::text, {BYTES_LIMIT + 1})"
 """A config to be read by `load_json`: one that is too long is known by its first part."""
 
 HISTORY_LIMIT = 32
 """Newest runs that are read with a bot: enough for six failures among some restarts that don't count."""
-
-Connection = AsyncConnection[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,7 +288,7 @@ async def add_notification(connection: Connection, notification: Notification) -
         "epoch": notification.epoch,
         "facts": notification.facts,
     }
-    safe = safe_note(values)
+    safe = safe_notification(values)
     safe["facts"] = None if notification.facts is None else Jsonb(safe["facts"])
     with database_errors():
         return (await connection.execute(_NOTIFY, safe)).rowcount == 1

@@ -17,7 +17,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from fleet.foreign import clean_text
-from fleet.trading_service.lease import RunId, database_errors
+from fleet.trading_service.db import database_errors
+from fleet.trading_service.lease import RunId
 
 LONGEST_PAUSE_S = 3 * 24 * 3600
 """Binance's longest ban; a check constraint of the table holds the same."""

@@ -7,20 +7,20 @@ Errors of the connection surface as DatabaseAway; the caller's deadline (the bot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
 
-from fleet.errors import DatabaseAway, FencedError
+from fleet.errors import FencedError
 from fleet.foreign import Unreadable, clean_text
 from fleet.redaction import MESSAGE, safe_fields
 from fleet.states import ExitReason
 from fleet.trading_service import run_events
 from fleet.trading_service.adapt import object_read
+from fleet.trading_service.db import database_errors
 
 PHASE_LIMIT = 300
 """Characters of `trading_runs.phase`; it may quote an exchange."""
@@ -58,15 +58,6 @@ class HeartbeatReply:
     stop_requested: bool
     stop_reason: str | None
     limits: Mapping[str, Any] | Unreadable | None
-
-
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """Turns psycopg's errors of connections, time-outs and servers that changed roles into DatabaseAway."""
-    try:
-        yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
-        raise DatabaseAway(f"{type(error).__name__}: {error}") from error
 
 
 _CLAIM = """

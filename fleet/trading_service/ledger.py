@@ -16,10 +16,11 @@ from psycopg.types.json import Jsonb
 
 from fleet.bar_record import BarRecord, Checkpoint, Row
 from fleet.errors import FencedError, PermanentError
-from fleet.redaction import safe_note
+from fleet.redaction import safe_notification
 from fleet.states import TradeStatus
-from fleet.trading_service.adapt import words
-from fleet.trading_service.lease import RunId, database_errors
+from fleet.trading_service.adapt import text_for_people
+from fleet.trading_service.db import database_errors
+from fleet.trading_service.lease import RunId
 
 
 class CheckpointConflict(PermanentError):
@@ -200,7 +201,7 @@ def write_notifications(connection: psycopg.Connection[Any], run: RunId, notific
 def _notify(connection: psycopg.Connection[Any], run: RunId, notifications: Sequence[Row]) -> None:
     key = {"bot_id": run.bot_id, "epoch": run.epoch}
     for notification in notifications:
-        safe = safe_note(notification)
+        safe = safe_notification(notification)
         connection.execute(_NOTIFY, {**safe, **key, "facts": Jsonb(safe["facts"])})
 
 
@@ -241,7 +242,7 @@ def _checkpoint_values(run: RunId, checkpoint: Checkpoint) -> dict[str, Any]:
 def _write_rows(connection: psycopg.Connection[Any], run: RunId, record: BarRecord) -> None:
     key = {"bot_id": run.bot_id, "epoch": run.epoch}
     for order in record.orders:
-        connection.execute(_ORDER, {**order, **key, "reason": words(order["reason"])})
+        connection.execute(_ORDER, {**order, **key, "reason": text_for_people(order["reason"])})
     for fill in record.fills:
         connection.execute(_FILL, {**fill, **key})
     for position in record.positions:

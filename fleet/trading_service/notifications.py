@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from fleet.errors import NotFound, PermanentError
 from fleet.events import EventKind
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import Connection, database_errors
 
 Row = dict[str, Any]
 
@@ -117,14 +116,13 @@ def add_test(
     Args:
         connection: in autocommit mode.
         channels: on which it goes out, whatever the bot's switches say.
-        bot_id: whose receivers are tested; None: the owner's own.
-        user_id: the owner; None with no bot: those who run the installation.
+        bot_id: whose receivers are tested; None: the user's own.
+        user_id: whose, without a bot; None with no bot: those who run the installation.
         key: unique.
     """
-    owner = user_id
     if bot_id is not None:
         found = connection.execute("SELECT user_id FROM trading_bots WHERE id = %s", (bot_id,)).fetchone()
-        owner = found[0] if found else None
+        user_id = found[0] if found else None
     row = connection.execute(
         """
         INSERT INTO trading_notifications (bot_id, user_id, kind, severity, title, body, facts, dedupe_key)
@@ -132,7 +130,7 @@ def add_test(
         """,
         (
             bot_id,
-            owner,
+            user_id,
             EventKind.TEST,
             "If you can read this, messages of Botfleet reach you here. It was asked for with `botfleet notify test`.",
             Jsonb({"channels": list(channels)}),
@@ -140,21 +138,6 @@ def add_test(
         ),
     ).fetchone()
     assert row is not None
-    return int(row[0])
-
-
-def user_id_of(connection: psycopg.Connection[Any], name_or_id: str) -> int:
-    """The id of a user given by id or name.
-
-    Raises:
-        NotFound: neither exists.
-    """
-    row = connection.execute(
-        "SELECT id FROM users WHERE id::text = %(it)s OR name = %(it)s ORDER BY (id::text = %(it)s) DESC",
-        {"it": name_or_id},
-    ).fetchone()
-    if row is None:
-        raise NotFound(f"there is no user {name_or_id!r}")
     return int(row[0])
 
 
@@ -167,7 +150,7 @@ class BreachCount:
     count: int
 
 
-async def count_breaches(connection: AsyncConnection[Any]) -> list[BreachCount]:
+async def count_breaches(connection: Connection) -> list[BreachCount]:
     """Risk breaches by bot and limit, silenced ones included; archived bots left out.
 
     Raises:

@@ -17,10 +17,9 @@ from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from fleet.foreign import BYTES_LIMIT
-from fleet.redaction import MESSAGE, safe_note, safe_text
-from fleet.trading_service.adapt import MESSAGE_LIMIT, words
-from fleet.trading_service.bots import Connection
-from fleet.trading_service.lease import database_errors
+from fleet.redaction import MESSAGE, safe_notification, safe_text
+from fleet.trading_service.adapt import MESSAGE_LIMIT, text_for_people
+from fleet.trading_service.db import Connection, database_errors
 
 CHANNEL = "botfleet_outbox"
 """What a new notification is announced on."""
@@ -33,8 +32,8 @@ ROUTING_LOCK = 0x626F7466  # "botf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """A notification with what is known about its bot and owner; None where it has none.
+class StoredNotification:
+    """A notification with what is known about its bot and user; None where it has none.
 
     `facts` and `config` are documents as somebody wrote them, or Unreadable.
     """
@@ -100,7 +99,7 @@ class ClaimedMessage:
     idempotency_key: str
 
 
-_NOTE_COLUMNS = f"""
+_COLUMNS = f"""
     n.id, n.bot_id, n.user_id, n.epoch, n.kind, n.severity, left(n.title, {MESSAGE_LIMIT}) AS title,
     left(n.body, {BODY_LIMIT}) AS body, n.created_at,
     CASE WHEN octet_length(n.facts::text) <= {BYTES_LIMIT} THEN n.facts END AS facts,
@@ -109,7 +108,7 @@ _NOTE_COLUMNS = f"""
 """
 
 _UNROUTED = f"""
-    SELECT {_NOTE_COLUMNS}
+    SELECT {_COLUMNS}
     FROM trading_notifications n
     LEFT JOIN trading_bots b ON b.id = n.bot_id
     LEFT JOIN users u ON u.id = n.user_id
@@ -117,8 +116,8 @@ _UNROUTED = f"""
     ORDER BY n.id LIMIT %(limit)s
 """
 
-_NOTES_OF_MESSAGE = f"""
-    SELECT {_NOTE_COLUMNS}
+_OF_MESSAGE = f"""
+    SELECT {_COLUMNS}
     FROM notification_deliveries d
     JOIN trading_notifications n ON n.id = d.notification_id
     LEFT JOIN trading_bots b ON b.id = n.bot_id
@@ -266,17 +265,17 @@ async def lock_routing(connection: Connection) -> bool:
         return bool(await cursor.fetchone())
 
 
-async def unrouted(connection: Connection, *, limit: int) -> tuple[datetime, list[Note]]:
+async def unrouted(connection: Connection, *, limit: int) -> tuple[datetime, list[StoredNotification]]:
     """The database's clock and the oldest notifications that nobody has routed."""
     with database_errors():
         async with connection.cursor(row_factory=scalar_row) as cursor:
             await cursor.execute("SELECT clock_timestamp()")
             now = await cursor.fetchone()
-        async with connection.cursor(row_factory=class_row(Note)) as cursor:
+        async with connection.cursor(row_factory=class_row(StoredNotification)) as cursor:
             await cursor.execute(_UNROUTED.encode(), {"limit": limit})
-            notes = await cursor.fetchall()
+            notifications = await cursor.fetchall()
     assert now is not None
-    return now, notes
+    return now, notifications
 
 
 async def recent_messages(
@@ -346,9 +345,9 @@ async def add_deliveries(connection: Connection, deliveries: Sequence[Delivery],
         await connection.execute(_DELIVERY, {**values, "max_age_s": max_age_s})
 
 
-async def mark_routed(connection: Connection, note_id: int, *, state: str | None, reason: str | None) -> None:
+async def mark_routed(connection: Connection, notification_id: int, *, state: str | None, reason: str | None) -> None:
     """Close a notification's routing; a state ends it (`suppressed`)."""
-    await connection.execute(_ROUTED, {"id": note_id, "state": state, "reason": words(reason)})
+    await connection.execute(_ROUTED, {"id": notification_id, "state": state, "reason": text_for_people(reason)})
 
 
 async def claim_messages(
@@ -369,13 +368,11 @@ async def claim_messages(
             return await cursor.fetchall()
 
 
-async def notes_of(connection: Connection, message: ClaimedMessage) -> list[Note]:
+async def notifications_of(connection: Connection, message: ClaimedMessage) -> list[StoredNotification]:
     """The notifications of a message, oldest first."""
     with database_errors():
-        async with connection.cursor(row_factory=class_row(Note)) as cursor:
-            await cursor.execute(
-                _NOTES_OF_MESSAGE.encode(), {"message_id": message.message_id, "channel": message.channel}
-            )
+        async with connection.cursor(row_factory=class_row(StoredNotification)) as cursor:
+            await cursor.execute(_OF_MESSAGE.encode(), {"message_id": message.message_id, "channel": message.channel})
             return await cursor.fetchall()
 
 
@@ -479,7 +476,7 @@ async def add(
         "bot_id": bot_id,
         "user_id": user_id,
     }
-    safe = safe_note(values)
+    safe = safe_notification(values)
     safe["facts"] = None if facts is None else Jsonb(safe["facts"])
     with database_errors():
         return (await connection.execute(_ADD, safe)).rowcount == 1
@@ -489,7 +486,7 @@ Row = dict[str, Any]
 
 
 async def summary_bots(connection: Connection) -> list[Row]:
-    """Every bot that isn't archived, with its owner and what a summary's head needs."""
+    """Every bot that isn't archived, with its user and what a summary's head needs."""
     with database_errors():
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(

@@ -17,7 +17,6 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
@@ -26,12 +25,17 @@ from fleet.errors import DatabaseAway
 from fleet.foreign import clean_text, object_of
 from fleet.log import get_logger
 from fleet.performance import ClosedTrade, EquityDay, EquityPoint, Fall, extended
-from fleet.performance.book import PeriodPerformance, begun, performances, settled, summarised_to
-from fleet.trading_service.lease import database_errors
+from fleet.performance.refresh import (
+    PeriodPerformance,
+    performances,
+    summarised_to,
+    unrecorded_start,
+    with_newest_balance,
+)
+from fleet.trading_service.db import Connection, database_errors
 
 log = get_logger("performance")
 
-Connection = AsyncConnection[Any]
 T = TypeVar("T")
 Market = tuple[str, str]
 """Symbol and interval."""
@@ -303,7 +307,7 @@ async def _calculate(connection: Connection, checkpoint: _Checkpoint, *, everyth
         known, own = tuple(days.get(market, ())), tuple(trades.get(market, ()))
         curve = await _continued(connection, bot_id, market, known, own, start)
         if market == current and summarised_to(curve) == _close(checkpoint.last_bar_at, market):
-            curve = settled(curve, balance=checkpoint.balance)
+            curve = with_newest_balance(curve, balance=checkpoint.balance)
         performed.append(
             MarketPerformance(
                 symbol=market[0],
@@ -338,7 +342,9 @@ async def _continued(
         async with connection.cursor(row_factory=class_row(EquityPoint)) as cursor:
             await cursor.execute(_POINTS, {**values, "limit": BARS_AT_ONCE})
             points = await cursor.fetchall()
-        days = days or begun(trades, first=points[0] if points else None, interval=length, start_equity=start_equity)
+        days = days or unrecorded_start(
+            trades, first=points[0] if points else None, interval=length, start_equity=start_equity
+        )
         days = extended(days, points) if points else days
         if len(points) < BARS_AT_ONCE:
             return days

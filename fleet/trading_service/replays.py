@@ -14,7 +14,7 @@ from psycopg.rows import class_row, dict_row
 
 from fleet.bar_record import Checkpoint
 from fleet.errors import PermanentError
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import database_errors
 
 Row = dict[str, Any]
 

@@ -21,8 +21,9 @@ from psycopg.types.json import Jsonb
 from fleet.redaction import MESSAGE, safe_fields
 from fleet.states import ExitReason
 from fleet.trading_service import run_events
-from fleet.trading_service.bots import CONFIG_TEXT, Connection, document_of
-from fleet.trading_service.lease import HEARTBEAT, RunId, database_errors, heartbeat_values
+from fleet.trading_service.bots import CONFIG_TEXT, document_of
+from fleet.trading_service.db import Connection, database_errors
+from fleet.trading_service.lease import HEARTBEAT, RunId, heartbeat_values
 
 DECISION_VALID_S = 5.0
 """A fence decided on facts older than this is void: the database may have been away in between, and the bots'

@@ -11,8 +11,7 @@ from datetime import datetime
 from psycopg.rows import scalar_row
 
 from fleet.trading_service import run_events
-from fleet.trading_service.bots import Connection
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import Connection, database_errors
 from fleet.trading_service.runs import ShardLease
 
 _ACQUIRE = f"""

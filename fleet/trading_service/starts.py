@@ -11,8 +11,7 @@ from datetime import datetime
 
 from psycopg.rows import class_row, scalar_row
 
-from fleet.trading_service.bots import Connection
-from fleet.trading_service.lease import database_errors
+from fleet.trading_service.db import Connection, database_errors
 
 SAMPLES = 500
 """Newest starts that are measured; with 64 at a time still eight rounds."""

@@ -1,4 +1,4 @@
-"""Limits of a tenant: what all bots of one owner together may hold and lose. Per kind of money, never across.
+"""Limits of a tenant: what all bots of one user together may hold and lose. Per kind of money, never across.
 
 Guarantee: two bots that want to enter at the same moment can't both take the last room. An entry reserves its value in
 a transaction that all entries of the tenant wait for in line; the reservation counts until the entry is a position, or
@@ -17,7 +17,8 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 
 from fleet.times import day_bounds, utc_day
-from fleet.trading_service.lease import RunId, database_errors
+from fleet.trading_service.db import database_errors
+from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import require_current
 
 RESERVED_FOR = timedelta(seconds=60)
@@ -126,7 +127,7 @@ _RESERVE = """
 
 
 def reserve_entry(connection: psycopg.Connection[Any], run: RunId, request: EntryRequest) -> TenantLimit | None:
-    """Take the room that an entry needs within its owner's limits.
+    """Take the room that an entry needs within its tenant's limits.
 
     Returns:
         The limit that forbids it, or None: then the room is reserved. Repeating it is safe.
@@ -214,7 +215,7 @@ def set_limits(
     max_open_positions: int | None,
     max_daily_loss: Decimal | None,
 ) -> None:
-    """Replace the limits of an owner for one kind of money; None is no limit."""
+    """Replace the limits of a tenant for one kind of money; None is no limit."""
     connection.execute(
         _SET,
         {
@@ -229,7 +230,7 @@ def set_limits(
 
 
 def clear_limits(connection: psycopg.Connection[Any], *, user_id: int, trade_type: str, currency: str) -> bool:
-    """Remove an owner's limits for one kind of money; False when there were none."""
+    """Remove a tenant's limits for one kind of money; False when there were none."""
     return (
         connection.execute(
             "DELETE FROM tenant_limits WHERE user_id = %s AND trade_type = %s AND currency = %s",
@@ -240,7 +241,7 @@ def clear_limits(connection: psycopg.Connection[Any], *, user_id: int, trade_typ
 
 
 def list_limits(connection: psycopg.Connection[Any], *, now: datetime) -> list[dict[str, Any]]:
-    """All limits, owners in order, each with the `exposure`, `positions` and `pnl` (of `now`'s UTC day) in use."""
+    """All limits, tenants in order, each with the `exposure`, `positions` and `pnl` (of `now`'s UTC day) in use."""
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
             "SELECT l.*, u.name AS user_name FROM tenant_limits l JOIN users u ON u.id = l.user_id"

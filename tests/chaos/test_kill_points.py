@@ -22,7 +22,7 @@ from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.settings import Settings
 from botrunner.trading.state import BarOutcome
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId, claim
 from tests.chaos.crash import HISTORY, shorten
 from tests.paper import alone

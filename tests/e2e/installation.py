@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-BOT_LABEL = "botfleet.dev/bot-id"
+from fleet.labels import BOT_ID
+
 T = TypeVar("T")
 
 
@@ -37,7 +38,7 @@ class Kubectl:
 
     def pods(self, bot_id: int | None = None) -> list[dict[str, Any]]:
         """The bots' pods, or one bot's."""
-        selector = "app.kubernetes.io/name=botrunner" if bot_id is None else f"{BOT_LABEL}={bot_id}"
+        selector = "app.kubernetes.io/name=botrunner" if bot_id is None else f"{BOT_ID}={bot_id}"
         found: list[dict[str, Any]] = self.json("get", "pods", "-l", selector)["items"]
         return found
 

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from fleet.labels import EPOCH
 from tests.e2e.installation import Kubectl, wait_for
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -97,5 +98,5 @@ class Bot:
 def one_pod(kubectl: Kubectl, bot: Bot, epoch: int) -> dict[str, Any]:
     # the object of a pod that has ended may stay for a moment
     pods = [pod for pod in kubectl.pods(bot.id) if pod["status"]["phase"] not in ("Failed", "Succeeded")]
-    assert [pod["metadata"]["labels"]["botfleet.dev/epoch"] for pod in pods] == [str(epoch)]
+    assert [pod["metadata"]["labels"][EPOCH] for pod in pods] == [str(epoch)]
     return pods[0]

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from fleet.embedded import free_port
+from cli.embedded import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAST = {

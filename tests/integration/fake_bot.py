@@ -17,7 +17,7 @@ import time
 from fleet.errors import FencedError
 from fleet.foreign import object_of
 from fleet.states import ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId, claim, heartbeat, mark_live, release
 
 REASONS = {"stopped": ExitReason.STOPPED, "superseded": ExitReason.SUPERSEDED}

@@ -15,7 +15,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
-from fleet.embedded import free_port
+from cli.embedded import free_port
 
 MIXIN = '''
 import os

@@ -1,5 +1,5 @@
 """Receivers of messages on loopback, as real as it gets without the internet: a mail server, a web server for webhooks
-that checks signatures as the documentation tells receivers to, and a server with the shape of Telegram's Bot API.
+that checks signatures with the library of Standard Webhooks, and a server with the shape of Telegram's Bot API.
 
 Each can be told to misbehave: `behave` holds what the next requests get, in order; after that it behaves well.
 """
@@ -7,8 +7,6 @@ Each can be told to misbehave: `behave` holds what the next requests get, in ord
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import re
 import threading
@@ -24,8 +22,10 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from fleet.embedded import free_port
+from cli.embedded import free_port
+from worker.channels.signature import signing_secret
 
 TOKEN = "123456789:AAEhBOweik6ad9r_QXMENQjcrGbqCr4K-bc"
 SECRET = "the installation's secret"
@@ -134,13 +134,6 @@ class _Telegram(_Handler):
             self.answer(200, {"ok": True, "result": {"message_id": receiver.requests}})
 
 
-def verified(key: str, headers: Any, body: bytes, *, now: float) -> bool:
-    """What docs/user/notifications.md tells receivers to do."""
-    timestamp = headers["Botfleet-Timestamp"]
-    expected = "v1=" + hmac.new(key.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected, headers["Botfleet-Signature"]) and abs(now - int(timestamp)) <= 300
-
-
 class _Webhook(_Handler):
     def do_POST(self) -> None:
         body = self.body()
@@ -152,13 +145,13 @@ class _Webhook(_Handler):
             headers = {"Location": "http://169.254.169.254/"} if 300 <= fault < 400 else {"Retry_After": "1"}
             self.answer(fault, {"error": "as told"}, **headers)
             return
-        # the owner's key: users.id is 1
-        key = hmac.new(SECRET.encode(), b"botfleet webhook user/1", hashlib.sha256).hexdigest()
-        if not verified(key, self.headers, body, now=time.time()):
+        try:
+            # what docs/user/notifications.md tells receivers to do; users.id is 1
+            document = Webhook(signing_secret(SECRET, 1)).verify(body, dict(self.headers))
+        except WebhookVerificationError:
             self.answer(401, {"error": "bad signature"})
             return
-        document = json.loads(body)
-        assert document["id"] == self.headers["Idempotency-Key"]
+        assert document["id"] == self.headers["webhook-id"]
         receiver.take(document["id"], document)
         time.sleep(receiver.slow_s)
         self.answer(204)

@@ -14,7 +14,7 @@ from botrunner.exchange.broker import BrokerManager, UnknownBroker
 from botrunner.exchange.errors import ExchangeAway, UnknownSymbol
 from botrunner.feeds.source import ExchangeCandles
 from fleet.clock import SystemClock
-from tests.integration.test_sandbox_ccxt import Server, running
+from tests.integration.sandbox_server import Server, running
 
 HOUR_MS = 3_600_000
 

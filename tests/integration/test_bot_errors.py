@@ -18,11 +18,14 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from fleet.errors import FencedError
-from fleet.trading_service.connect import connect
-from fleet.trading_service.errors import ErrorCount, add_errors, list_errors
+from fleet.trading_service.db import connect
+from fleet.trading_service.error_counts import ErrorCount, add_errors, list_errors
 from fleet.trading_service.lease import RunId, claim
 from fleet.trading_service.ledger import write_notifications
-from tests.integration.test_sandbox_ccxt import Server
+from tests.integration.sandbox_bot import CONFIG, exchange
+from tests.integration.sandbox_server import Server
+
+__all__ = ["exchange"]
 
 pytestmark = pytest.mark.postgres
 
@@ -89,32 +92,7 @@ def test_the_bots_role_may_count_and_nobody_else(database: Connection) -> None:
         add_errors(database, RUN, [COUNT])
 
 
-CONFIG = {
-    "symbol": "BTCUSDT",
-    "broker": {"type": "binance", "trading_mode": "paper", "cash": 10_000},
-    "strategy": {
-        "type": "CustomStrategy",
-        "parameters": {
-            "entry_logic": {"name": "RSIOrBBEntryMixin", "params": {"rsi_oversold": 70}},
-            "exit_logic": {"name": "TimeBasedExitMixin", "params": {"max_bars": 2}},
-        },
-    },
-    "data": {"interval": "1m", "lookback_bars": 50},
-}
-
-
 OUTAGE = {"kind": "rate_limit", "status": 429, "retry_after_s": 2}
-
-
-@pytest.fixture
-def exchange() -> Iterator[Server]:
-    command = [sys.executable, "-m", "sandbox_exchange", "--port", "0", "--speed", "120", "--candles", "synthetic:7"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        yield Server(process)
-    finally:
-        process.terminate()
-        process.communicate(timeout=15)
 
 
 def wait_until(what: str, holds: Callable[[], bool], bot: subprocess.Popen[bytes]) -> None:

@@ -25,7 +25,7 @@ from psycopg.types.json import Jsonb
 
 from botrunner.market.candle import Candle
 from cli.main import app
-from tests.integration.test_plugins import offer
+from tests.integration.plugin_package import offer
 from tests.integration.worker_process import CONFIG
 from tests.paper import write_candles
 

@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from cli.main import app
+from fleet.labels import BOT_ID, EPOCH, SETTINGS_HASH
 from tests.apiserver import ApiServer, Running
 from tests.integration.controller_process import Fleet
 from tests.integration.fake_kubelet import NAMESPACE, NO_ROOM, Api, FakeKubelet, kill
@@ -137,9 +138,9 @@ def test_rows_become_pods_and_back(fleet: Fleet, kubelet: FakeKubelet, api: Api)
     assert fleet.wait(lambda: fleet.running(bot)) < 3
     (pod,) = api.pods()
     assert pod["metadata"]["name"] == f"bot-{bot}-rsi-co-e1"
-    assert pod["metadata"]["labels"]["botfleet.dev/epoch"] == "1"
+    assert pod["metadata"]["labels"][EPOCH] == "1"
     assert "finalizers" not in pod["metadata"]
-    ours = {"argocd.argoproj.io/ignore-restart-policy", "botfleet.dev/settings-hash"}
+    ours = {"argocd.argoproj.io/ignore-restart-policy", SETTINGS_HASH}
     assert set(pod["metadata"]["annotations"]) == ours  # and nothing of kopf's
     assert fleet.runs(bot)[0]["pod_uid"] == pod["metadata"]["uid"]
 
@@ -169,7 +170,7 @@ def test_a_restarted_controller_touches_no_healthy_pod(fleet: Fleet, kubelet: Fa
     dead = uid(fleet, bots[2])
     kill(kubelet.process_of(dead))
     stray = api.call("GET", api.pod_path(f"bot-{bots[0]}-bot-0-e1"))
-    labels = {**stray["metadata"]["labels"], "botfleet.dev/bot-id": "999"}
+    labels = {**stray["metadata"]["labels"], BOT_ID: "999"}
     spec = {"containers": [{"name": "bot", "image": "i", "args": ["--bot-id", "999", "--epoch", "1"]}]}
     api.call(
         "POST", f"/api/v1/namespaces/{NAMESPACE}/pods", {"metadata": {"name": "s", "labels": labels}, "spec": spec}
@@ -275,7 +276,7 @@ def test_a_pod_that_is_hidden_by_its_labels_goes_on_and_obeys(fleet: Fleet, kube
     assert [run["exit_reason"] for run in fleet.runs(bot)] == ["stopped"]
 
 
-@pytest.mark.parametrize("label", ["botfleet.dev/bot-id", "botfleet.dev/epoch"])
+@pytest.mark.parametrize("label", [BOT_ID, EPOCH])
 def test_a_pod_that_claims_to_be_another_is_replaced(fleet: Fleet, kubelet: FakeKubelet, api: Api, label: str) -> None:
     fleet.start(**UNHURRIED)
     bot = fleet.add_bot()

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import psycopg
 import pytest
 
 from tests.integration.controller_process import Fleet
+from tests.support import fresh_database
 
 pytestmark = pytest.mark.postgres
 
@@ -50,18 +52,15 @@ NOT_HUNG = {"BOTFLEET_HUNG_AFTER_S": "30", "BOTFLEET_CLAIM_DEADLINE_S": "120"}
 BOTS = 2
 
 
-@pytest.fixture
-def fleet(database_url: str, tmp_path: Path) -> Iterator[Fleet]:
+@contextmanager
+def real_bots(url: str, folder: Path) -> Iterator[Fleet]:
     command = json.dumps(["python", "-m", "botrunner"])
     times = {**NOT_HUNG, **(DEFAULTS if FULL else SHORT)}
-    fleet = Fleet(database_url, tmp_path, BOTFLEET_BOT_COMMAND=command, **times)
-    yield fleet
-    for controller in fleet.controllers:
-        controller.kill()
-        controller.wait()
-    for file in (tmp_path / "state" / "runs").glob("*.json"):
-        os.kill(json.loads(file.read_text())["pid"], 9)
-    fleet.connection.close()
+    fleet = Fleet(url, folder, BOTFLEET_BOT_COMMAND=command, **times)
+    try:
+        yield fleet
+    finally:
+        fleet.close()
 
 
 @contextmanager
@@ -91,8 +90,7 @@ def held(statement: str) -> Callable[[str], Any]:
     return hold
 
 
-FAULTS: dict[str, Callable[[str], Any]] = {
-    "read-only": read_only,
+LOCKS: dict[str, Callable[[str], Any]] = {
     "runs locked": held("LOCK TABLE trading_runs IN ACCESS EXCLUSIVE MODE"),
     "runs locked for writes": held("LOCK TABLE trading_runs IN EXCLUSIVE MODE"),
     "bots locked": held("LOCK TABLE trading_bots IN ACCESS EXCLUSIVE MODE"),
@@ -100,9 +98,34 @@ FAULTS: dict[str, Callable[[str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_nobody_is_fenced_for_the_databases_fault(fleet: Fleet, tmp_path: Path, fault: str) -> None:
-    candles = tmp_path / "BTC_USDT-1h.csv"
+@pytest.fixture(scope="module")
+def locked(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """All locks beside each other, each on a database of its own with its own controller and bots: they mostly wait."""
+
+    def suffer(lock: str) -> None:
+        with fresh_database(postgres_url) as url, real_bots(url, tmp_path_factory.mktemp("fleet")) as fleet:
+            nobody_is_fenced(fleet, LOCKS[lock])
+
+    with ThreadPoolExecutor(len(LOCKS)) as pool:
+        yield {lock: pool.submit(suffer, lock) for lock in LOCKS}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_nobody_is_fenced_for_a_lock(locked: dict[str, Future[None]], lock: str) -> None:
+    locked[lock].result()
+
+
+def test_nobody_is_fenced_while_the_server_is_read_only(
+    database_url: str, tmp_path: Path, locked: dict[str, Future[None]]
+) -> None:
+    wait(locked.values())  # the server is theirs as well
+    with real_bots(database_url, tmp_path) as fleet:
+        nobody_is_fenced(fleet, read_only)
+
+
+def nobody_is_fenced(fleet: Fleet, fault: Callable[[str], Any]) -> None:
+    """Bots that trade go on after the fault, in the same runs and processes."""
+    candles = fleet.folder / "BTC_USDT-1h.csv"
     rows = (f"{1_500_000_000_000 // 3_600_000 * 3_600_000 + 3_600_000 * number},10,11,9,10,5" for number in range(20))
     candles.write_text("\n".join(["timestamp,open,high,low,close,volume", *rows]) + "\n")
     data = {"interval": "1h", "data_source": "file", "file_path": str(candles)}
@@ -112,7 +135,7 @@ def test_nobody_is_fenced_for_the_databases_fault(fleet: Fleet, tmp_path: Path, 
         fleet.wait(lambda bot=bot: fleet.running(bot, epoch=1), within_s=90)
     pids = {bot: claimant(fleet, bot) for bot in bots}
 
-    with FAULTS[fault](fleet.url) as seconds:
+    with fault(fleet.url) as seconds:
         time.sleep(seconds)
 
     def beating(bot: int) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tests.integration.controller_process import Fleet
-from tests.integration.test_sandbox_ccxt import Server
+from tests.integration.sandbox_server import Server
 
 pytestmark = pytest.mark.postgres
 

@@ -23,7 +23,7 @@ from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from fleet.clock import SystemClock
 from fleet.errors import DatabaseAway
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.exchanges import (
     Address,
     claim_rules,

@@ -22,10 +22,10 @@ from psycopg.types.json import Jsonb
 
 from botrunner.backtest.parity import compare, replayed
 from botrunner.strategies.registry import forget
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.replays import recorded
 from tests.integration.controller_process import REPOSITORY, Fleet, command_of
-from tests.integration.test_plugins import offer
+from tests.integration.plugin_package import offer
 
 pytestmark = pytest.mark.postgres
 

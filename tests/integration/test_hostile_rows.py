@@ -21,9 +21,9 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
+from cli.embedded import free_port
 from cli.main import app
 from controller.observe.rows import RowWatch
-from fleet.embedded import free_port
 from fleet.errors import BotfleetError, DatabaseAway
 from fleet.foreign import Unreadable
 from fleet.ids import LARGEST_ID
@@ -32,7 +32,7 @@ from fleet.states import BotStatus, ExitReason
 from fleet.trading_service import (
     admin,
     bots,
-    errors,
+    error_counts,
     exchanges,
     lease,
     ledger,
@@ -43,9 +43,8 @@ from fleet.trading_service import (
     starts,
 )
 from fleet.trading_service.adapt import EARLIEST, LATEST
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect, connect_async
 from fleet.trading_service.lease import RunId
-from fleet.trading_service.pool import connect as connect_async
 from tests.hostile_json import HOSTILE_JSON
 from tests.integration.controller_process import REPOSITORY, Fleet, config
 from tests.integration.receivers import Receivers, receivers
@@ -477,8 +476,10 @@ def test_no_text_makes_a_statement_of_a_bot_or_a_person_fail(database_url: str) 
     with connect(database_url, application="test") as connection:
         run = started(connection)
         lease.claim(connection, run, node=GARBAGE)
-        count = errors.ErrorCount(kind=GARBAGE, part=GARBAGE, count=1, first_age_s=0, last_age_s=0, message=GARBAGE)
-        errors.add_errors(connection, run, [count])
+        count = error_counts.ErrorCount(
+            kind=GARBAGE, part=GARBAGE, count=1, first_age_s=0, last_age_s=0, message=GARBAGE
+        )
+        error_counts.add_errors(connection, run, [count])
         note = {
             "kind": GARBAGE, "severity": "info", "title": GARBAGE, "body": GARBAGE, "facts": {"a": GARBAGE},
             "dedupe_key": GARBAGE, "state": "pending",

@@ -12,7 +12,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from botrunner.market.candle import Candle
-from tests.integration.test_bot_exits import Bot
+from tests.integration.faulty_bot import Bot
 from tests.paper import new_bot, trade, write_candles
 
 pytestmark = pytest.mark.postgres

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from fleet.bar_record import BarRecord, Checkpoint
 from fleet.errors import DatabaseAway, FencedError
 from fleet.states import ENDED_BY_SIGNAL, ExitReason
-from fleet.trading_service.connect import connect
+from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId, claim, heartbeat, heartbeat_values, mark_live, release
 from fleet.trading_service.ledger import (
     CheckpointConflict,

@@ -22,11 +22,11 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from fleet.embedded import free_port
+from cli.embedded import free_port
 from tests.integration.controller_process import FAST as FAST_CONTROLLER
 from tests.integration.leaky import echo, install_mixin, refusing_mail_server
-from tests.integration.test_bot_errors import CONFIG, exchange
-from tests.integration.test_sandbox_ccxt import Server
+from tests.integration.sandbox_bot import CONFIG, exchange
+from tests.integration.sandbox_server import Server
 from tests.integration.worker_process import FAST as FAST_WORKER
 
 __all__ = ["exchange"]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import html
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from fleet.notify.mail import MailSender
-from fleet.notify.messages import Item, Message
-from fleet.notify.outcome import Channel, Delivered, Outcome, Refused, TryAgain
-from fleet.notify.webhook import WebhookSender
+from tests.integration.mail_server import PASSWORD, USER, mail_server
 from tests.integration.receivers import Receivers, receivers
+from worker.channels.mail import MailSender
+from worker.channels.messages import Item, Message
+from worker.channels.outcome import Channel, Delivered, Outcome, Refused, TryAgain
+from worker.channels.webhook import WebhookSender
 from worker.main import build_senders
 from worker.settings import Settings
 
@@ -68,9 +70,10 @@ def test_telegram_gets_plain_text_that_ends_with_the_key(servers: Receivers, mon
     assert send(servers, monkeypatch, Channel.TELEGRAM, "-10012") == Delivered()
     sent = servers.telegram.taken[-1]
     assert sent["chat_id"] == -10012
-    assert sent["parse_mode"] == "HTML"
-    assert sent["text"].replace("\r\n", "\n") == (
-        "🟡 WARNING desk/eth PAPER · Run 3 ended: &lt;b&gt;failed&lt;/b&gt; &amp; more Bcc: thief@example.com\n"
+    assert "parse_mode" not in sent
+    assert sent["disable_web_page_preview"] is True
+    assert sent["text"] == (
+        "🟡 WARNING desk/eth PAPER · Run 3 ended: <b>failed</b> & more Bcc: thief@example.com\n"
         "line 1\nlöne 2 *bold* _x_ \\n api_key=***\n#3f2a91bc0000"
     )
 
@@ -153,6 +156,55 @@ def test_a_mail_server_that_is_away_or_lacks_tls(servers: Receivers, monkeypatch
     assert servers.mail.requests == before
 
 
+@pytest.mark.parametrize("tls", ["starttls", "ssl"])
+def test_a_mail_goes_encrypted_to_a_server_that_is_known(
+    tls: str, servers: Receivers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with mail_server(tmp_path, tls=tls) as server:
+        login = {
+            "BOTFLEET_SMTP_PORT": str(server.port),
+            "BOTFLEET_SMTP_TLS": tls,
+            "BOTFLEET_SMTP_USER": USER,
+            "BOTFLEET_SMTP_PASSWORD": PASSWORD,
+        }
+        unknown = send(servers, monkeypatch, Channel.EMAIL, "a@example.com", **login)
+        assert isinstance(unknown, TryAgain)
+        assert "certificate verify failed" in unknown.error
+        assert server.mails == []
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
+        assert send(servers, monkeypatch, Channel.EMAIL, "a@example.com", **login) == Delivered()
+        assert server.mails == [(True, True)]
+
+        wrong = send(
+            servers, monkeypatch, Channel.EMAIL, "a@example.com", **{**login, "BOTFLEET_SMTP_PASSWORD": "w" * 9}
+        )
+        assert wrong == Refused("the mail server answered 535: 5.7.8 Authentication credentials invalid")
+        anonymous = send(servers, monkeypatch, Channel.EMAIL, "a@example.com", **{**login, "BOTFLEET_SMTP_USER": ""})
+        assert anonymous == Refused("the mail server answered 530: 5.7.0 Authentication required")
+        assert server.mails == [(True, True)]
+
+
+def test_without_tls_a_mail_stays_as_it_was_asked_for(
+    servers: Receivers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A server inside, whose certificate nobody knows, may offer STARTTLS: `none` doesn't take it."""
+    with mail_server(tmp_path, tls="offered") as server:
+        there = {"BOTFLEET_SMTP_PORT": str(server.port), "BOTFLEET_SMTP_TLS": "none"}
+        assert send(servers, monkeypatch, Channel.EMAIL, "a@example.com", **there) == Delivered()
+        assert server.mails == [(False, False)]
+
+
+def test_a_mail_server_that_hangs_is_left_after_the_time_of_an_attempt(
+    servers: Receivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes connections and says nothing
+        port = str(deaf.getsockname()[1])
+        hung = send(servers, monkeypatch, Channel.EMAIL, "a@example.com", BOTFLEET_SMTP_PORT=port)
+    assert isinstance(hung, TryAgain)
+    assert hung.error in ("127.0.0.1 did not answer within 1 s", "Timed out waiting for server ready message")
+
+
 def test_a_webhook_is_signed_so_that_its_owner_can_check_it(
     servers: Receivers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,8 +277,9 @@ def test_no_title_is_markup_anywhere(title: str, servers: Receivers, monkeypatch
         Message(KEY, 1, (replace(MESSAGE.items[0], title=title, body=title),)),
     )
     assert send(servers, monkeypatch, Channel.TELEGRAM, "-10012") == Delivered()
-    head, body, _ = html.unescape(servers.telegram.taken[-1]["text"]).replace("\xa0", " ").split("\n")
-    assert (head.rstrip("\r").partition(" · ")[2], body.rstrip("\r")) == (title, title)
+    head, body, _ = servers.telegram.taken[-1]["text"].split("\n")
+    assert (head.partition(" · ")[2], body) == (title, title)
+    assert "parse_mode" not in servers.telegram.taken[-1]
     assert send(servers, monkeypatch, Channel.EMAIL, "owner@example.com") == Delivered()
     mail = servers.mail.taken[-1][1]
     assert mail["Subject"].partition(" · ")[2] == title

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from fleet.notify.messages import Message
-from fleet.notify.outcome import Channel, Delivered, Outcome
-from fleet.notify.routing import Contact, Installed
-from fleet.trading_service.outbox import Note
+from fleet.trading_service.db import Pool, connect_async
+from fleet.trading_service.outbox import StoredNotification
 from fleet.trading_service.performance import refresh
-from fleet.trading_service.pool import Pool, connect
-from tests.integration.test_performance import ANY_AGE, add_bars, new_bot
+from tests.integration.performance_rows import ANY_AGE, add_bars, new_bot
 from tests.integration.worker_process import Outbox
+from worker.channels.messages import Message
+from worker.channels.outcome import Channel, Delivered, Outcome
+from worker.channels.routing import Contact, Installed
 from worker.dispatch import Dispatcher
+from worker.jobs.summaries import Group, Span, Summaries
 from worker.metrics import Metrics
 from worker.router import BATCH, Router
-from worker.summaries import Group, Span, Summaries
 
 pytestmark = pytest.mark.postgres
 
@@ -50,12 +50,12 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 class Stumbling(Router):
     """Routes, but for what is titled `bad`, as if a row had found a mistake in it or in a statement."""
 
-    async def _route(self, connection: Any, note: Note, now: datetime) -> None:
-        if note.title == "bad":
+    async def _route(self, connection: Any, notification: StoredNotification, now: datetime) -> None:
+        if notification.title == "bad":
             raise KeyError("what nobody thought of")
-        if note.title == "refused":
-            await connection.execute("SELECT %s::int", (note.body,))
-        await super()._route(connection, note, now)
+        if notification.title == "refused":
+            await connection.execute("SELECT %s::int", (notification.body,))
+        await super()._route(connection, notification, now)
 
 
 async def test_notifications_that_cannot_be_routed_say_so_and_hold_nobody_up(outbox: Outbox, pool: Pool) -> None:
@@ -125,7 +125,10 @@ async def test_a_message_that_cannot_be_sent_is_given_up_in_its_time(outbox: Out
 
 
 async def test_a_bot_whose_rows_do_not_answer_costs_only_its_own_metrics(database_url: str) -> None:
-    async with await connect(database_url, "test") as connection, await connect(database_url, "holder") as holder:
+    async with (
+        await connect_async(database_url, "test") as connection,
+        await connect_async(database_url, "holder") as holder,
+    ):
         stuck, well = [await new_bot(connection) for _ in range(2)]
         for bot in (stuck, well):
             await add_bars(connection, bot, [1000, 1010])
@@ -144,7 +147,7 @@ async def test_a_bot_whose_rows_do_not_answer_costs_only_its_own_metrics(databas
 async def test_a_checkpoint_that_is_damaged_is_measured_without_its_last_close(
     database_url: str, close: str | None
 ) -> None:
-    async with await connect(database_url, "test") as connection:
+    async with await connect_async(database_url, "test") as connection:
         bot = await new_bot(connection)
         await add_bars(connection, bot, [1000])
         await connection.execute(

@@ -27,14 +27,15 @@ from fleet.errors import FencedError
 from fleet.states import BotStatus, ExitReason, OrderState
 from fleet.trading_service import bots, runs, shards
 from fleet.trading_service.bots import Notification
+from fleet.trading_service.db import Pool
 from fleet.trading_service.lease import RunId, claim, mark_live, release
-from fleet.trading_service.pool import Pool
 from tests.integration.receivers import SECRET, receivers
 from tests.integration.worker_process import CONFIG, REPOSITORY, Outbox, wait_until, worker
 from tests.support import FakeClock
 from tests.unit.botrunner.bars import CLOSED, outcome
+from worker.channels.signature import signing_secret
 from worker.health import HealthWatch
-from worker.summaries import Summaries
+from worker.jobs.summaries import Summaries
 
 ORDER = Order(
     client_order_id="a" * 32,
@@ -236,7 +237,7 @@ def test_a_round_number_of_trades_is_told_in_the_bar_that_reaches_it(outbox: Out
         clock=FakeClock(),
         waiting=lambda: None,
     )
-    ledger.denominate("BTC")
+    ledger.set_quote_currency("BTC")
     begun = BotState(account=Account(cash=Decimal(10)))
     ledger.begin(begun, {})
     follows, milestones = None, []
@@ -401,7 +402,7 @@ def test_what_people_type(outbox: Outbox, tmp_path: Path) -> None:
     assert "there is no notification 999" in unknown.stderr
     assert "BOTFLEET_WEBHOOK_SECRET is not set" in botfleet(outbox.url, "notify", "key").stderr
     key = botfleet(outbox.url, "notify", "key", "--user", "default", BOTFLEET_WEBHOOK_SECRET=SECRET)
-    assert len(key.stdout.strip()) == 64
+    assert key.stdout == signing_secret(SECRET, 1) + "\n"
 
 
 def test_a_config_says_where_messages_go_or_what_is_wrong() -> None:

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from botrunner.feeds.source import read_candles
-from tests.integration.test_sandbox_ccxt import Server, running
+from tests.integration.sandbox_server import Server, running
 from tests.loose import LOOSE
 from tests.paper import new_bot, next_run, write_candles
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -26,14 +26,11 @@ from fleet.errors import DatabaseAway
 from fleet.performance import ClosedTrade, EquityPoint, measure
 from fleet.trading_service.bars import prune_bars
 from fleet.trading_service.performance import LOCK, gauges, refresh
+from tests.integration.performance_rows import ANY_AGE, HOUR, START, Connection, add_bars, new_bot, rows
 
 pytestmark = pytest.mark.postgres
 
 D = Decimal
-Connection = AsyncConnection[Any]
-START = datetime(2018, 1, 10, 22, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-ANY_AGE = timedelta(0)
 
 
 @pytest.fixture
@@ -46,53 +43,6 @@ async def database(database_url: str) -> AsyncIterator[Connection]:
 async def other(database_url: str) -> AsyncIterator[Connection]:
     async with await AsyncConnection.connect(database_url, autocommit=True) as connection:
         yield connection
-
-
-async def rows(connection: Connection, query: str, *values: Any) -> list[Any]:
-    return await (await connection.execute(query, values)).fetchall()
-
-
-async def new_bot(connection: Connection, *, opening: int | None = 1000, at: datetime = START) -> int:
-    [(bot_id,)] = await rows(
-        connection, "INSERT INTO trading_bots (name, config) VALUES (gen_random_uuid()::text, '{}') RETURNING id"
-    )
-    await connection.execute(
-        "INSERT INTO trading_runs (bot_id, epoch, config, config_version, controller, runtime, pod_name)"
-        " VALUES (%s, 1, '{}', 1, 'c', 'process', 'p')",
-        (bot_id,),
-    )
-    await connection.execute(
-        "INSERT INTO trading_checkpoints (bot_id, epoch, symbol, interval, balance, broker_state, strategy_state)"
-        " VALUES (%s, 1, 'ETHBTC', '1h', 1000, '{}', '{}')",
-        (bot_id,),
-    )
-    if opening is not None:
-        await connection.execute(
-            "INSERT INTO trading_equity (bot_id, symbol, interval, day, open, open_at, high, high_at, low, low_at, close,"
-            " close_at) VALUES (%(id)s, 'ETHBTC', '1h', %(day)s, %(e)s, %(at)s, %(e)s, %(at)s, %(e)s, %(at)s, %(e)s,"
-            " %(at)s)",
-            {"id": bot_id, "day": at.date(), "e": opening, "at": at},
-        )
-    return int(bot_id)
-
-
-async def add_bars(
-    connection: Connection, bot_id: int, equity: list[int], *, first: int = 0, bars: bool = True
-) -> None:
-    """Bars with a checkpoint each, as a bot commits them."""
-    for number, value in enumerate(equity, start=first):
-        at = START + number * HOUR
-        async with connection.transaction():
-            if bars:
-                await connection.execute(
-                    "INSERT INTO trading_bars VALUES (%s, %s, 'ETHBTC', '1h', 1, 1, 1, 1, 1, %s, %s)",
-                    (bot_id, at, value, value % 2),
-                )
-            await connection.execute(
-                "UPDATE trading_checkpoints SET last_bar_at = %s, bars = bars + 1, balance = %s, updated_at = now()"
-                " WHERE bot_id = %s",
-                (at, value, bot_id),
-            )
 
 
 async def add_trade(connection: Connection, bot_id: int, *, number: int, net: str, exit_at: datetime) -> None:

@@ -19,7 +19,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.integration.plugin_package import REPOSITORY, offer
+
 EXAMPLE = REPOSITORY / "docs" / "user" / "examples" / "candlekit"
 BARS = 800
 HISTORY = {
@@ -96,16 +97,6 @@ def config(name: str, candles: Path) -> dict[str, Any]:
     made: dict[str, Any] = json.loads((EXAMPLE / name).read_text())
     made["data"] |= {"data_source": "file", "file_path": str(candles)}
     return made
-
-
-def offer(folder: Path, package: str, module: str, **points: str) -> None:
-    """An installed package, as pip would have left it: metadata with entry points, and one module."""
-    info = folder / f"{package}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    lines = [f"[botfleet.{group}]\n{point}\n" for group, point in points.items()]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    (folder / f"{package}.py").write_text(module)
 
 
 # --- the command line ----------------------------------------------------------------------------------------------

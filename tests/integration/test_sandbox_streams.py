@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from tests.conftest import REPOSITORY
-from tests.integration.test_sandbox_ccxt import running
+from tests.integration.sandbox_server import running
 
 
 def test_ccxt_pro_watches_candles() -> None:

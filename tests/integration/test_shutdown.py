@@ -19,14 +19,14 @@ import psutil
 import psycopg
 import pytest
 
+from cli.embedded import EmbeddedPostgres, free_port
 from controller import runner as controller_runner
 from controller.act.runtime.process import ProcessRuntime, StateFolder
 from controller.decide.podspec import PodRequest
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
-from fleet.embedded import EmbeddedPostgres, free_port
 from fleet.migrations import upgrade
-from fleet.trading_service.pool import Pool
+from fleet.trading_service.db import Pool
 from tests.integration.controller_process import FAST, REPOSITORY, Fleet
 from tests.integration.worker_process import worker
 from worker import runner as worker_runner
@@ -281,15 +281,15 @@ HANGS = {
 def test_the_bound_holds_whatever_hangs(hang: str) -> None:
     program = f"""
 import asyncio, time
-from fleet.process_life import Life, Parts, run_until_asked
-life = Life(1.5)
-life.listen()
+from fleet.shutdown import Shutdown, Tasks, run_until_asked
+shutdown = Shutdown(1.5)
+shutdown.listen()
 {HANGS[hang]}
 async def run():
-    parts = Parts()
-    parts.start("main", main())
+    tasks = Tasks()
+    tasks.start("main", main())
     print("up", flush=True)
-    return await run_until_asked(life, parts, stop=lambda: None, cancel_s=0.5, steps=[])
+    return await run_until_asked(shutdown, tasks, stop=lambda: None, cancel_s=0.5, steps=[])
 asyncio.run(run())
 """
     with subprocess.Popen(

@@ -179,6 +179,13 @@ def test_bursts_are_grouped_quiet_hours_wait_and_critical_passes(
         loud = outbox.event(bot_id, "loud", kind="bot_disabled", severity="critical")
         wait_until(lambda: len(servers.webhook.taken) > before, within_s=20)
         assert servers.webhook.taken[-1]["notifications"][0]["id"] == loud
+        # taken is not yet concluded
+        wait_until(
+            lambda: outbox.rows(
+                "SELECT FROM notification_deliveries WHERE message_id = %s AND state = 'delivered'", loud
+            ),
+            within_s=20,
+        )
         waiting = outbox.rows("SELECT * FROM notification_deliveries WHERE state = 'pending' ORDER BY 1")
         assert len({row["message_id"] for row in waiting}) == 1
         assert len(waiting) == 2

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
 from datetime import timedelta
 
 import pytest
-import structlog
 
 from controller.act.starts import Capacity
 from fleet.states import BotStatus, ExitReason
-from tests.simulation.world import START, TICK_S, Violation, World
+from tests.simulation.invariants import Violation
+from tests.simulation.times import START, TICK_S
+from tests.simulation.world import World
 
 LONGEST_S = 400
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger("critical"), cache_logger_on_first_use=False
-    )
-    yield
-    structlog.reset_defaults()
-
-
 def crowd(seed: int, *, bots: int = 24, cores: float = 2.0, controllers: int = 1, first: int = 4) -> World:
     """Bots that all want to start now; each needs two seconds of a core. Some have open positions."""
-    world = World(seed, bots=bots, controllers=controllers, cores=cores, start_work_s=2.0)
+    chance = random.Random(seed)
+    numbers = range(1, bots + 1)
+    world = World(
+        seed,
+        bots=bots,
+        user_ids={number: chance.choice([1, 1, 1, 2, 3]) for number in numbers},
+        holding=frozenset(chance.sample(numbers, bots // 4)),
+        controllers=controllers,
+        cores=cores,
+        start_work_s=2.0,
+    )
     world.chaos, world.pace = False, 600
     world.capacity = Capacity(first=first, target_s=2.5, where="here")
-    for bot_id in world.chance.sample(sorted(world.bots), bots // 4):
-        world.bots[bot_id].holding = True
-    for bot in world.bots.values():
-        bot.user_id = world.chance.choice([1, 1, 1, 2, 3])
     return world
 
 
@@ -103,8 +101,7 @@ def test_controllers_that_die_change_nothing(seed: int) -> None:
 def test_an_exchange_that_is_away_kills_no_start_and_takes_no_slot(seed: int) -> None:
     world = crowd(seed)
     world.exchange_back_at = 90.0
-    for _ in range(int(89 / TICK_S)):
-        world.tick()
+    world.go_on(89)
     # far beyond the start deadline: all have come as far as they can, though none is live
     assert all(bot.current is not None and bot.current.record.waited_at is not None for bot in world.bots.values())
     assert all(bot.status is BotStatus.STARTING for bot in world.bots.values())
@@ -124,18 +121,16 @@ def test_a_large_machine_is_found_out(seed: int) -> None:
 
 def test_who_waits_says_so_and_stops_at_once() -> None:
     world = crowd(1)
-    for _ in range(int(8 / TICK_S)):
-        world.tick()
+    world.go_on(8)
     waiting = [bot for bot in world.bots.values() if not bot.runs]
     assert len(waiting) > 10
     assert all(bot.status is BotStatus.STARTING for bot in waiting)
     assert all((bot.message or "").startswith("waits to start: place ") for bot in waiting)
     assert {bot.error_count for bot in waiting} == {0}
-    assert not world.notices
+    assert not world.database.notifications
     world.edit(waiting[0], enabled=False)
     world.controllers[0].add(waiting[0].id)
-    for _ in range(4):
-        world.tick()
+    world.go_on(4 * TICK_S)
     assert (waiting[0].status, waiting[0].message, waiting[0].runs) == (BotStatus.STOPPED, None, [])
     world.bots.pop(waiting[0].id)
     run_until_live(world)

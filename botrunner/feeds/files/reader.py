@@ -164,7 +164,7 @@ def _read(path: Path, wanted: Wanted) -> CandleFile:
     if made.noisy:
         notes.append(f"{made.noisy} numbers had a float's noise (0.09298000000000001 is read as 0.09298)")
     if not any(candle.volume for candle in candles):
-        notes.append("no candle has volume: what a strategy or the paper broker makes of volume is nothing")
+        notes.append("no candle has volume: rules of strategies and of the paper broker that use volume find none")
     return CandleFile(
         path=path,
         candles=candles,

@@ -166,7 +166,7 @@ def check_spacing(opens: Sequence[int], *, interval_ms: int) -> tuple[str, ...]:
             f"of {distance}, they don't belong among those of {wanted}"
         )
     if usual != interval_ms and distances:
-        notes.append(f"no two of three candles follow one another at {wanted}: most of the market's time has none")
+        notes.append(f"less than two thirds of the candles follow one another at {wanted}: the market seldom trades")
     if not distances:
         notes.append(f"a single candle: nothing but data.interval says that it is one of {wanted}")
     return tuple(notes)

@@ -250,7 +250,8 @@ def _preamble(rows: Sequence[Sequence[str]], lines: Sequence[int], notes: list[s
     if short == len(rows) or _known(rows[short]) < FIELDS_LEAST - 1:
         begin = next((at for at in range(short) if any(_is_value(cell) for cell in rows[at])), short)
     if begin:
-        notes.append(f"line{'s' if begin > 1 else ''} up to {lines[begin - 1]} above the header left out")
+        skipped = f"line {lines[0]} is" if begin == 1 else f"lines {lines[0]} to {lines[begin - 1]} are"
+        notes.append(f"{skipped} above the header and left out")
     return begin
 
 

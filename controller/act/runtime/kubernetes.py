@@ -25,12 +25,13 @@ from controller.act.runtime import CreateRefused, RuntimeAway
 from controller.act.runtime.event_recorder import EventRecorder
 from controller.decide.facts import PodFacts
 from controller.decide.pod_events import PodEvent
-from controller.decide.podspec import SELECTOR, PodRequest, PodTemplate, build_pod
+from controller.decide.podspec import PodRequest, PodTemplate, build_pod
 from controller.decide.reasons import NO_ANSWER, answer_words
 from controller.metrics import Metrics
 from controller.observe.pod_watch import PodWatch, WatchKeeper
 from controller.observe.pods import PodStore, read_pod
 from fleet.foreign import clean_text, object_of
+from fleet.labels import SELECTOR
 from fleet.log import get_logger
 from fleet.redaction import redact, safe_text
 from fleet.retry_after import retry_after_s

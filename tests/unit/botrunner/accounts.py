@@ -1,4 +1,5 @@
-"""Accounts of every kind that a checkpoint may keep, by name; their documents are in checkpoints.json."""
+"""Accounts of every kind that a checkpoint may keep, by name (their documents are in checkpoints.json), and documents
+of earlier versions."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 from botrunner.market.side import Side
 from botrunner.trading.account import Account
@@ -154,3 +156,57 @@ ACCOUNTS: Mapping[str, Account] = {
         cash=D(3), counters=Counters(last_exit_at=LATER.astimezone(timezone(timedelta(hours=5, minutes=30))))
     ),
 }
+V1: Mapping[str, Any] = {
+    "cash": "500",
+    "trade": {
+        "side": "buy", "entry_order_id": "e" * 32, "signal_at": "2018-01-10T05:00:00+00:00",
+        "entry_at": "2018-01-10T05:05:00+00:00", "size": "5", "size_open": "5", "entry_value": "500",
+        "commission": "0", "exit_value": "0", "exit_order_id": None, "exit_at": None, "exit_reason": None,
+    },
+    "best_price": "104",
+    "bars_held": 3,
+    "waiting": [
+        {
+            "client_order_id": "a" * 32, "signal_at": "2018-01-10T05:15:00+00:00", "leg": "exit", "attempt": 0,
+            "side": "sell", "type": "market", "quantity": "5", "price": None, "reason": "out", "state": "acked",
+            "exchange_order_id": "paper-a",
+        }
+    ],
+    "counters": {
+        "day": "2018-01-10", "trades_today": 2, "pnl_today": "-1.5", "peak_equity": "1010", "bars_since_exit": 4,
+    },
+    "total_pnl": "-1.5",
+}  # fmt: skip
+"""A document of version 1: no key says so, and nothing rests at the exchange."""
+
+V2: Mapping[str, Any] = {
+    "version": 2,
+    "cash": "1",
+    "counters": {
+        "day": "2018-01-10", "trades_today": 3, "pnl_today": "-7.10", "peak_equity": "50.00000001",
+        "bars_since_exit": 2, "stops": ["2018-01-09T05:15:00+00:00", "2018-01-10T05:15:00+00:00"],
+        "breached": ["max_daily_trades", "max_drawdown"],
+    },
+    "total_pnl": "0",
+    "orders": [
+        {
+            "client_order_id": "c" * 32, "signal_at": "2018-01-10T05:15:00+00:00", "leg": "stop_loss", "attempt": 2,
+            "side": "sell", "type": "stop", "quantity": "1.4985", "price": "0.09545", "reason": "stop_loss",
+            "state": "partial", "exchange_order_id": "paper-c", "filled_quantity": "0.5",
+            "average_price": "0.0954400000000000000000000001", "fill_count": 2, "working": True,
+        }
+    ],
+    "trade": {
+        "side": "buy", "entry_order_id": "e" * 32, "signal_at": "2018-01-10T05:15:00+00:00",
+        "entry_at": "2018-01-10T05:20:00.137000+00:00", "size": "1.50", "size_open": "0.4985",
+        "entry_value": "0.1476", "commission": "0.0002475", "exit_value": "0.0999", "exit_order_id": "f" * 32,
+        "exit_at": "2018-01-10T05:20:00.137000+00:00", "exit_reason": "trailing_stop", "base_fee": "0.0015",
+        "base_fee_value": "0.0001476",
+    },
+    "best_price": "0.1",
+    "bars_held": 3,
+    "sent": [3, 1],
+    "filled_at": "2018-01-10T05:20:00.137000+00:00",
+    "dust": "0.0001",
+}  # fmt: skip
+"""A document of version 2: bars since the last exit, and exits without kinds."""

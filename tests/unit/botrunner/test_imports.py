@@ -15,7 +15,7 @@ HEAVY = (
     "onnxruntime",
     "sqlalchemy",
     "prometheus_client",
-    "apprise",
+    "aiosmtplib",
     "botrunner.feeds.files",
 )
 

@@ -17,7 +17,7 @@ import yaml
 from controller.decide.podspec import PodRequest, PodTemplate, labels
 from controller.settings import Settings as ControllerSettings
 from fleet.plugins import PluginNames
-from fleet.process_life import bound_of
+from fleet.shutdown import bound_of
 from tests.unit.charts.conftest import CHART, Manifest, Render
 from worker.settings import Settings, load_settings
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from botrunner.settings import load_settings as load_bot_settings
-from controller.settings import SettingsInvalid, load_settings
+from controller.settings import load_settings
+from fleet.settings import SettingsInvalid
 
 GOOD = {
     "BOTFLEET_DATABASE_URL": "postgresql://u@h/d",

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from controller.workqueue import WorkQueue
-from fleet.process_life import Parts
+from fleet.shutdown import Tasks
 
 pytestmark = pytest.mark.looptime
 
@@ -22,7 +22,7 @@ Handler = Callable[[int], Awaitable[float | None]]
 @asynccontextmanager
 async def running(handler: Handler, *, workers: int = 3) -> AsyncIterator[WorkQueue]:
     queue = WorkQueue(handler, workers)
-    parts = Parts()
+    parts = Tasks()
     for number, work in enumerate(queue.work()):
         parts.start(f"worker {number}", work)
     try:
@@ -176,7 +176,7 @@ async def test_after_close_nothing_is_begun_even_by_a_handler_that_swallows_its_
         return 0.1
 
     queue = WorkQueue(handle, 2)
-    parts = Parts()
+    parts = Tasks()
     for number, work in enumerate(queue.work()):
         parts.start(f"worker {number}", work)
     for key in range(20):

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.foreign import Unreadable, load_json
-from fleet.trading_service.adapt import EARLIEST, FOREIGN, LATEST, NotStorable, dump_json, object_read, storable, words
+from fleet.trading_service.adapt import (
+    EARLIEST,
+    FOREIGN,
+    LATEST,
+    NotStorable,
+    dump_json,
+    object_read,
+    storable,
+    text_for_people,
+)
 from tests.hostile_json import json_texts
 
 texts = st.text(st.characters() | st.characters(categories=("Cs", "Cc")))
@@ -62,9 +71,9 @@ def test_a_column_is_an_object_or_says_why_not(text: str) -> None:
 
 
 def test_words_for_people() -> None:
-    assert words(None) is None
-    assert words("a\0\x1b[31mb") == "a\ufffdb"
-    assert len(words("x" * 10_000) or "") == 2_000
+    assert text_for_people(None) is None
+    assert text_for_people("a\0\x1b[31mb") == "a\ufffdb"
+    assert len(text_for_people("x" * 10_000) or "") == 2_000
 
 
 def read(type_name: str, text: str) -> Any:

@@ -21,7 +21,7 @@ from fleet.redaction import (
     is_secret_name,
     redact,
     safe_json,
-    safe_note,
+    safe_notification,
     safe_text,
 )
 
@@ -226,7 +226,7 @@ def test_documents_are_masked_by_name_and_by_form() -> None:
     assert masked["url"] == "postgresql://u:***@h/d"
     assert "pw" not in str(masked)
     assert "zzz" not in str(masked)
-    note = safe_note({"title": "t\x00", "body": "token=abc", "facts": None, "kind": "k"})
+    note = safe_notification({"title": "t\x00", "body": "token=abc", "facts": None, "kind": "k"})
     assert note == {"title": "t\ufffd", "body": "token=***", "facts": None, "kind": "k"}
 
 

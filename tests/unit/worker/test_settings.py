@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.notify.outcome import Channel
-from worker.settings import SettingsInvalid, load_settings
+from fleet.settings import SettingsInvalid
+from worker.channels.outcome import Channel
+from worker.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"BOTFLEET_SMTP_HOST": "mail", "BOTFLEET_SMTP_FROM": "a@b.c\nBcc: d@e.f"}, "must be one line"),
         ({"BOTFLEET_OPERATOR_EMAIL": "nobody"}, "BOTFLEET_OPERATOR_EMAIL"),
         ({"BOTFLEET_TELEGRAM_TOKEN_FILE": "/nowhere/token"}, "BOTFLEET_TELEGRAM_TOKEN_FILE can't be read"),
-        ({"BOTFLEET_WEBHOOK_HTTP_HOSTS": "a,b"}, "lists are written as JSON"),
+        ({"BOTFLEET_WEBHOOK_HTTP_HOSTS": "a,b"}, "lists and maps are written as JSON"),
     ],
 )
 def test_what_is_wrong(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], told: str) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import backtrader as bt
 
-from botrunner.engine.strategy_instance import Collaborators, StrategyInstance
+from botrunner.engine.collaborators import Collaborators
+from botrunner.engine.strategy_instance import StrategyInstance
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.execution.paper.venue import paper_venue
 from botrunner.market.candle import Candle

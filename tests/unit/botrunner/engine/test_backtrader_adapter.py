@@ -179,7 +179,7 @@ def test_a_strategy_that_calls_its_own_step_moves_no_bar_twice() -> None:
 
     loop = Loop(CANDLES)
     assert run(loop, Steps) is None
-    assert len(loop.moves) == len(CANDLES)
+    assert loop.closes == [float(candle.close) for candle in CANDLES]
 
 
 def test_an_engine_that_is_stopped_says_so_and_its_next_candle_stays_the_loops() -> None:

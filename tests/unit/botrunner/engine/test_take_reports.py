@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from botrunner.engine.trading_bot import BaseTradingBot
-from botrunner.execution.port import Moment, Phase, ReportSink
 from botrunner.market.candle import Candle
-from botrunner.trading.account import Account, AccountView
-from botrunner.trading.costs import Costs, costs_of
+from botrunner.trading.account import Account
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order
 from botrunner.trading.reports import Accepted, Canceled, Executed, Expired, Rejected, Report, Sent, Working
 from botrunner.trading.state import BarOutcome, BotState
-from fleet.config import BotConfig
 from fleet.states import OrderState
 from fleet.times import from_ms
+from tests.unit.botrunner.asked_venue import AskedVenue
 from tests.unit.botrunner.paper_world import BAR_MS, EXIT, LONG, MARKET, Script, config
 
 D = Decimal
@@ -29,43 +27,12 @@ ENTRY, LEAVE, STOP, TARGET, FLATTEN = Leg.ENTRY, Leg.EXIT, Leg.STOP_LOSS, Leg.TA
 BOTH = {"stop_loss_pct": 3, "take_profit_pct": 6}
 
 
-class Asked:
-    """A venue that does nothing by itself and remembers what it was asked for."""
-
-    entered_within = False
-
-    def __init__(self, made: BotConfig) -> None:
-        self.costs: Costs = costs_of(made, MARKET)
-        self.asked: list[tuple[Any, ...]] = []
-
-    def begin(
-        self, account: AccountView, report: ReportSink, *, candle: Candle, opens_at: datetime, closes_at: datetime
-    ) -> None:
-        self._now = (candle.close, closes_at)
-
-    def submit(self, order: Order) -> None:
-        self.asked.append(("submit", order.leg, order.attempt, order.quantity, order.price))
-
-    def amend(self, order: Order, *, price: Decimal | None, quantity: Decimal) -> None:
-        self.asked.append(("amend", order.leg, quantity, price))
-
-    def cancel(self, order: Order) -> None:
-        self.asked.append(("cancel", order.leg))
-
-    def walk(self) -> Iterator[Moment]:
-        yield Moment(Phase.OPEN, *self._now)
-        yield Moment(Phase.CLOSE, *self._now)
-
-    def at_close(self) -> None:
-        """Nothing executes at a close."""
-
-
 class Live:
     """A bot with such a venue, its strategy, and what it committed."""
 
     def __init__(self, says: list[str | None], **sections: Any) -> None:
         made = config(**sections)
-        self.venue, self.script, self.outcomes = Asked(made), Script(says), list[BarOutcome]()
+        self.venue, self.script, self.outcomes = AskedVenue(made, MARKET), Script(says), list[BarOutcome]()
         self._start: Callable[[BotState], BaseTradingBot] = lambda state: BaseTradingBot(
             bot_id=7, config=made, market=MARKET, venue=self.venue, state=state, commit=self.outcomes.append
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from botrunner.exchange.broker import Usage
 from botrunner.exchange.circuit_breaker import FAILURES, OPEN
 from botrunner.exchange.errors import (
     CircuitOpen,
@@ -16,7 +17,7 @@ from botrunner.exchange.errors import (
     MarketHalted,
     UnknownSymbol,
 )
-from botrunner.exchange.guarded_broker import LOOK_AGAIN_S, GuardedBroker, Usage
+from botrunner.exchange.guarded_broker import LOOK_AGAIN_S, GuardedBroker
 from botrunner.exchange.outage import Outage
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market

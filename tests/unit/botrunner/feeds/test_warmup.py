@@ -37,6 +37,7 @@ def test_what_is_remembered_but_does_not_reach_back_is_fetched_anew() -> None:
     # without the candles that were remembered before: none comes twice
     warmup.committed(candle(30))
     assert opens([*warmup.between(20 * M, 31 * M)]) == [*range(20, 31)]
+    assert source.asked == [(20, 30)]
 
 
 def test_no_more_are_remembered_than_a_warm_up_needs() -> None:

@@ -110,7 +110,7 @@ def made(inputs: Any = None, clock: FakeClock | None = None) -> Ledger:
         waiting=lambda: None,
         inputs=inputs,
     )
-    ledger.denominate("BTC")
+    ledger.set_quote_currency("BTC")
     return ledger
 
 

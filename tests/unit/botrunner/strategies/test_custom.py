@@ -2,67 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, ClassVar
 
 import pytest
 
-from botrunner.strategies.base import Direction, OpenPosition, SignalKind, StrategyHost
+from botrunner.strategies.base import Direction, SignalKind, StrategyHost
 from botrunner.strategies.custom import CustomStrategy
+from tests.unit.botrunner.strategies.scripted_host import SHORT_RSI, Scripted, entries, exits, held
 
 FALLING = [100.0 - number for number in range(12)]
-SHORT_RSI = {"rsi_period": 2, "bb_period": 2}
 NEVER_BAND = {"bb_period": 2, "bb_dev": 5.0, "use_bb_touch": False}
 """With two bars the band is 5 half differences below the mean: close is never under it."""
-
-
-class Scripted(StrategyHost):
-    """A host that holds a given position throughout and writes down what the strategy says."""
-
-    def __init__(self, position: OpenPosition | None, *, tell: bool = True) -> None:
-        self.position = position
-        self.tell = tell
-        self.said: list[str | None] = []
-        self.states: list[dict[str, Any]] = []
-
-    def on_bar(self, strategy: Any) -> None:
-        if self.position and self.tell and not self.said:
-            strategy.on_entered(self.position)
-            self.said.append(None)
-        else:
-            if self.position:
-                self.position = replace(self.position, bars_held=self.position.bars_held + 1)
-            signal = strategy.decide(self.position)
-            self.said.append(signal.reason if signal else None)
-        self.states.append(strategy.export_state())
-
-
-def held(price: float, direction: Direction = Direction.LONG, *, bar: int = 1) -> OpenPosition:
-    """Filled at the close of a five-minute bar."""
-    at = datetime.fromtimestamp(300 * bar, UTC)
-    return OpenPosition(direction, Decimal(1), Decimal(repr(price)), at, 0)
-
-
-def exits(
-    engine: Any,
-    mixin: str,
-    params: dict[str, Any],
-    bars: Any,
-    position: OpenPosition,
-    *,
-    tell: bool = True,
-) -> Scripted:
-    host = Scripted(position, tell=tell)
-    engine.run(bars, engine.custom("RSIOrBBEntryMixin", mixin, SHORT_RSI, params), host)
-    return host
-
-
-def entries(engine: Any, mixin: str, params: dict[str, Any], bars: Any) -> list[str | None]:
-    host = Scripted(None)
-    engine.run(bars, engine.custom(mixin, "TimeBasedExitMixin", params), host)
-    return host.said
 
 
 class TestEntries:

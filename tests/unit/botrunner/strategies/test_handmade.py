@@ -8,36 +8,25 @@ down around 100, for short ones. What test_custom.py shows by hand isn't repeate
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from botrunner.strategies.base import Direction
-from tests.unit.botrunner.strategies.test_custom import SHORT_RSI, Scripted, entries, exits, held
+from tests.unit.botrunner.strategies.bars_by_hand import (
+    BREAKOUT,
+    PULLBACK,
+    TURN,
+    TWO_BARS,
+    Change,
+    bars_of,
+    changed,
+    upside_down,
+)
+from tests.unit.botrunner.strategies.scripted_host import SHORT_RSI, Scripted, entries, exits, held
 
 LONG, SHORT = Direction.LONG, Direction.SHORT
-Change = tuple[int, dict[str, float]]
-"""A bar's number and what is different about it."""
-
-
-def changed(bars: Sequence[Any], *changes: Change) -> list[Any]:
-    result = list(bars)
-    for number, values in changes:
-        result[number] = result[number]._replace(**values)
-    return result
-
-
-def upside_down(bars: Sequence[Any]) -> list[Any]:
-    """Prices mirrored at 100: a rise of 1 becomes a fall of 1."""
-    return [
-        bar._replace(open=200 - bar.open, high=200 - bar.low, low=200 - bar.high, close=200 - bar.close) for bar in bars
-    ]
-
-
-def bars_of(engine: Any, *rows: Sequence[float]) -> list[Any]:
-    """Rows of open, high, low, close and, if it isn't 1, volume."""
-    return [engine.bar(number, *row) for number, row in enumerate(rows)]
 
 
 class TestRSIBB:
@@ -129,14 +118,6 @@ class TestIchimoku:
         assert entries(engine, "RSIIchimokuEntryMixin", {**chosen, **params}, bars)[-1] == said
 
 
-BREAKOUT = (
-    (100.0, 101.0, 99.0, 100.0, 10.0),
-    (100.0, 105.0, 99.0, 101.0, 10.0),  # the swing high: 105 is resistance from the next bar on
-    (101.0, 103.0, 100.0, 102.0, 10.0),
-    (102.0, 104.0, 99.0, 100.0, 10.0),
-    (100.0, 107.0, 100.0, 106.0, 20.0),  # beyond 105 + 0.2 %; its middle is 2 above the one before
-)
-"""Ease of movement -7.5 M, then +35 M; mean volume 15; ATR 4.75, then 5.875; RSI 86.7."""
 BREAKOUT_BROKEN: Mapping[str, tuple[Change, ...]] = {
     "close within the threshold": ((4, {"close": 105.1}),),
     "volume not above its mean": ((4, {"volume": 10.0}),),
@@ -145,7 +126,6 @@ BREAKOUT_BROKEN: Mapping[str, tuple[Change, ...]] = {
     "no swing": ((1, {"high": 101.0}),),
     "ATR falling": ((3, {"high": 113.0, "low": 90.0}),),  # 13.75, then 10.375
 }
-TWO_BARS: Mapping[str, Any] = {"resistance_lookback": 1, "eom_period": 2}
 
 
 class TestEOMBreakout:
@@ -193,14 +173,6 @@ class TestEOMBreakdown:
         assert self.judged(engine, direction, *BREAKOUT_BROKEN[case]) is None
 
 
-TURN = (
-    (100.0, 100.5, 99.0, 100.0, 10.0),
-    (100.0, 101.0, 98.5, 99.0, 10.0),  # the swing high: 101 is resistance from the next bar on
-    (99.0, 100.0, 98.0, 98.0, 10.0),
-    (98.0, 98.0, 96.0, 97.0, 10.0),
-    (97.0, 101.5, 97.0, 101.1, 10.0),
-)
-"""MACD 2/3 is -0.5, -0.5, 0.35 with a signal of -0.5, then 0.07; ease of movement +31 M."""
 TURN_BROKEN: Mapping[str, tuple[Change, ...]] = {
     "ease of movement below zero": ((4, {"volume": 100.0}),),
     "MACD was above its signal": ((3, {"high": 99.6, "low": 97.0, "close": 99.5}),),
@@ -261,14 +233,6 @@ class TestEOMMAcdBreakdown:
         assert self.judged(engine, direction, *changes) is None
 
 
-PULLBACK = (
-    (104.0, 105.0, 103.0, 104.0, 10.0),
-    (103.0, 104.0, 100.0, 102.0, 10.0),  # the swing low: 100 is support
-    (102.0, 104.0, 101.0, 103.0, 10.0),
-    (103.0, 103.0, 100.3, 100.5, 10.0),
-    (100.5, 104.0, 100.3, 101.5, 2.0),
-)
-"""Ease of movement -4 M, then +35 M; RSI 12.5, then 41.7; ATR 3.4 over a mean of 3.25."""
 PULLBACK_BROKEN: Mapping[str, tuple[Change, ...]] = {
     "not near support": ((4, {"low": 100.9}),),  # bar 3's low of 100.3 is a swing then: 0.5 % above is 100.8
     "no swing": ((1, {"low": 102.0}), (3, {"low": 100.4})),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from botrunner.strategies.base import StrategyHost
 from botrunner.strategies.indicators import EaseOfMovement
 from fleet.config.mixins import ENTRY_PARAMS, EXIT_PARAMS
-from tests.unit.botrunner.strategies.test_rebuild import ALL_PAIRS, EAGER
+from tests.unit.botrunner.strategies.eager_pairs import ALL_PAIRS, EAGER
 
 PRICES = [1e-12, 3e-8, 0.1, 1.0, 54_321.987, 1e12]
 VOLUMES = [0.0, 5e-324, 1e-18, 1.0, 1e15]

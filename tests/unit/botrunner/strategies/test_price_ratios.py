@@ -21,8 +21,7 @@ from botrunner.strategies.base import Direction
 from botrunner.strategies.entry import ENTRY_MIXINS
 from botrunner.strategies.exact import exact
 from botrunner.strategies.exit import EXIT_MIXINS
-from tests.unit.botrunner.strategies.test_custom import entries, exits, held
-from tests.unit.botrunner.strategies.test_handmade import (
+from tests.unit.botrunner.strategies.bars_by_hand import (
     BREAKOUT,
     PULLBACK,
     TURN,
@@ -32,6 +31,7 @@ from tests.unit.botrunner.strategies.test_handmade import (
     changed,
     upside_down,
 )
+from tests.unit.botrunner.strategies.scripted_host import entries, exits, held
 
 LONG, SHORT = Direction.LONG, Direction.SHORT
 D = Decimal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from itertools import pairwise
 from math import dist, sqrt
 from statistics import fmean
@@ -11,9 +10,7 @@ from typing import Any
 
 import pytest
 
-Entry = Callable[[int], bool]
-Exit = Callable[[int, int], str | None]
-"""A rule over (bar, bar of the entry): the reason to exit, or None."""
+from tests.unit.botrunner.strategies.rule_mixins import Entry, Exit, bars_exit, trades, typed, without_entry_reason
 
 
 class Series:
@@ -105,30 +102,6 @@ class Series:
 def deviation(window: Sequence[float]) -> float:
     """Population standard deviation: the distance from a point with all coordinates at the mean."""
     return dist(window, [fmean(window)] * len(window)) / sqrt(len(window))
-
-
-def trades(count: int, first: int, entry: Entry, exit_: Exit) -> list[tuple[int, str, str]]:
-    """The signals of two rules, one position at a time, judged from bar `first` on."""
-    found: list[tuple[int, str, str]] = []
-    entered: int | None = None
-    for bar in range(first, count):
-        if entered is None:
-            if entry(bar):
-                found.append((bar, "enter", ""))
-                entered = bar
-        elif reason := exit_(bar, entered):
-            found.append((bar, "exit", reason))
-            entered = None
-    return found
-
-
-def without_entry_reason(signals: list[tuple[int, str, str]]) -> list[tuple[int, str, str]]:
-    return [(bar, kind, "" if kind == "enter" else reason) for bar, kind, reason in signals]
-
-
-def typed(value: float) -> Fraction:
-    """The number that a float was typed as: ratios of prices are exact."""
-    return Fraction(str(float(value)))
 
 
 def known(value: float | None) -> float:
@@ -242,10 +215,6 @@ def trailing_exit(series: Series, trail: float, activation: float) -> Exit:
         return "trailing_stop" if active and typed(series.close[bar]) < typed(peak) * (1 - typed(trail)) else None
 
     return exit_
-
-
-def bars_exit(limit: int) -> Exit:
-    return lambda bar, entered: "time" if bar - entered >= limit else None
 
 
 def both(name: str, series: Series, engine: Any) -> tuple[list[tuple[int, str, str]], list[tuple[int, str, str]]]:

@@ -14,7 +14,7 @@ import talib
 
 from tests import reference
 from tests.reference import Columns, Values
-from tests.unit.botrunner.strategies.test_rules import Entry, Exit, bars_exit, trades, typed, without_entry_reason
+from tests.unit.botrunner.strategies.rule_mixins import Entry, Exit, bars_exit, trades, typed, without_entry_reason
 
 
 def crossing(values: Values, bar: int) -> bool:

@@ -28,9 +28,10 @@ from controller.decide.actions import (
 from controller.decide.admission import Place
 from controller.decide.classify import Condition, waits_for_node
 from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, RunEnd, RunFacts, StopReason
+from controller.decide.restarts import restart_at
 from fleet.ids import LARGEST_ID
 from fleet.states import COUNTED_FAILURES, ENDED_BY_SIGNAL, BotStatus, ExitReason
-from fleet.trading_service.adapt import words
+from fleet.trading_service.adapt import text_for_people
 from tests.unit.controller.make import NOW, POLICY, TRUSTED, World, ago, bot, end, pod, run, unclaimed
 
 STARTING = BotStatus.STARTING
@@ -622,6 +623,16 @@ def test_what_follows_a_run_that_was_to_close_a_position(
         assert actions[1].status is BotStatus.DISABLED
 
 
+def test_only_the_first_attempt_to_close_a_position_does_not_wait() -> None:
+    world = given_up(ExitReason.FAILED, must_close=True)
+    just_ended = replace(world, now=world.ends[0].ended_at)
+    start = restart_at(7, 3, world.ends, policy=POLICY)
+    assert start is not None
+    assert just_ended.plan().until == start
+    assert not just_ended.plan().starts
+    assert replace(world, now=start).plan().starts
+
+
 def test_a_bot_that_gave_up_itself_is_not_started_again_until_its_row_changes() -> None:
     ends = (end(ExitReason.GAVE_UP, epoch=9, exit_code=1, message="it failed; its position was closed"),)
     world = World(bot(status=STARTING), run(epoch=9, ended=True), (), ends)
@@ -931,5 +942,5 @@ def test_a_message_is_shown_as_the_row_keeps_it() -> None:
     world = World(bot(invalid="\0 \x1b[31mred\x1b[0m " + "x" * 5_000), run=None)
     [action] = world.plan().actions
     assert isinstance(action, SetStatus)
-    assert words(action.message) == action.message
+    assert text_for_people(action.message) == action.message
     assert world.after((action,)).plan().actions == ()

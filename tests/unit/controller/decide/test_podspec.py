@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.decide.podspec import (
-    BOT_ID_LABEL,
-    EPOCH_LABEL,
     NAME_LIMIT,
     PodRequest,
     PodTemplate,
@@ -21,6 +19,7 @@ from controller.decide.podspec import (
 )
 from controller.observe.pods import read_pod
 from fleet.ids import LARGEST_ID, is_id
+from fleet.labels import BOT_ID, EPOCH
 
 REQUEST = PodRequest(bot_id=7, epoch=3, name="bot-7-rsi-e3", user_id=2, config_version=5, mode="paper")
 TEMPLATE = PodTemplate(
@@ -191,7 +190,7 @@ def test_a_pod_that_nobody_would_recognise_cannot_be_asked_for(wrong: int, right
 
 @given(st.text(max_size=30) | st.integers().map(str) | st.none() | st.integers(), st.text() | st.integers().map(str))
 def test_labels_that_anybody_wrote_are_read_or_not(bot_label: object, epoch_label: object) -> None:
-    labels = {BOT_ID_LABEL: bot_label, EPOCH_LABEL: epoch_label}
+    labels = {BOT_ID: bot_label, EPOCH: epoch_label}
     pod = read_pod({"metadata": {"uid": "u", "labels": labels}})
     assert pod is None or (is_id(pod.bot_id) and (pod.epoch == 0 or is_id(pod.epoch)))
 

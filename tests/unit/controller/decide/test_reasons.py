@@ -11,6 +11,7 @@ from controller.decide import reasons
 from controller.decide.facts import PodFacts
 from controller.decide.reasons import answer_words, end_words, waiting_words
 from controller.observe.pods import read_pod
+from fleet.labels import BOT_ID, EPOCH
 from fleet.states import ExitReason
 from tests.unit.controller.make import pod
 
@@ -18,7 +19,7 @@ REASONS_PAGE = Path(__file__).resolve().parents[4] / "docs" / "reference" / "rea
 
 
 def read(status: dict[str, Any], **metadata: Any) -> PodFacts:
-    labels = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"}
+    labels = {BOT_ID: "7", EPOCH: "5"}
     limits = {"resources": {"requests": {"memory": "96Mi"}, "limits": {"memory": "256Mi"}}}
     facts = read_pod(
         {
@@ -147,7 +148,7 @@ ENDS = {
         },
         (
             "pod bot-7-x-e5 was preempted by a pod of higher priority: default-scheduler: preempting to accommodate a higher "
-            "priority pod; it starts again when there is room; raise bots.priorityClassName, or add nodes"
+            "priority pod; it starts again when there is room; give bots a higher PriorityClass, or add nodes"
         ),
     ),
     "the node shuts down": (
@@ -254,7 +255,7 @@ ANSWERS = [
     (
         403,
         'pods "p" is forbidden: no PriorityClass with name live was found',
-        "create the PriorityClass, or change bots.priorityClassName",
+        "create the PriorityClass, or change priorityClasses",
     ),
     (
         500,

@@ -15,6 +15,7 @@ from aiohttp import web
 from controller.observe import pod_watch as module
 from controller.observe.pod_watch import STALE_S, STUCK_LIMIT, WATCH_TIMEOUT_S, PodWatch, WatchHealth, WatchKeeper
 from controller.observe.pods import PodStore
+from fleet.labels import BOT_ID, EPOCH
 
 PODS = "/api/v1/namespaces/bots/pods"
 RESOURCES = {
@@ -29,7 +30,7 @@ RESOURCES = {
 
 
 def body(number: int) -> dict[str, Any]:
-    labels = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": str(number)}
+    labels = {BOT_ID: "7", EPOCH: str(number)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",

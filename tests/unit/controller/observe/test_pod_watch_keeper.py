@@ -16,6 +16,7 @@ from yarl import URL
 from controller.observe import pod_watch as module
 from controller.observe.pod_watch import RECOVERY_S, STALE_S, STUCK_LIMIT, PodWatch, WatchHealth, WatchKeeper
 from controller.observe.pods import PodStore
+from fleet.labels import BOT_ID, EPOCH
 from tests.unit.controller.make import pod
 
 
@@ -414,7 +415,7 @@ async def test_an_event_of_a_pod_of_ours_reaches_the_store_on_the_main_loop(monk
     mine, store = Kopf(monkeypatch), PodStore(lambda _: None)
     watch = PodWatch("bots", store)
     await watch._watch(asyncio.get_running_loop(), asyncio.Event())
-    labels = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"}
+    labels = {BOT_ID: "7", EPOCH: "5"}
     body = {"metadata": {"name": "p", "uid": "u", "labels": labels}}
     await mine.handlers["v1 pods"](type="ADDED", body=body)
     await mine.handlers["v1 pods"](type="ADDED", body={"metadata": {"name": "foreign", "uid": "x"}})

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from controller.decide.facts import PodFacts, PodPhase
 from controller.decide.reasons import end_words, waiting_words
 from controller.observe.pods import PodStore, read_pod
+from fleet.labels import BOT_ID, EPOCH
 from tests.unit.controller.make import pod
 
 
@@ -22,7 +23,7 @@ def body(status: Mapping[str, Any], **metadata: object) -> dict[str, Any]:
         "metadata": {
             "name": "bot-7-x-e5",
             "uid": "u5",
-            "labels": {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"},
+            "labels": {BOT_ID: "7", EPOCH: "5"},
             **metadata,
         },
         "spec": {"nodeName": "n1"},
@@ -175,9 +176,7 @@ def test_reading(status: dict[str, Any], expected: dict[str, object]) -> None:
     assert (facts.bot_id, facts.epoch, facts.name, facts.node) == (7, 5, "bot-7-x-e5", "n1")
 
 
-@pytest.mark.parametrize(
-    "labels", [{}, {"botfleet.dev/bot-id": "x"}, {"botfleet.dev/bot-id": "²"}, None, {"botfleet.dev/bot-id": "-1"}]
-)
+@pytest.mark.parametrize("labels", [{}, {BOT_ID: "x"}, {BOT_ID: "²"}, None, {BOT_ID: "-1"}])
 def test_foreign_pods_are_left_out(labels: object) -> None:
     assert read_pod(body({}, labels=labels)) is None
 
@@ -200,13 +199,13 @@ def test_what_a_pod_is_asked_and_allowed() -> None:
 
 
 def test_an_unreadable_epoch_is_nobodys() -> None:
-    facts = read_pod(body({}, labels={"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "new"}))
+    facts = read_pod(body({}, labels={BOT_ID: "7", EPOCH: "new"}))
     assert facts is not None
     assert facts.epoch == 0
 
 
 KEYS = [
-    "metadata", "name", "uid", "labels", "botfleet.dev/bot-id", "botfleet.dev/epoch", "deletionTimestamp", "spec",
+    "metadata", "name", "uid", "labels", BOT_ID, EPOCH, "deletionTimestamp", "spec",
     "nodeName", "containers", "resources", "limits", "memory", "status", "phase", "reason", "message", "conditions",
     "type", "containerStatuses", "state", "terminated", "exitCode", "running", "waiting", "ready",
 ]  # fmt: skip

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.performance import ClosedTrade, EquityPoint, Performance, Period, extended, measure, opening, start_of
-from fleet.performance.book import begun, performances, settled, summarised_to
 from fleet.performance.equity import deepest_fall, last_peak
+from fleet.performance.refresh import performances, summarised_to, unrecorded_start, with_newest_balance
 
 D = Decimal
 START = datetime(2018, 1, 10, 5, tzinfo=UTC)
@@ -138,19 +138,19 @@ def test_where_periods_start(period: Period, day: date, start: date) -> None:
 def test_a_history_of_before_bars_begins_with_what_trades_realised() -> None:
     trades = trades_at([1, 2, 30])
     first = EquityPoint(START + timedelta(hours=10), D(25), True)
-    days = begun(trades, first=first, interval=timedelta(hours=1), start_equity=D(20))
+    days = unrecorded_start(trades, first=first, interval=timedelta(hours=1), start_equity=D(20))
     assert [(day.open, day.close, day.bars) for day in days] == [(20, D("16.8"), 0)]
     assert summarised_to(days) is None
     assert summarised_to(extended(days, [first])) == first.at
-    assert begun(trades, first=None, interval=STEP, start_equity=D(20))[-1].close == D("15.7")
-    assert begun((), first=None, interval=STEP, start_equity=D(20)) == ()
+    assert unrecorded_start(trades, first=None, interval=STEP, start_equity=D(20))[-1].close == D("15.7")
+    assert unrecorded_start((), first=None, interval=STEP, start_equity=D(20)) == ()
 
 
 def test_what_happens_after_the_last_bar_settles_its_close() -> None:
     days = extended(begin(), points([30, 25]))
-    after = settled(days, balance=D(24))
+    after = with_newest_balance(days, balance=D(24))
     assert (after[-1].close, after[-1].low, after[-1].bars) == (24, 20, 2)
-    assert settled(after, balance=D(24)) == after
+    assert with_newest_balance(after, balance=D(24)) == after
 
 
 def test_what_was_earned_on_another_market_is_no_return_of_this_one() -> None:
@@ -173,8 +173,8 @@ def test_a_curve_whose_last_stored_day_has_the_bar_that_closed_at_midnight_goes_
     assert kept == old
     assert (new.day, new.open, new.open_at, new.bars) == (date(2018, 1, 11), 80, midnight, 1)
     # flattened after that bar, before another
-    kept, new = settled([old], balance=D(85))
+    kept, new = with_newest_balance([old], balance=D(85))
     assert (kept, new.day, new.open, new.close, new.bars) == (old, date(2018, 1, 11), 80, 85, 0)
-    assert settled([kept, new], balance=D(85)) == (kept, new)
+    assert with_newest_balance([kept, new], balance=D(85)) == (kept, new)
     again = extended([kept, new], [EquityPoint(midnight + STEP, D(95), False)])
     assert [each.bars for each in again] == [2, 1]

@@ -24,6 +24,7 @@ from botrunner.trading.state import BotState
 from fleet.events import EventKind, Severity
 from fleet.states import OrderState
 from fleet.times import from_ms
+from tests.unit.botrunner.accounts import V1
 from tests.unit.botrunner.paper_world import (
     BAR_MS,
     EXIT,
@@ -798,29 +799,6 @@ def test_flatten_withdraws_an_entry_that_waits() -> None:
     assert world.bot.flatten(world.script) is None
 
 
-OLD_CHECKPOINT = {
-    "cash": "500",
-    "trade": {
-        "side": "buy", "entry_order_id": "e" * 32, "signal_at": "2018-01-10T05:00:00+00:00",
-        "entry_at": "2018-01-10T05:05:00+00:00", "size": "5", "size_open": "5", "entry_value": "500",
-        "commission": "0", "exit_value": "0", "exit_order_id": None, "exit_at": None, "exit_reason": None,
-    },
-    "best_price": "104",
-    "bars_held": 3,
-    "waiting": [
-        {
-            "client_order_id": "a" * 32, "signal_at": "2018-01-10T05:15:00+00:00", "leg": "exit", "attempt": 0,
-            "side": "sell", "type": "market", "quantity": "5", "price": None, "reason": "out", "state": "acked",
-            "exchange_order_id": "paper-a",
-        }
-    ],
-    "counters": {
-        "day": "2018-01-10", "trades_today": 2, "pnl_today": "-1.5", "peak_equity": "1010", "bars_since_exit": 4,
-    },
-    "total_pnl": "-1.5",
-}  # fmt: skip
-
-
 def going_on(state: dict[str, Any], made: Any, second: Any) -> World:
 
     outcomes: list[Any] = []
@@ -832,13 +810,13 @@ def going_on(state: dict[str, Any], made: Any, second: Any) -> World:
 
 
 def test_a_checkpoint_of_the_first_version_goes_on() -> None:
-    world = going_on(OLD_CHECKPOINT, config(NEXT_OPEN), bar(102, 103, 101, 102))
+    world = going_on(V1, config(NEXT_OPEN), bar(102, 103, 101, 102))
     assert (world.trades[0].exit_price, world.trades[0].exit_reason) == (102, "out")
     assert world.account.cash == 1010
     assert world.account.counters.trades_today == 2
 
 
 def test_its_position_is_protected_before_anything_else() -> None:
-    state = {**OLD_CHECKPOINT, "waiting": []}
+    state = {**V1, "waiting": []}
     world = going_on(state, config(risk_management={"stop_loss_pct": 3}), bar(100, 100, 96, 98))
     assert (world.trades[0].exit_reason, world.trades[0].exit_price) == ("stop_loss", 97)

@@ -19,6 +19,7 @@ from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import PodRequest, PodTemplate
 from controller.metrics import Metrics
 from controller.observe.pods import PodStore
+from fleet.labels import BOT_ID, EPOCH
 from tests.unit.controller.make import pod
 
 REQUEST = PodRequest(bot_id=7, epoch=5, name="bot-7-x-e5", user_id=1, config_version=1, mode="paper")
@@ -148,7 +149,7 @@ async def test_a_hanging_server_is_given_up(
 
 async def test_a_name_taken_by_another_pod_is_refused(server: tuple[StandIn, KubernetesRuntime]) -> None:
     stand_in, runtime = server
-    foreign = {"metadata": {"name": REQUEST.name, "labels": {"botfleet.dev/bot-id": "8"}}}
+    foreign = {"metadata": {"name": REQUEST.name, "labels": {BOT_ID: "8"}}}
     stand_in.pods[REQUEST.name] = _stored(foreign, uid="foreign")
     stand_in.instead = [answer(409, "already exists")]
     with pytest.raises(CreateRefused, match="delete it"):
@@ -213,9 +214,7 @@ async def test_what_is_found_under_the_name_but_is_no_pod_is_refused(
         await runtime.create(REQUEST)
 
 
-@pytest.mark.parametrize(
-    "labels", [{"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "4"}, {"botfleet.dev/bot-id": "8"}]
-)
+@pytest.mark.parametrize("labels", [{BOT_ID: "7", EPOCH: "4"}, {BOT_ID: "8"}])
 async def test_an_answer_with_another_runs_pod_is_refused(
     server: tuple[StandIn, KubernetesRuntime], labels: dict[str, str]
 ) -> None:
@@ -226,7 +225,7 @@ async def test_an_answer_with_another_runs_pod_is_refused(
     assert runtime.existing() == []
 
 
-MINE = {"botfleet.dev/bot-id": "7", "botfleet.dev/epoch": "5"}
+MINE = {BOT_ID: "7", EPOCH: "5"}
 
 
 def pods_answer(status: int, *, uid: str, labels: dict[str, str] = MINE, **metadata: object) -> Answer:

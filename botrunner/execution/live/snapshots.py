@@ -1,0 +1,113 @@
+"""From what an exchange says of an order to reports. Pure.
+
+The same input twice, or in another order, gives reports that change nothing more: executions carry the exchange's trade
+ids, and an end says how much was executed in all, so that the book waits for what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+from botrunner.execution.live.transport import Execution, OrderSnapshot, OrderStatus
+from botrunner.trading.orders import Order
+from botrunner.trading.reports import Accepted, Amended, Canceled, Executed, Expired, Rejected, Report, Sent, Working
+from fleet.states import OrderState
+
+UNACKNOWLEDGED = frozenset({OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN})
+"""States in which nothing has proved yet that the exchange has the order."""
+
+
+def misses_executions(order: Order, snapshot: OrderSnapshot) -> bool:
+    """Whether there were executions that neither the book knows nor the answer brought along."""
+    brought = sum((execution.quantity for execution in snapshot.executions), Decimal(0))
+    return snapshot.executed_quantity > max(order.filled_quantity, brought)
+
+
+def executions_of(
+    order: Order, executions: Iterable[Execution], *, exchange_order_id: str | None
+) -> tuple[Execution, ...]:
+    """An order's own among all executions, each once, oldest first.
+
+    Args:
+        order: whose.
+        executions: of the account.
+        exchange_order_id: the exchange's id of the order, where it is known.
+    """
+    own = {
+        execution.exchange_trade_id: execution
+        for execution in executions
+        if execution.client_order_id == order.client_order_id
+        or (exchange_order_id is not None and execution.exchange_order_id == exchange_order_id)
+    }
+    return tuple(sorted(own.values(), key=lambda execution: (execution.at, execution.exchange_trade_id)))
+
+
+def reports_of(order: Order, snapshot: OrderSnapshot, *, current: bool) -> tuple[Report, ...]:
+    """What a snapshot says that the book doesn't know yet.
+
+    Args:
+        order: as it stands in the book, open.
+        snapshot: with whatever executions are known of it.
+        current: whether it is an answer to a question of now. One that came unasked may be older than what the book
+            knows, and its price and quantity count only where more was executed than the book's order asks for.
+    """
+    return tuple(_reports(order, snapshot, current=current))
+
+
+def _reports(order: Order, snapshot: OrderSnapshot, *, current: bool) -> Iterator[Report]:
+    about, at, there = order.client_order_id, snapshot.at, snapshot.exchange_order_id
+    if order.state is OrderState.INTENT:
+        yield Sent(client_order_id=about, at=at, exchange_order_id=there)
+    if snapshot.status is OrderStatus.REJECTED:
+        reason = snapshot.reason or "the exchange rejected it"
+        yield Rejected(client_order_id=about, at=at, exchange_order_id=there, reason=reason)
+        return
+    if order.state in UNACKNOWLEDGED or order.exchange_order_id is None:
+        yield Accepted(client_order_id=about, at=at, exchange_order_id=there)
+    is_amended = _is_amended(order, snapshot, current=current)
+    if is_amended:
+        yield Amended(
+            client_order_id=about,
+            at=at,
+            exchange_order_id=there,
+            price=order.price if snapshot.price is None else snapshot.price,
+            quantity=snapshot.quantity,
+        )
+    if snapshot.status is OrderStatus.OPEN and snapshot.working and (is_amended or not order.working):
+        yield Working(client_order_id=about, at=at, exchange_order_id=there)
+    yield from executed(order, snapshot.executions)
+    total = snapshot.executed_quantity
+    if snapshot.status is OrderStatus.EXPIRED or _is_over(order, snapshot):
+        yield Expired(client_order_id=about, at=at, exchange_order_id=there, executed_quantity=total)
+    elif snapshot.status is OrderStatus.CANCELED:
+        yield Canceled(client_order_id=about, at=at, exchange_order_id=there, executed_quantity=total)
+
+
+def _is_over(order: Order, snapshot: OrderSnapshot) -> bool:
+    """Whether it was cancelled because its time was over, and for nothing else."""
+    if snapshot.status is not OrderStatus.CANCELED or order.expires_at is None or order.cancel_wanted:
+        return False
+    return order.expires_at <= snapshot.at
+
+
+def _is_amended(order: Order, snapshot: OrderSnapshot, *, current: bool) -> bool:
+    """Whether it has another price or quantity now; said first, as more may be executed than it had asked for."""
+    is_newer = current or snapshot.executed_quantity > order.quantity
+    price = order.price if snapshot.price is None else snapshot.price
+    return is_newer and (price, snapshot.quantity) != (order.price, order.quantity)
+
+
+def executed(order: Order, executions: Iterable[Execution]) -> Iterator[Executed]:
+    """Reports of executions; the book drops those it knows."""
+    for execution in executions:
+        yield Executed(
+            client_order_id=order.client_order_id,
+            at=execution.at,
+            exchange_order_id=execution.exchange_order_id,
+            exchange_trade_id=execution.exchange_trade_id,
+            price=execution.price,
+            quantity=execution.quantity,
+            fee=execution.fee,
+            fee_currency=execution.fee_currency,
+        )
