@@ -37,7 +37,7 @@ from botrunner.trading.policy.exit import (
     when_stopped,
     written_off,
 )
-from botrunner.trading.policy.intents import Amend, Cancel, Intent, Submit, WriteOff
+from botrunner.trading.policy.intents import Amend, Cancel, Intent, Submit
 from botrunner.trading.policy.protection import is_in_line, protect
 from botrunner.trading.policy.terms import Close, Terms
 from botrunner.trading.reports import Report
@@ -151,7 +151,9 @@ class BaseTradingBot:
             step.ask_again(self.state.account.orders)
             for moment in self._venue.walk():
                 self._react(step, moment, stopping=stopping)
-        _age(book, candle, at=close.at, entered_within=self._venue.entered_within)
+        # after an entry within the bar only its close counts: its extremes may have come before
+        high, low = (close.price,) * 2 if self._venue.entered_within else (candle.high, candle.low)
+        book.age(high=high, low=low, close=close.price, at=close.at)
         signal = strategy.decide(position_of(book.trade, bars_held=book.bars_held)) if ready else None
         denial = self._follow(step, signal, candle, stopping=stopping) if signal else None
         if denial is not None:
@@ -235,7 +237,7 @@ class BaseTradingBot:
 
     def _begin(self, strategy: DecidesOnBars, candle: Candle) -> _Step:
         opens_at = candle.open_at
-        close = Close(opens_at=opens_at, at=opens_at + self._interval, price=candle.close, volume=candle.volume)
+        close = Close(opens_at, opens_at + self._interval, candle.close, candle.volume)
         step = _Step(
             Book(self.state.account, bar_at=opens_at, market=self._market), self._venue, strategy, close, self._exited
         )
@@ -394,17 +396,16 @@ class _Step:
     def carry_out(self, intents: Iterable[Intent]) -> None:
         """Hand intents to the book and the venue."""
         for intent in intents:
-            match intent:
-                case Submit(order):
-                    self.book.place(order)
-                    self._venue.submit(order)
-                case Amend(order, price, quantity):
-                    self._venue.amend(order, price=price, quantity=quantity)
-                case Cancel(order):
-                    self._cancel(order)
-                case WriteOff(at, reason, kind):
-                    self.book.write_off(at=at, reason=reason, kind=kind)
-                    self._closed()
+            if isinstance(intent, Amend):
+                self._venue.amend(intent.order, price=intent.price, quantity=intent.quantity)
+            elif isinstance(intent, Submit):
+                self.book.place(intent.order)
+                self._venue.submit(intent.order)
+            elif isinstance(intent, Cancel):
+                self._cancel(intent.order)
+            else:
+                self.book.write_off(at=intent.at, reason=intent.reason, kind=intent.kind)
+                self._closed()
 
     def ask_again(self, before: Iterable[Order]) -> None:
         """Ask once more for each cancellation that an earlier step wanted and nobody has confirmed: who was asked may
@@ -431,12 +432,3 @@ class _Step:
         self.carry_out(when_closed(self.book))
         self._exited(self.book.counters.last_exit_at)
         self.strategy.on_exited()
-
-
-def _age(book: Book, candle: Candle, *, at: datetime, entered_within: bool) -> None:
-    """A bar has closed. After an entry within it only its close counts: its extremes may have come before."""
-    close = candle.close
-    if entered_within:
-        book.age(high=close, low=close, close=close, at=at)
-    else:
-        book.age(high=candle.high, low=candle.low, close=close, at=at)

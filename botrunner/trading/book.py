@@ -8,10 +8,13 @@ one open order per leg. Whatever happened is recorded once, as rows to write. Pu
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from types import MappingProxyType
+from typing import Any
 
 from botrunner.market.rules import Market
 from botrunner.market.side import Side
@@ -245,7 +248,7 @@ class Book:
             return Effect.NOTHING
         if isinstance(report, Executed):
             return self._executed(order, report)
-        after = _after(order, report)
+        after = _AFTER[type(report)](order, report)
         if after.exchange_order_id is None and report.exchange_order_id is not None:
             after = replace(after, exchange_order_id=report.exchange_order_id)
         if after is order:
@@ -384,38 +387,6 @@ class Book:
 # --- what a report does to its order -------------------------------------------------------------------------------
 
 
-def _after(order: Order, report: Report) -> Order:
-    """An open order after any report but an execution; the same object when it says nothing new.
-
-    Raises:
-        IllegalTransition: the report contradicts what is known of the order.
-    """
-    match report:
-        case Amended():
-            return _amended(order, report)
-        case Sent():
-            if order.state is OrderState.INTENT:
-                return replace(order, state=OrderState.SENT, arrives_at=report.arrives_at)
-            return order
-        case Accepted():
-            return _accepted(order)
-        case Working():
-            order = _accepted(order)
-            return order if order.working else replace(order, working=True)
-        case Rejected():
-            return replace(moved(order, OrderState.REJECTED), rejection=report.reason)
-        case Canceled():
-            return _ending(order, OrderState.CANCELED, report.executed_quantity)
-        case Expired():
-            return _ending(order, OrderState.EXPIRED, report.executed_quantity)
-        case OutcomeUnknown():
-            # what was accepted is known to be there, whatever answer got lost
-            unanswered = order.state in (OrderState.INTENT, OrderState.SENT)
-            return moved(_sent(order), OrderState.UNKNOWN) if unanswered else order
-        case _:
-            raise TypeError(f"{type(report).__name__} is no report of an order")
-
-
 def _sent(order: Order) -> Order:
     """An order of which something was reported has been sent, whether anybody said so or not."""
     return moved(order, OrderState.SENT) if order.state is OrderState.INTENT else order
@@ -425,7 +396,24 @@ def _accepted(order: Order) -> Order:
     return moved(_sent(order), OrderState.ACKED) if order.state in NOT_ACCEPTED else order
 
 
-def _amended(order: Order, report: Amended) -> Order:
+def _on_sent(order: Order, report: Sent) -> Order:
+    if order.state is not OrderState.INTENT:
+        return order
+    return replace(order, state=OrderState.SENT, arrives_at=report.arrives_at)
+
+
+def _on_working(order: Order) -> Order:
+    order = _accepted(order)
+    return order if order.working else replace(order, working=True)
+
+
+def _on_unknown(order: Order) -> Order:
+    """What was accepted is known to be there, whatever answer got lost."""
+    unanswered = order.state in (OrderState.INTENT, OrderState.SENT)
+    return moved(_sent(order), OrderState.UNKNOWN) if unanswered else order
+
+
+def _on_amended(order: Order, report: Amended) -> Order:
     if report.revision and report.revision <= order.revision:
         return order
     quantity = max(report.quantity, order.filled_quantity)
@@ -448,6 +436,22 @@ def _ending(order: Order, state: OrderState, executed: Decimal | None) -> Order:
     if order.ending_quantity is not None and executed <= order.ending_quantity:
         return order
     return replace(_accepted(order), ending=state, ending_quantity=executed)
+
+
+_AFTER: Mapping[type[Report], Callable[[Order, Any], Order]] = MappingProxyType(
+    {
+        Sent: _on_sent,
+        Accepted: lambda order, _: _accepted(order),
+        Working: lambda order, _: _on_working(order),
+        Rejected: lambda order, report: replace(moved(order, OrderState.REJECTED), rejection=report.reason),
+        Amended: _on_amended,
+        Canceled: lambda order, report: _ending(order, OrderState.CANCELED, report.executed_quantity),
+        Expired: lambda order, report: _ending(order, OrderState.EXPIRED, report.executed_quantity),
+        OutcomeUnknown: lambda order, _: _on_unknown(order),
+    }
+)
+"""What a report but an execution makes of its open order; the same object when it says nothing new. They raise
+IllegalTransition for what contradicts what is known of the order."""
 
 
 def _is_applied(order: Order, trade_id: str) -> bool:

@@ -211,14 +211,14 @@ class PaperVenue:
         return price
 
     def _leave_within(self) -> None:
-        orders = (self._account.open_order(Leg.EXIT), self._account.open_order(Leg.TAKE_PROFIT))
-        reached = [
-            order
-            for order in orders
-            if order is not None and order.type is OrderType.LIMIT and order.working and touched(order, self._candle)
-        ]
+        reached = []
+        for leg in (Leg.EXIT, Leg.TAKE_PROFIT):
+            order = self._account.open_order(leg) if leg in self._account.by_leg else None
+            if order is not None and order.type is OrderType.LIMIT and order.working and touched(order, self._candle):
+                reached.append(order)
         # on its way the price came to the nearer one first
-        for order in sorted(reached, key=lambda order: -order.side.sign * (order.price or Decimal(0))):
+        reached.sort(key=lambda order: -order.side.sign * (order.price or Decimal(0)))
+        for order in reached:
             if self._account.trade is None:
                 return
             self._execute_resting(order, resting_price(order, self._candle), at=self._closes_at)

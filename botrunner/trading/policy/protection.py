@@ -6,7 +6,6 @@ the prices. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -51,10 +50,11 @@ def protect(account: AccountView, terms: Terms, *, at: datetime) -> tuple[Intent
     wanted = protection(
         terms.config.risk, market=terms.market, side=trade.side, entry_price=trade.entry_price, best_price=best
     )
-    return (
-        *_in_line(Leg.STOP_LOSS, wanted.stop, held, trade, account, terms),
-        *_in_line(Leg.TAKE_PROFIT, wanted.target, held, trade, account, terms),
+    found = (
+        _due(Leg.STOP_LOSS, wanted.stop, held, trade, account, terms),
+        _due(Leg.TAKE_PROFIT, wanted.target, held, trade, account, terms),
     )
+    return tuple(intent for intent in found if intent is not None)
 
 
 def is_in_line(account: AccountView, done: tuple[Intent, ...]) -> bool:
@@ -74,22 +74,20 @@ def is_in_line(account: AccountView, done: tuple[Intent, ...]) -> bool:
     return True
 
 
-def _in_line(
+def _due(
     leg: Leg, price: Decimal | None, held: Decimal, trade: Trade, account: AccountView, terms: Terms
-) -> Iterator[Intent]:
-    """Place, amend or cancel one protective order."""
+) -> Intent | None:
+    """What brings one protective order into line: placed, amended, cancelled, or nothing."""
     order = account.by_leg.get(leg)
     if order is not None and order.cancel_wanted:
-        return
+        return None
     if price is None:
-        if order is not None:
-            yield Cancel(order)
-    elif order is None or order.state is OrderState.REJECTED:
-        if leg not in account.tried:
-            made = new_order(terms, trade.signal_at, leg, trade.side.other, held, leg.value, attempt=account.sent[leg])
-            kind = OrderType.STOP if leg is Leg.STOP_LOSS else OrderType.LIMIT
-            yield Submit(replace(made, type=kind, price=price))
-    else:
-        quantity = order.filled_quantity + held
-        if (order.price, order.quantity) != (price, quantity):
-            yield Amend(order, price, quantity)
+        return None if order is None else Cancel(order)
+    if order is None or order.state is OrderState.REJECTED:
+        if leg in account.tried:
+            return None
+        made = new_order(terms, trade.signal_at, leg, trade.side.other, held, leg.value, attempt=account.sent[leg])
+        kind = OrderType.STOP if leg is Leg.STOP_LOSS else OrderType.LIMIT
+        return Submit(replace(made, type=kind, price=price))
+    quantity = order.filled_quantity + held
+    return None if order.price == price and order.quantity == quantity else Amend(order, price, quantity)
