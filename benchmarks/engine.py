@@ -24,7 +24,7 @@ from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.strategies.base import OpenPosition, Signal, SignalKind
 from botrunner.trading.account import Account
-from botrunner.trading.checkpoint import dump
+from botrunner.trading.account_json import dump
 from botrunner.trading.state import BarOutcome, BotState
 from fleet.clock import SystemClock
 from fleet.config import RunningConfig, parse_config

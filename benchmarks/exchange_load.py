@@ -106,7 +106,7 @@ class Unmetered:
 
 
 class Bot(threading.Thread):
-    """The market side of one bot; `database` is None for one that shares nothing."""
+    """The market side of one bot; `connection` is None for one that shares nothing."""
 
     def __init__(self, number: int, url: str, database: str | None) -> None:
         super().__init__(name=f"bot {number}", daemon=True)

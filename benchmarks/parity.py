@@ -33,8 +33,8 @@ sys.path.insert(0, str(ROOT))
 import psycopg
 
 from botrunner.backtest.parity import rows_differ
-from botrunner.backtest.rows import as_stored
 from botrunner.backtest.run import Backtest, backtest
+from botrunner.backtest.stored_rows import as_stored
 from botrunner.feeds.source import read_candles
 from botrunner.market.rules import file_market
 from botrunner.strategies.registry.strategy_handler import StrategyHandler

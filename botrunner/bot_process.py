@@ -18,10 +18,10 @@ import psycopg
 from botrunner.exchange.shared_rate_limit import SharedRateLimit, venue_of
 from botrunner.process import termination_message
 from botrunner.process.backoff import DATABASE
-from botrunner.process.copies import end_if_copy
 from botrunner.process.error_counter import ErrorCounter
 from botrunner.process.exit_owner import ExitOwner
 from botrunner.process.fence import Fence
+from botrunner.process.forked_copies import end_if_copy
 from botrunner.process.heartbeat import Lease
 from botrunner.process.progress import Progress
 from botrunner.process.retry import Retrier

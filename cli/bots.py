@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import performance
-from cli.database import database
+from cli.connection import database
 from cli.files import FileUnreadable, read_document
 from cli.names import extra_names
 from cli.output import Output, age, number, print_document, show, tell

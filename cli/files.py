@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from cli.flaw import Flaw
+from cli.document_flaw import Flaw
 from cli.json_text import Twice, parse_json
 from fleet.errors import PermanentError
 from fleet.foreign import BYTES_LIMIT, clean_text

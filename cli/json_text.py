@@ -10,7 +10,7 @@ import json
 import re
 from typing import Final
 
-from cli.flaw import Flaw, flaw_at, path_of
+from cli.document_flaw import Flaw, flaw_at, path_of
 from fleet.foreign import DEPTH_LIMIT, DIGITS_LIMIT, Unreadable, clean_text, load_json
 
 _TOKEN = re.compile(

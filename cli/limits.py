@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.database import database
+from cli.connection import database
 from cli.output import Output, number, show
 from fleet.errors import NotFound, PermanentError
 from fleet.trading_service import admin, tenants

@@ -14,7 +14,7 @@ from typing import Any, Final
 import typer
 import typer.main
 
-from cli import backtest, bots, config, db, limits, notify, parity, strategies
+from cli import backtest, bots, config, db_commands, limits, notify, parity, strategies
 from cli.files import FileUnreadable
 from cli.output import (
     Output,
@@ -50,7 +50,7 @@ app = typer.Typer(
 )
 app.add_typer(bots.app, name="bots")
 app.add_typer(config.app, name="config")
-app.add_typer(db.app, name="db")
+app.add_typer(db_commands.app, name="db")
 app.add_typer(limits.app, name="limits")
 app.add_typer(notify.app, name="notify")
 app.add_typer(strategies.app, name="strategies")

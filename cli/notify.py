@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import typer
 
-from cli.database import database
+from cli.connection import database
 from cli.output import Output, age, print_document, say, show, tell, write
 from fleet.errors import PermanentError
 from fleet.foreign import object_of

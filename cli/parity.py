@@ -11,7 +11,7 @@ import typer
 from cli.backtest import exchange_urls, load_candles, moment, tell_failures
 from cli.backtest_report import show_failures
 from cli.bots import BotArgument, OutputOption
-from cli.database import database
+from cli.connection import database
 from cli.output import Output, plain, print_document, say, show, tell
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 

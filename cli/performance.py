@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.database import database, database_url
+from cli.connection import database, database_url
 from cli.output import Output, Row, age, number, show
 from fleet.errors import PermanentError
 from fleet.foreign import clean_text

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import yaml
 
-from cli.flaw import Flaw, flaw_at, path_of
+from cli.document_flaw import Flaw, flaw_at, path_of
 from fleet.foreign import DEPTH_LIMIT, DIGITS_LIMIT, LARGEST, clean_text
 
 VALUES_LIMIT: Final = 100_000

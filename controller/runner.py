@@ -20,8 +20,8 @@ from controller.act.runtime import RunningRuntime, RuntimeAway
 from controller.act.starts import Starts
 from controller.decide.liveness import LivenessFacts, Loop, why_unhealthy
 from controller.metrics import Metrics
+from controller.observe.bot_rows import RowWatch
 from controller.observe.heartbeats import HeartbeatWatch
-from controller.observe.rows import RowWatch
 from controller.shards import ShardKeeper
 from controller.store import Store
 from controller.workqueue import WorkQueue

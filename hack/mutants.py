@@ -83,7 +83,7 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "decide/test_reasons.py",
     ],
     "controller/decide/death.py": [
-        _CONTROLLER + "decide/test_classify.py",
+        _CONTROLLER + "decide/test_condition.py",
         _CONTROLLER + "decide/test_death.py",
         _CONTROLLER + "decide/test_plan.py",
         _CONTROLLER + "decide/test_plan_tables.py",
@@ -94,8 +94,8 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "decide/test_reasons.py",
     ],
     "controller/decide/pod_events.py": [_CONTROLLER + "decide/test_pod_events.py"],
-    "controller/decide/classify.py": [
-        _CONTROLLER + "decide/test_classify.py",
+    "controller/decide/condition.py": [
+        _CONTROLLER + "decide/test_condition.py",
         _CONTROLLER + "decide/test_plan.py",
         _CONTROLLER + "decide/test_reasons.py",
     ],
@@ -115,7 +115,7 @@ MODULES: dict[str, list[str]] = {
         _CONTROLLER + "act/runtime/test_event_recorder.py",
     ],
     "controller/act/runtime/process.py": [_CONTROLLER + "act/runtime/test_process.py"],
-    "controller/observe/rows.py": [_CONTROLLER + "observe/test_rows.py"],
+    "controller/observe/bot_rows.py": [_CONTROLLER + "observe/test_bot_rows.py"],
     "controller/observe/pods.py": [_CONTROLLER + "observe/test_pods.py"],
     "controller/observe/heartbeats.py": [_CONTROLLER + "observe/test_heartbeats.py"],
     "controller/observe/pod_watch.py": [
@@ -131,7 +131,7 @@ MODULES: dict[str, list[str]] = {
     "botrunner/process/fence.py": [_BOT + "process/test_fence.py", _BOT + "process/test_heartbeat.py"],
     "botrunner/ledger/checkpoint.py": [_BOT + "ledger/test_checkpoint.py", *_PAPER],
     "botrunner/ledger/ledger.py": [_BOT + "ledger/test_ledger.py", *_PAPER],
-    "botrunner/ledger/rows.py": [_BOT + "ledger/test_rows.py", *_PAPER],
+    "botrunner/ledger/bar_rows.py": [_BOT + "ledger/test_bar_rows.py", *_PAPER],
     "botrunner/trading/risk.py": [_BOT + "trading/test_risk.py", _BOT + "engine/test_trading_bot.py", *_VENUE],
     "botrunner/execution/paper/matching.py": [_BOT + "execution/paper/test_matching.py", *_PAPER],
     "botrunner/execution/paper/venue.py": [_BOT + "engine/test_trading_bot.py", *_VENUE],
@@ -622,7 +622,7 @@ def _own(code: types.CodeType) -> Any:
 
 def _be_the_process() -> None:
     """Say nothing to the terminal, and be no mere copy to the bot's guard against forks."""
-    copies = sys.modules.get("botrunner.process.copies")
+    copies = sys.modules.get("botrunner.process.forked_copies")
     if copies is not None:
         copies._OWNER = os.getpid()  # type: ignore[attr-defined]
     nothing = os.open(os.devnull, os.O_RDWR)

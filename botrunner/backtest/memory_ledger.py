@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from botrunner.backtest.rows import as_stored
+from botrunner.backtest.stored_rows import as_stored
+from botrunner.ledger.bar_rows import BarRows
 from botrunner.ledger.checkpoint import checkpoint_after, checkpoint_of, restored
-from botrunner.ledger.rows import BarRows
 from botrunner.market.rules import Market
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState

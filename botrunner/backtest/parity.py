@@ -14,7 +14,7 @@ from typing import Any
 
 from botrunner.backtest.engine import holding, replay
 from botrunner.backtest.memory_ledger import MemoryLedger, Tables
-from botrunner.backtest.rows import Row, as_stored
+from botrunner.backtest.stored_rows import Row, as_stored
 from botrunner.engine.failures import Failure, FailureCounts
 from botrunner.market.candle import Candle
 from botrunner.market.codec import load_candles, load_market

@@ -15,7 +15,7 @@ from typing import Any
 
 from botrunner.backtest.engine import UNTIL_IT_GIVES_UP, holding, replay
 from botrunner.backtest.memory_ledger import MemoryLedger, Tables
-from botrunner.backtest.rows import Row
+from botrunner.backtest.stored_rows import Row
 from botrunner.engine.failures import Failure
 from botrunner.market.candle import Candle
 from botrunner.market.rules import Market

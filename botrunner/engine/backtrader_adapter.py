@@ -22,7 +22,7 @@ import backtrader as bt
 
 from botrunner.engine.strategy_guard import GuardedStrategy
 from botrunner.market.candle import Candle
-from botrunner.process.copies import end_if_copy
+from botrunner.process.forked_copies import end_if_copy
 from botrunner.strategies.base import StrategyHost
 from botrunner.strategies.isolation import trusted_code, untrusted_code
 

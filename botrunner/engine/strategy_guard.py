@@ -30,7 +30,7 @@ from pydantic import JsonValue
 from botrunner.engine.budget import STATE_KEY, BudgetLimits, ErrorBudget, without_budget
 from botrunner.engine.failures import FailureCounts
 from botrunner.engine.trading_bot import DecidesOnBars
-from botrunner.process.copies import end_if_copy
+from botrunner.process.forked_copies import end_if_copy
 from botrunner.strategies.isolation import untrusted_code
 from botrunner.trading.signal import Direction, OpenPosition, Signal, SignalKind
 from fleet.errors import TransientError

@@ -1,6 +1,6 @@
 """The checkpoint of a bot: what it carries from bar to bar, as the row that it goes on from. Pure.
 
-What the account's document means is `botrunner.trading.checkpoint`'s; here is what surrounds it, and what becomes of
+What the account's document means is `botrunner.trading.account_json`'s; here is what surrounds it, and what becomes of
 it when the config names another market or another strategy than the one that wrote it.
 """
 
@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from botrunner.trading.account import Account
-from botrunner.trading.checkpoint import CheckpointDamaged, dump, load, validated
+from botrunner.trading.account_json import CheckpointDamaged, dump, load, validated
 from botrunner.trading.state import BarOutcome, BotState
 from fleet.bar_record import Checkpoint
 from fleet.config import BotConfig
@@ -28,7 +28,7 @@ class _BrokerState:
     """`trading_checkpoints.broker_state`.
 
     Attributes:
-        account: see `botrunner.trading.checkpoint.dump`.
+        account: see `botrunner.trading.account_json.dump`.
         last_volume: a checkpoint that didn't keep it yet has none: the worst.
     """
 

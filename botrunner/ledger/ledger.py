@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from botrunner.ledger.bar_rows import BarRows
 from botrunner.ledger.checkpoint import checkpoint_after, checkpoint_of, restored
 from botrunner.ledger.inputs import InputRecorder
 from botrunner.ledger.notifications import milestones_of, notification, notifications_of
-from botrunner.ledger.rows import BarRows
 from botrunner.process.backoff import DATABASE
-from botrunner.process.copies import end_if_copy
+from botrunner.process.forked_copies import end_if_copy
 from botrunner.process.retry import Retrier
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState

@@ -16,7 +16,7 @@ from botrunner.market.side import Side
 from botrunner.trading.pauses import pausing
 from fleet.config.bot import RiskLimits
 from fleet.exit_kinds import ExitKind
-from fleet.times import utc_day
+from fleet.trading_day import utc_day
 
 
 class Denial(StrEnum):
@@ -68,7 +68,7 @@ class Counters:
     """What the limits count; part of the checkpoint, so restarts don't forget.
 
     Attributes:
-        day: UTC day that the next two belong to: of the newest fill or decision (`fleet.times.utc_day`).
+        day: UTC day that the next two belong to: of the newest fill or decision (`fleet.trading_day.utc_day`).
         trades_today: entries. pnl_today: realised, net, quote currency.
         peak_equity: highest so far, at closes.
         last_exit_at: when the last position was closed; None before the first exit.

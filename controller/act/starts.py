@@ -24,7 +24,7 @@ from controller.decide.admission import (
     place_of,
     priority,
 )
-from controller.decide.classify import waits_for_node
+from controller.decide.condition import waits_for_node
 from controller.decide.facts import PodFacts, Policy
 from controller.metrics import Metrics
 from controller.store import Store

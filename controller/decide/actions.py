@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from controller.decide.classify import Condition
+from controller.decide.condition import Condition
 from controller.decide.facts import PodFacts, StopReason
 from fleet.events import EventKind
 from fleet.states import BotStatus, ExitReason

@@ -30,7 +30,7 @@ from controller.decide.actions import (
     Wait,
 )
 from controller.decide.admission import Place
-from controller.decide.classify import Condition, Verdict, classify, own_pod
+from controller.decide.condition import Condition, Verdict, classify, own_pod
 from controller.decide.death import asked_reason, end_reason, unasked_end_text
 from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, Policy, RunEnd, RunFacts, StopReason
 from controller.decide.reasons import disruption_words, waiting_words

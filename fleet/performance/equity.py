@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from fleet.times import utc_day
+from fleet.trading_day import utc_day
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from fleet.performance import ratios
 from fleet.performance.equity import EquityDay, EquityPoint, Fall, deepest_fall, extended, last_peak, opening
 from fleet.performance.trades import ClosedTrade, TradeFigures, figures, realised_points
-from fleet.times import utc_day
+from fleet.trading_day import utc_day
 
 DIGITS = 60
 """Of intermediate results: sums of NUMERIC(38, 18) stay exact."""

@@ -11,7 +11,7 @@ from fleet.performance.equity import EquityDay, EquityPoint, extended, opening
 from fleet.performance.measure import DIGITS, Performance, measure_days
 from fleet.performance.periods import FIRST_DAY, Period, start_of
 from fleet.performance.trades import ClosedTrade, realised_points
-from fleet.times import utc_day
+from fleet.trading_day import utc_day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

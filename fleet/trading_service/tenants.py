@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, dict_row
 
-from fleet.times import day_bounds, utc_day
+from fleet.trading_day import day_bounds, utc_day
 from fleet.trading_service.db import database_errors
 from fleet.trading_service.lease import RunId
 from fleet.trading_service.ledger import require_current

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from cli.embedded import free_port
 from cli.main import app
-from controller.observe.rows import RowWatch
+from controller.observe.bot_rows import RowWatch
 from fleet.errors import BotfleetError, DatabaseAway
 from fleet.foreign import Unreadable
 from fleet.ids import LARGEST_ID

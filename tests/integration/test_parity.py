@@ -18,8 +18,8 @@ from psycopg.types.json import Jsonb
 
 from botrunner.backtest.market import market_for
 from botrunner.backtest.parity import Comparison, ReplayImpossible, compare, replayed, rows_differ
-from botrunner.backtest.rows import as_stored
 from botrunner.backtest.run import Backtest, backtest
+from botrunner.backtest.stored_rows import as_stored
 from botrunner.engine.budget import StrategyFailing
 from botrunner.feeds.files.market import candle_file as read_file
 from botrunner.feeds.files.market import rules_of_file

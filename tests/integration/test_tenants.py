@@ -13,7 +13,7 @@ import pytest
 
 from fleet.bar_record import BarRecord, Checkpoint
 from fleet.errors import FencedError
-from fleet.times import day_bounds, utc_day
+from fleet.trading_day import day_bounds, utc_day
 from fleet.trading_service.db import connect
 from fleet.trading_service.lease import RunId, claim
 from fleet.trading_service.ledger import commit_bar, first_checkpoint

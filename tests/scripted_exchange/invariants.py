@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
-from botrunner.backtest.rows import as_stored
+from botrunner.backtest.stored_rows import as_stored
 from botrunner.execution.live.transport import OrderStatus
 from botrunner.trading.order_ids import Leg
 from fleet.states import OrderState

@@ -14,7 +14,7 @@ from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from botrunner.trading.account import Account
-from botrunner.trading.checkpoint import dump, load
+from botrunner.trading.account_json import dump, load
 from botrunner.trading.orders import Fill, Order
 from botrunner.trading.state import BarOutcome, BotState
 from botrunner.trading.trades import Trade

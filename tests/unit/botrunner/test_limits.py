@@ -14,7 +14,7 @@ from botrunner.market.candle import Candle
 from botrunner.market.rules import Market
 from botrunner.strategies.base import OpenPosition, Signal, SignalKind
 from botrunner.trading.account import Account
-from botrunner.trading.checkpoint import dump, load
+from botrunner.trading.account_json import dump, load
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BarOutcome, BotState
 from fleet.config import parse_config

@@ -7,7 +7,7 @@ import pytest
 from botrunner.engine.budget import GaveUp
 from botrunner.exchange.errors import CircuitOpen, ExchangeAway, UnknownSymbol
 from botrunner.run_end import RunEnd, end_by_error, end_in_order
-from botrunner.trading.checkpoint import CheckpointDamaged
+from botrunner.trading.account_json import CheckpointDamaged
 from fleet.errors import ConfigUnusable, DatabaseAway
 from fleet.states import ENDED_BY_SIGNAL, ExitReason
 

@@ -398,7 +398,7 @@ def test_the_bots_of_the_chart_are_those_of_the_settings(render: Render) -> None
 
 
 def test_the_programs_bounds_fit_into_their_grace_periods(render: Render) -> None:
-    from cli.db import SERVE_GRACE_S
+    from cli.db_commands import SERVE_GRACE_S
     from controller.runner import BOUND_S as CONTROLLER_S
     from sandbox_exchange.main import _BOUND_S as SANDBOX_S
     from worker.runner import BOUND_S as WORKER_S

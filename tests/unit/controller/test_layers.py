@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parents[3]
 
 UPWARDS = {
     "Layers of the controller: observe": [
-        ("controller.observe.rows", "controller.manager"),  # what is observed reaches the manager as facts
+        ("controller.observe.bot_rows", "controller.manager"),  # what is observed reaches the manager as facts
         ("controller.observe.heartbeats", "controller.act.executor"),
         ("controller.decide.facts", "controller.store"),
         ("controller.manager", "controller.runner"),
-        ("controller.shards", "controller.observe.rows"),
+        ("controller.shards", "controller.observe.bot_rows"),
     ],
     "Layers of the controller's decisions": [
         ("controller.decide.death", "controller.decide.plan"),

@@ -28,7 +28,7 @@ from controller.decide.actions import (
     Wait,
 )
 from controller.decide.admission import Place
-from controller.decide.classify import Condition
+from controller.decide.condition import Condition
 from controller.decide.facts import PodFacts, PodPhase, StopReason
 from controller.decide.podspec import PodRequest
 from controller.manager import MAX_STEPS, StrategyManager

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.times import day_bounds, from_ms, to_ms, utc_day
+from fleet.times import from_ms, to_ms
+from fleet.trading_day import day_bounds, utc_day
 
 MIDNIGHT = datetime(2018, 1, 11, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)

@@ -21,7 +21,7 @@ from botrunner.process.fence import Deadlines, Fence
 from botrunner.process.progress import Progress
 from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.strategies.base import BaseStrategy, OpenPosition, Signal, SignalKind
-from botrunner.trading.checkpoint import dump, load
+from botrunner.trading.account_json import dump, load
 from botrunner.trading.state import BarOutcome, BotState
 from botrunner.trading.trades import Trade
 from fleet.config import BotConfig, RunningConfig, parse_config

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from botrunner.ledger.checkpoint import checkpoint_after, checkpoint_of, identity, restored
 from botrunner.market.side import Side
 from botrunner.trading.account import Account
-from botrunner.trading.checkpoint import CheckpointDamaged, CheckpointNewer, dump, load
+from botrunner.trading.account_json import CheckpointDamaged, CheckpointNewer, dump, load
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order, OrderType
 from botrunner.trading.risk import Counters

@@ -8,7 +8,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.backtest.rows import as_stored
+from botrunner.backtest.stored_rows import as_stored
 from botrunner.ledger.inputs import InputRecorder, limits_of
 from botrunner.market.candle import Candle
 from botrunner.market.codec import load_candles, load_market

@@ -24,7 +24,7 @@ from botrunner.market.rules import file_market
 from botrunner.strategies.base import Direction, OpenPosition, Signal, SignalKind
 from botrunner.strategies.registry.strategy_handler import StrategyHandler
 from botrunner.trading.account import Account
-from botrunner.trading.checkpoint import dump, load
+from botrunner.trading.account_json import dump, load
 from botrunner.trading.risk import Counters, Denial
 from botrunner.trading.state import BarOutcome, BotState
 from botrunner.trading.trades import Trade

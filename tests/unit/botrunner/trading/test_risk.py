@@ -25,7 +25,7 @@ from botrunner.trading.risk import (
 from fleet.config import RiskLimits, StopLossGuard
 from fleet.config.values import INTERVAL_SECONDS
 from fleet.exit_kinds import ExitKind
-from fleet.times import utc_day
+from fleet.trading_day import utc_day
 
 D = Decimal
 MARKET = Market(

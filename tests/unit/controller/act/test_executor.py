@@ -31,7 +31,7 @@ from controller.decide.actions import (
     StartRun,
     Wait,
 )
-from controller.decide.classify import Condition
+from controller.decide.condition import Condition
 from controller.decide.facts import StopReason
 from controller.decide.pod_events import PodEvent
 from controller.decide.podspec import PodRequest

@@ -26,7 +26,7 @@ from controller.decide.actions import (
     Wait,
 )
 from controller.decide.admission import Place
-from controller.decide.classify import Condition, waits_for_node
+from controller.decide.condition import Condition, waits_for_node
 from controller.decide.facts import BotFacts, ObserverFacts, PodFacts, PodPhase, RunEnd, RunFacts, StopReason
 from controller.decide.restarts import restart_at
 from fleet.ids import LARGEST_ID

@@ -24,7 +24,7 @@ from controller.decide.actions import (
     Wait,
 )
 from controller.decide.admission import Place
-from controller.decide.classify import Condition
+from controller.decide.condition import Condition
 from controller.decide.facts import ObserverFacts, PodFacts, PodPhase
 from controller.decide.plan import LOOK_AGAIN_S, plan
 from controller.decide.restarts import restart_at

@@ -15,7 +15,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fleet.performance import EquityPoint, Performance, measure
-from fleet.times import from_ms, utc_day
+from fleet.times import from_ms
+from fleet.trading_day import utc_day
 
 DAY = timedelta(days=1)
 START = datetime(2018, 1, 10, tzinfo=UTC)

@@ -16,7 +16,7 @@ from botrunner.execution.paper.draws import What, draw, happens
 from botrunner.market.candle import Candle
 from botrunner.market.side import Side
 from botrunner.trading.account import Account
-from botrunner.trading.checkpoint import load
+from botrunner.trading.account_json import load
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order, OrderType
 from botrunner.trading.risk import Denial

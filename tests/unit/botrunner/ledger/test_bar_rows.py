@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from botrunner.ledger.rows import BarRows, logic_params
+from botrunner.ledger.bar_rows import BarRows, logic_params
 from botrunner.market.side import Side
 from botrunner.trading.account import Account
 from botrunner.trading.order_ids import Leg

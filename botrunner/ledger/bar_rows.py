@@ -16,7 +16,7 @@ from botrunner.trading.state import BarOutcome
 from botrunner.trading.trades import Trade
 from fleet.config import BotConfig, LogicSpec
 from fleet.states import TradeStatus
-from fleet.times import utc_day
+from fleet.trading_day import utc_day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cli.database import database_url
+from cli.connection import database_url
 from cli.output import say
 from fleet.errors import PermanentError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from controller.decide.classify import Condition, Verdict, classify
+from controller.decide.condition import Condition, Verdict, classify
 from controller.decide.facts import ObserverFacts, PodFacts, PodPhase
 from tests.unit.controller.make import NOW, POLICY, TRUSTED, ago, pod, run, unclaimed
 

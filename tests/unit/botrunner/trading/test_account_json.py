@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from botrunner.market.side import Side
 from botrunner.trading.account import Account
-from botrunner.trading.checkpoint import CheckpointDamaged, CheckpointNewer, dump, dump_counters, load
+from botrunner.trading.account_json import CheckpointDamaged, CheckpointNewer, dump, dump_counters, load
 from botrunner.trading.lost_entries import LostEntries
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order, OrderType

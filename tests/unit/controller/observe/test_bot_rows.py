@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from psycopg import Notify
 from structlog.testing import capture_logs
 
-from controller.observe import rows as module
-from controller.observe.rows import CHANNEL, RowWatch
+from controller.observe import bot_rows as module
+from controller.observe.bot_rows import CHANNEL, RowWatch
 from fleet.errors import DatabaseAway
 from fleet.ids import is_id
 from tests.unit.fleet.no_ids import NO_IDS
