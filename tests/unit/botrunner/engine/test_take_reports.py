@@ -190,6 +190,25 @@ def test_an_exit_asks_for_no_more_than_its_stop_has_left() -> None:
     assert ("amend", LEAVE, 3, None) in found
 
 
+@pytest.mark.parametrize("ends", ["strategy", "flatten"])
+def test_what_cant_be_sold_isnt_written_off_before_its_entry_is_over(ends: str) -> None:
+    """Else the entry's next execution would begin a second trade of the same name, with stops of the same names."""
+    live = Live([LONG, EXIT if ends == "strategy" else None], risk_management={"stop_loss_pct": 3})
+    live.bar()
+    entry = live.order(ENTRY)
+    live.report(executed(entry, "a", "0.004"))
+    if ends == "strategy":
+        live.bar()
+    else:
+        live.bot.flatten(live.script)
+    assert live.script.told == [(0, "entered")]
+    live.report(executed(entry, "b", "4.996"))
+    trade = live.bot.state.account.trade
+    assert trade is not None
+    assert (trade.size, trade.dust) == (5, 0)
+    assert live.bot.state.account.counters.trades_today == 1
+
+
 def test_an_exit_that_never_arrived_is_sent_again_at_once() -> None:
     live = holding([EXIT])
     live.bar()
