@@ -78,7 +78,8 @@ class Book:
         by_leg: open orders, and rejected ones that will be sent again.
         orders, fills, trades: what changed, to be written.
         rejections: orders refused in this step.
-        expired_exit: an exit that was given up in this step with something left, for which another one is due.
+        expired_exit: an exit that was given up in this step with something left, for which another one is due; not one
+            that was to be taken back.
         told: lost entries that a person hears of.
         sent: protective orders of this trade so far. tried: legs of them that were sent in this step.
     """
@@ -281,7 +282,7 @@ class Book:
         return Effect.CHANGED
 
     def _note_expired_exit(self, order: Order) -> None:
-        if order.state is OrderState.EXPIRED and order.leg in EXITS:
+        if order.state is OrderState.EXPIRED and order.leg in EXITS and not order.cancel_wanted:
             self.expired_exit = order
 
     def _liquidated(self, report: Liquidated) -> Effect:

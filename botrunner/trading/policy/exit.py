@@ -100,16 +100,16 @@ def when_stopped(account: AccountView) -> tuple[Intent, ...]:
 
 
 def fitted(account: AccountView, market: Market) -> tuple[Intent, ...]:
-    """Exits that ask for more than is held any more, asking for what is held."""
+    """Exits that ask for more than is held any more, asking for what is held; taken back when that is nothing."""
     trade = account.trade
     if trade is None:
         return ()
     held = market.round_quantity(trade.size_open)
     orders = (account.open_order(leg) for leg in (Leg.EXIT, Leg.FLATTEN))
     return tuple(
-        Amend(order, order.price, order.filled_quantity + held)
+        Amend(order, order.price, order.filled_quantity + held) if held > 0 else Cancel(order)
         for order in orders
-        if order is not None and 0 < held < order.leaves_quantity
+        if order is not None and held < order.leaves_quantity
     )
 
 

@@ -209,6 +209,26 @@ def test_what_cant_be_sold_isnt_written_off_before_its_entry_is_over(ends: str) 
     assert live.bot.state.account.counters.trades_today == 1
 
 
+def test_an_exit_is_taken_back_when_its_stop_has_sold_everything_and_the_entry_isnt_over() -> None:
+    """It would sell what isn't there."""
+    live = Live([LONG, EXIT], risk_management={"stop_loss_pct": 3})
+    live.bar()
+    entry = live.order(ENTRY)
+    live.report(executed(entry, "a", 4))
+    assert live.bar() == [("cancel", ENTRY), ("submit", LEAVE, 0, 4, None)]
+    assert ("cancel", LEAVE) in live.report(executed(live.order(STOP), "b", 4, 97))
+    assert live.order(LEAVE).cancel_wanted
+    assert live.report(said(Expired, live.order(LEAVE), executed_quantity=D(0))) == [("cancel", ENTRY)]
+    assert live.report(executed(entry, "c", 1)) == [("submit", STOP, 1, 1, 97)]
+
+
+def test_an_exit_that_was_taken_back_before_it_left_isnt_sent_again() -> None:
+    live = holding([EXIT], risk_management=BOTH)
+    live.bar()
+    assert live.report(said(Working, live.order(STOP))) == [("cancel", LEAVE), ("cancel", TARGET)]
+    assert live.report(said(Expired, live.order(LEAVE), executed_quantity=D(0))) == [("cancel", TARGET)]
+
+
 def test_an_exit_that_never_arrived_is_sent_again_at_once() -> None:
     live = holding([EXIT])
     live.bar()
