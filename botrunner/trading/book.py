@@ -81,7 +81,7 @@ class Book:
         expired_exit: an exit that was given up in this step with something left, for which another one is due; not one
             that was to be taken back.
         told: lost entries that a person hears of.
-        sent: protective orders of this trade so far. tried: legs of them that were sent in this step.
+        sent: orders of this trade so far, of legs that the account counts. tried: those that were sent in this step.
     """
 
     __slots__ = (
@@ -119,7 +119,11 @@ class Book:
         self.dust = account.dust
         self.lost = account.lost
         self.by_leg: dict[Leg, Order] = {order.leg: order for order in account.orders} if account.orders else {}
-        self.sent: dict[Leg, int] = {Leg.STOP_LOSS: account.stops_sent, Leg.TAKE_PROFIT: account.targets_sent}
+        self.sent: dict[Leg, int] = {
+            Leg.STOP_LOSS: account.stops_sent,
+            Leg.TAKE_PROFIT: account.targets_sent,
+            Leg.FLATTEN: account.flattens_sent,
+        }
         self.orders: dict[str, Order] = {}
         self.fills: list[Fill] = []
         self.trades: dict[str, Trade] = {}
@@ -164,6 +168,7 @@ class Book:
             orders=tuple(self.by_leg.values()),
             stops_sent=self.sent[Leg.STOP_LOSS],
             targets_sent=self.sent[Leg.TAKE_PROFIT],
+            flattens_sent=self.sent[Leg.FLATTEN],
             counters=self.counters,
             total_pnl=self.total_pnl,
             dust=self.dust,
@@ -372,7 +377,7 @@ class Book:
         self.counters = counted_exit(self.counters, net_pnl=trade.net_pnl, kind=trade.exit_kind, at=at)
         self.trade, self.best_price, self.bars_held, self.filled_at = None, None, 0, None
         # a position opened in this very step has protective orders of its own
-        self.sent = {Leg.STOP_LOSS: 0, Leg.TAKE_PROFIT: 0}
+        self.sent = dict.fromkeys(self.sent, 0)
         self.tried.clear()
 
     def _note(self, order: Order) -> None:

@@ -15,7 +15,17 @@ from botrunner.market.candle import Candle
 from botrunner.trading.account import Account
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order
-from botrunner.trading.reports import Accepted, Canceled, Executed, Expired, Rejected, Report, Sent, Working
+from botrunner.trading.reports import (
+    Accepted,
+    Canceled,
+    Executed,
+    Expired,
+    OutcomeUnknown,
+    Rejected,
+    Report,
+    Sent,
+    Working,
+)
 from botrunner.trading.state import BarOutcome, BotState
 from fleet.states import OrderState
 from fleet.times import from_ms
@@ -276,6 +286,37 @@ def test_a_bot_that_ends_asks_for_the_close_and_hears_of_it_later() -> None:
     live.report(executed(again, "z", 5, 99))
     [trade] = live.outcomes[-1].trades
     assert (trade.is_open, trade.exit_reason, trade.exit_kind) == (False, "flatten_on_stop", "flatten")
+
+
+def test_a_bot_that_ends_again_leaves_the_close_under_way_alone() -> None:
+    """A second order of its id would be sent while nobody knows what became of the first."""
+    live = holding([])
+    live.bot.flatten(live.script)
+    live.report(said(OutcomeUnknown, live.order(FLATTEN), reason="no answer"))
+    live.venue.asked.clear()
+    live.restart()
+    live.bot.flatten(live.script)
+    assert (live.venue.asked, live.states) == ([], {FLATTEN: OrderState.UNKNOWN})
+
+
+@pytest.mark.parametrize("ended", ["refused", "too little"])
+def test_a_bot_that_has_to_close_again_at_the_same_bar_uses_no_id_twice(ended: str) -> None:
+    live = Live([LONG])
+    live.bar()
+    entry = live.order(ENTRY)
+    live.report(executed(entry, "a", 2))
+    live.bot.flatten(live.script)
+    first = live.order(FLATTEN)
+    if ended == "refused":
+        live.report(said(Rejected, first, reason="no"))
+    else:  # the cancellation of the entry came too late
+        live.report(executed(first, "b", 2), executed(entry, "c", 3))
+    live.restart()
+    live.bot.flatten(live.script)
+    again = live.order(FLATTEN)
+    assert (again.attempt, again.client_order_id != first.client_order_id) == (1, True)
+    live.report(executed(again, "d", again.quantity), said(Canceled, entry, executed_quantity=D(2)))
+    assert live.bot.state.account.flattens_sent == 0
 
 
 def test_limits_that_change_move_the_stop_at_the_next_bar() -> None:
