@@ -56,6 +56,7 @@ def plan_of(seed: int, broken: Broken | None = None) -> Plan:
             part=random.choice([0.0, 0.3, 0.7]),
             refuses=random.choice([0.0, 0.05]),
             refuses_passed_stops=random.random() < 0.5,
+            fills_by_amendment=seed % 2 == 0,
             hides_ms=random.choice([0, 2000, 9000]),
             skew_ms=random.choice([0, 400]),
         ),
