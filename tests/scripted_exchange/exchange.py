@@ -78,6 +78,7 @@ class Habits:
         fills_by_amendment: an amendment to no more than was executed ends the order as filled, as OKX does it; otherwise
             it is refused.
         hides_ms: up to so long an accepted order may stay invisible to look-ups.
+        stamps_late_ms: by so much the clock that stamps the ends of orders is behind the one that is read.
         skew_ms: by up to so much the clocks that judge stamps differ from the one that is read.
     """
 
@@ -88,6 +89,7 @@ class Habits:
     refuses_passed_stops: bool = False
     fills_by_amendment: bool = False
     hides_ms: int = 0
+    stamps_late_ms: int = 0
     skew_ms: int = 0
 
 
@@ -319,7 +321,8 @@ class ScriptedExchange:
         return execution
 
     def _end(self, listed: Listed, status: OrderStatus) -> None:
-        listed.status, listed.ended_ms, listed.changed_ms = status, self.clock.ms, self.clock.ms
+        now = self.clock.ms
+        listed.status, listed.ended_ms, listed.changed_ms = status, now, now - self.habits.stamps_late_ms
 
     def _announce(self, listed: Listed, executions: tuple[Execution, ...] = ()) -> None:
         self._audit()

@@ -58,6 +58,7 @@ def plan_of(seed: int, broken: Broken | None = None) -> Plan:
             refuses_passed_stops=random.random() < 0.5,
             fills_by_amendment=seed % 2 == 0,
             hides_ms=random.choice([0, 2000, 9000]),
+            stamps_late_ms=900 if seed % 3 == 0 else 0,
             skew_ms=random.choice([0, 400]),
         ),
         faults=_faults(random),
