@@ -320,6 +320,8 @@ class Book:
         trade_id, before = report.exchange_trade_id, self.trade
         if _is_applied(order, trade_id):
             return Effect.NOTHING
+        if not (report.price.is_finite() and report.quantity.is_finite() and report.fee.is_finite()):
+            raise BookError(f"fill {trade_id} of {report.quantity} at {report.price}, fee {report.fee}: no such number")
         if before is None and order.leg is not Leg.ENTRY:
             raise BookError(f"fill {trade_id} of {report.quantity} reduces a position that doesn't exist")
         fill = Fill(

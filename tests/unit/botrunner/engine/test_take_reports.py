@@ -27,6 +27,7 @@ from botrunner.trading.reports import (
     Working,
 )
 from botrunner.trading.state import BarOutcome, BotState
+from botrunner.trading.trades import BookError
 from fleet.states import OrderState
 from fleet.times import from_ms
 from tests.unit.botrunner.asked_venue import AskedVenue
@@ -331,3 +332,14 @@ def test_reports_that_contradict_the_book_leave_the_bot_as_it_was() -> None:
     with pytest.raises(Exception, match="reduces a position that doesn"):
         live.report(executed(replace(live.order(STOP), quantity=D(9)), "b", 5), executed(live.order(TARGET), "c", 1))
     assert (live.bot.state, len(live.outcomes)) == (state, committed)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+@pytest.mark.parametrize("field", ["price", "quantity", "fee"])
+def test_an_execution_with_a_number_that_is_none_reaches_no_account(field: str, number: str) -> None:
+    live = Live([LONG])
+    live.bar()
+    state = live.bot.state
+    with pytest.raises(BookError, match="no such number"):
+        live.report(replace(executed(live.order(ENTRY), "a", 1), **{field: D(number)}))
+    assert live.bot.state is state
