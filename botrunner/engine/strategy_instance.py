@@ -12,7 +12,7 @@ counts as a failure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import localcontext
 from typing import NoReturn
 
@@ -32,7 +32,7 @@ from botrunner.engine.strategy_guard import (
     message_of,
     type_of,
 )
-from botrunner.engine.trading_bot import BaseTradingBot
+from botrunner.engine.trading_bot import ON_STOP, BaseTradingBot
 from botrunner.exchange.errors import ExchangeAway
 from botrunner.feeds.health import is_late
 from botrunner.feeds.poller import CandlePoller
@@ -44,10 +44,13 @@ from botrunner.process.retry import Retrier, exchange_away
 from botrunner.process.stop import FLATTEN_S
 from botrunner.strategies.isolation import DECIMALS
 from botrunner.trading.account import Account
+from botrunner.trading.order_ids import Leg
 from botrunner.trading.risk import Denial
 from botrunner.trading.state import BotState
+from botrunner.trading.trades import Trade
 from fleet.config import OnFailure, OnStop, RunningConfig
 from fleet.errors import ConfigUnusable, FencedError, PermanentError
+from fleet.events import Event
 from fleet.log import get_logger
 from fleet.states import ExitReason
 from fleet.times import to_ms
@@ -56,6 +59,9 @@ log = get_logger("bot")
 
 ON_FAILURE = "flatten_on_failure"
 """Reason of the order that closes a position when its bot gives up."""
+
+CONFIRMED_WITHIN_S = FLATTEN_S - 2.0
+"""How long a bot that closes its position at its end waits for the exchange's word."""
 
 REST_S = 0.5
 """Longest rest of the loop while there is no candle: how soon it sees that its right to trade is lost."""
@@ -151,14 +157,14 @@ class StrategyInstance:
         """
         held = self._bot.state.account.trade
         if self._config.on_failure is OnFailure.FLATTEN and self._bot.in_market:
-            outcome = self._bot.flatten(
+            self._close(
                 self._without_state(),
                 reason=ON_FAILURE,
                 event=lambda trade: gave_up_event(self._bot_id, self._config.symbol, trade, why),
             )
-            if outcome is not None:
-                log_outcome(outcome, ready=False)
             became = "its position was closed at the last close" if held is not None else "its orders were cancelled"
+            if self._bot.in_market:
+                became = "its position was to be closed, which the exchange hasn't confirmed"
             raise GaveUp(f"{why}; {became} (trading.on_failure is flatten)")
         if held is not None:
             raise GaveUp(f"{why}; its position stays open and nobody watches it (trading.on_failure is hold)")
@@ -197,12 +203,29 @@ class StrategyInstance:
             if on_stop is not OnStop.FLATTEN:
                 raise
         if on_stop is OnStop.FLATTEN:
-            strategy = self._strategy or self._without_state()
-            outcome = self._bot.flatten(strategy)
-            if outcome is not None:
-                log_outcome(outcome, ready=False)
-            self._take_reports(strategy)
+            self._close(self._strategy or self._without_state(), reason=ON_STOP)
         return stop.reason
+
+    def _close(self, strategy: GuardedStrategy, *, reason: str, event: Callable[[Trade], Event] | None = None) -> None:
+        """Close what is open; at an exchange until it has confirmed that, or for as long as a bot may take to end."""
+        parts, bot = self._parts, self._bot
+        until_s = parts.clock.monotonic() + CONFIRMED_WITHIN_S
+        asks = True
+        while True:
+            if asks:
+                outcome = bot.flatten(strategy, reason=reason, event=event)
+                if outcome is not None:
+                    log_outcome(outcome, ready=False)
+            self._take_reports(strategy)
+            account = bot.state.account
+            asks = account.trade is not None and all(order.leg is not Leg.FLATTEN for order in account.orders)
+            if parts.between_bars is None or not bot.in_market or parts.fence.lost:
+                return
+            if parts.clock.monotonic() >= until_s:
+                log.warning("close_unconfirmed", bot_id=self._bot_id)
+                return
+            parts.progress.made()
+            parts.clock.sleep(REST_S)
 
     def _newest_closed_ms(self) -> int | None:
         self._parts.progress.enter("looks for its first candle")

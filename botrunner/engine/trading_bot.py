@@ -403,9 +403,10 @@ class _Step:
                 self._venue.submit(intent.order)
             elif isinstance(intent, Cancel):
                 self._cancel(intent.order)
-            else:
+            elif self.book.open_order(Leg.ENTRY) is None:
                 self.book.write_off(at=intent.at, reason=intent.reason, kind=intent.kind)
                 self._closed()
+            # else: what the entry still brings would begin a second trade of the same name
 
     def ask_again(self, before: Iterable[Order]) -> None:
         """Ask once more for each cancellation that an earlier step wanted and nobody has confirmed: who was asked may

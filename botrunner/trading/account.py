@@ -31,6 +31,7 @@ class Account:
         orders: open ones, at most one per leg; and of the exit and the protective legs a rejected one, which is sent
             again at the next bar.
         stops_sent, targets_sent: protective orders of this trade so far; the next one's attempt.
+        flattens_sent: orders that were to close this trade because its bot ends; the next one's attempt.
         counters: of the risk limits. total_pnl: realised by closed trades, net of fees.
         dust: held but too little to be sold, base currency; worth nothing here.
         filled_at: stamp of the open trade's newest fill; no later one is stamped before it.
@@ -44,6 +45,7 @@ class Account:
     orders: tuple[Order, ...] = ()
     stops_sent: int = 0
     targets_sent: int = 0
+    flattens_sent: int = 0
     counters: Counters = field(default_factory=Counters)
     total_pnl: Decimal = Decimal(0)
     dust: Decimal = Decimal(0)
@@ -91,7 +93,7 @@ class AccountView(Protocol):
 
     @property
     def sent(self) -> Mapping[Leg, int]:
-        """Protective orders of this trade so far."""
+        """Orders of this trade so far, of the legs that `Account` counts."""
 
     @property
     def tried(self) -> Set[Leg]:

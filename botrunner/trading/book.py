@@ -28,6 +28,7 @@ from botrunner.trading.reports import (
     Canceled,
     Executed,
     Expired,
+    Filled,
     Liquidated,
     OutcomeUnknown,
     Rejected,
@@ -78,9 +79,10 @@ class Book:
         by_leg: open orders, and rejected ones that will be sent again.
         orders, fills, trades: what changed, to be written.
         rejections: orders refused in this step.
-        expired_exit: an exit that was given up in this step with something left, for which another one is due.
+        expired_exit: an exit that was given up in this step with something left, for which another one is due; not one
+            that was to be taken back.
         told: lost entries that a person hears of.
-        sent: protective orders of this trade so far. tried: legs of them that were sent in this step.
+        sent: orders of this trade so far, of legs that the account counts. tried: those that were sent in this step.
     """
 
     __slots__ = (
@@ -118,7 +120,11 @@ class Book:
         self.dust = account.dust
         self.lost = account.lost
         self.by_leg: dict[Leg, Order] = {order.leg: order for order in account.orders} if account.orders else {}
-        self.sent: dict[Leg, int] = {Leg.STOP_LOSS: account.stops_sent, Leg.TAKE_PROFIT: account.targets_sent}
+        self.sent: dict[Leg, int] = {
+            Leg.STOP_LOSS: account.stops_sent,
+            Leg.TAKE_PROFIT: account.targets_sent,
+            Leg.FLATTEN: account.flattens_sent,
+        }
         self.orders: dict[str, Order] = {}
         self.fills: list[Fill] = []
         self.trades: dict[str, Trade] = {}
@@ -163,6 +169,7 @@ class Book:
             orders=tuple(self.by_leg.values()),
             stops_sent=self.sent[Leg.STOP_LOSS],
             targets_sent=self.sent[Leg.TAKE_PROFIT],
+            flattens_sent=self.sent[Leg.FLATTEN],
             counters=self.counters,
             total_pnl=self.total_pnl,
             dust=self.dust,
@@ -281,7 +288,7 @@ class Book:
         return Effect.CHANGED
 
     def _note_expired_exit(self, order: Order) -> None:
-        if order.state is OrderState.EXPIRED and order.leg in EXITS:
+        if order.state is OrderState.EXPIRED and order.leg in EXITS and not order.cancel_wanted:
             self.expired_exit = order
 
     def _liquidated(self, report: Liquidated) -> Effect:
@@ -313,6 +320,8 @@ class Book:
         trade_id, before = report.exchange_trade_id, self.trade
         if _is_applied(order, trade_id):
             return Effect.NOTHING
+        if not (report.price.is_finite() and report.quantity.is_finite() and report.fee.is_finite()):
+            raise BookError(f"fill {trade_id} of {report.quantity} at {report.price}, fee {report.fee}: no such number")
         if before is None and order.leg is not Leg.ENTRY:
             raise BookError(f"fill {trade_id} of {report.quantity} reduces a position that doesn't exist")
         fill = Fill(
@@ -371,7 +380,7 @@ class Book:
         self.counters = counted_exit(self.counters, net_pnl=trade.net_pnl, kind=trade.exit_kind, at=at)
         self.trade, self.best_price, self.bars_held, self.filled_at = None, None, 0, None
         # a position opened in this very step has protective orders of its own
-        self.sent = {Leg.STOP_LOSS: 0, Leg.TAKE_PROFIT: 0}
+        self.sent = dict.fromkeys(self.sent, 0)
         self.tried.clear()
 
     def _note(self, order: Order) -> None:
@@ -445,6 +454,7 @@ _AFTER: Mapping[type[Report], Callable[[Order, Any], Order]] = MappingProxyType(
         Working: lambda order, _: _on_working(order),
         Rejected: lambda order, report: replace(moved(order, OrderState.REJECTED), rejection=report.reason),
         Amended: _on_amended,
+        Filled: lambda order, report: _ending(order, OrderState.FILLED, report.executed_quantity),
         Canceled: lambda order, report: _ending(order, OrderState.CANCELED, report.executed_quantity),
         Expired: lambda order, report: _ending(order, OrderState.EXPIRED, report.executed_quantity),
         OutcomeUnknown: lambda order, _: _on_unknown(order),

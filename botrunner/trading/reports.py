@@ -91,6 +91,18 @@ class Executed(Report):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Filled(Report):
+    """All that the order asks for was executed. The executions say so themselves, except where an amendment left it
+    asking for no more than was executed already.
+
+    Attributes:
+        executed_quantity: base currency, all there ever was of it.
+    """
+
+    executed_quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Canceled(Report):
     """The order was cancelled: nothing more of it will be executed.
 

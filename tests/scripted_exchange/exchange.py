@@ -75,7 +75,10 @@ class Habits:
         part: probability that only a part of what could be executed is, at each tick.
         refuses: probability that an order is refused.
         refuses_passed_stops: a stop that would be triggered at once is refused; otherwise it is.
+        fills_by_amendment: an amendment to no more than was executed ends the order as filled, as OKX does it; otherwise
+            it is refused.
         hides_ms: up to so long an accepted order may stay invisible to look-ups.
+        stamps_late_ms: by so much the clock that stamps the ends of orders is behind the one that is read.
         skew_ms: by up to so much the clocks that judge stamps differ from the one that is read.
     """
 
@@ -84,7 +87,9 @@ class Habits:
     part: float = 0.0
     refuses: float = 0.0
     refuses_passed_stops: bool = False
+    fills_by_amendment: bool = False
     hides_ms: int = 0
+    stamps_late_ms: int = 0
     skew_ms: int = 0
 
 
@@ -211,7 +216,12 @@ class ScriptedExchange:
         if listed is None:
             return Answer.NO_SUCH_ORDER
         if quantity <= listed.executed:
-            return Answer.REFUSED
+            if not self.habits.fills_by_amendment:
+                return Answer.REFUSED
+            listed.quantity = quantity
+            self._end(listed, OrderStatus.FILLED)
+            self._announce(listed)
+            return snapshot_of(listed)
         if self._passed(listed.side, listed.type, price):
             return Answer.STOP_PASSED
         listed.price, listed.quantity, listed.changed_ms = price, quantity, self.clock.ms
@@ -311,7 +321,8 @@ class ScriptedExchange:
         return execution
 
     def _end(self, listed: Listed, status: OrderStatus) -> None:
-        listed.status, listed.ended_ms, listed.changed_ms = status, self.clock.ms, self.clock.ms
+        now = self.clock.ms
+        listed.status, listed.ended_ms, listed.changed_ms = status, now, now - self.habits.stamps_late_ms
 
     def _announce(self, listed: Listed, executions: tuple[Execution, ...] = ()) -> None:
         self._audit()

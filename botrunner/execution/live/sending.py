@@ -63,7 +63,14 @@ class Wishes:
     amends: Mapping[str, tuple[Decimal | None, Decimal]] = field(default_factory=dict)
 
 
-def steps(orders: Sequence[Order], wishes: Wishes, *, now: datetime, entry_waits: timedelta) -> tuple[Step, ...]:
+def steps(
+    orders: Sequence[Order],
+    wishes: Wishes,
+    *,
+    now: datetime,
+    entry_waits: timedelta,
+    clocks_within: timedelta = timedelta(0),
+) -> tuple[Step, ...]:
     """What to do now, in order: what needs no request, then what ends or changes an order, then what places one.
 
     Args:
@@ -71,8 +78,15 @@ def steps(orders: Sequence[Order], wishes: Wishes, *, now: datetime, entry_waits
         wishes: as they are now.
         now: by the exchange's clock: an order whose time is over is taken back.
         entry_waits: how long an entry may wait before its signal is old.
+        clocks_within: by how much the exchange's clocks differ. What rests there is taken back when its time is over by
+            each of them: by the stamp of its end it then counts as expired, not as cancelled.
     """
-    wanted = {*wishes.cancels, *(order.client_order_id for order in orders if _is_over(order, now))}
+    over = (
+        order.client_order_id
+        for order in orders
+        if _is_over(order, now if order.client_order_id in wishes.unsent else now - clocks_within)
+    )
+    wanted = {*wishes.cancels, *over}
     settled: list[Step] = []
     placed: list[Step] = []
     ahead: list[Order] = [order for order in orders if order.client_order_id not in wishes.unsent]

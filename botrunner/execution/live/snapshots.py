@@ -11,7 +11,18 @@ from decimal import Decimal
 
 from botrunner.execution.live.transport import Execution, OrderSnapshot, OrderStatus
 from botrunner.trading.orders import Order
-from botrunner.trading.reports import Accepted, Amended, Canceled, Executed, Expired, Rejected, Report, Sent, Working
+from botrunner.trading.reports import (
+    Accepted,
+    Amended,
+    Canceled,
+    Executed,
+    Expired,
+    Filled,
+    Rejected,
+    Report,
+    Sent,
+    Working,
+)
 from fleet.states import OrderState
 
 UNACKNOWLEDGED = frozenset({OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN})
@@ -71,7 +82,8 @@ def _reports(order: Order, snapshot: OrderSnapshot, *, current: bool) -> Iterato
             at=at,
             exchange_order_id=there,
             price=order.price if snapshot.price is None else snapshot.price,
-            quantity=snapshot.quantity,
+            # less than was executed, where an amendment came too late to keep it from being filled
+            quantity=max(snapshot.quantity, snapshot.executed_quantity),
         )
     if snapshot.status is OrderStatus.OPEN and snapshot.working and (is_amended or not order.working):
         yield Working(client_order_id=about, at=at, exchange_order_id=there)
@@ -79,6 +91,8 @@ def _reports(order: Order, snapshot: OrderSnapshot, *, current: bool) -> Iterato
     total = snapshot.executed_quantity
     if snapshot.status is OrderStatus.EXPIRED or _is_over(order, snapshot):
         yield Expired(client_order_id=about, at=at, exchange_order_id=there, executed_quantity=total)
+    elif snapshot.status is OrderStatus.FILLED and 0 < total <= order.filled_quantity:
+        yield Filled(client_order_id=about, at=at, exchange_order_id=there, executed_quantity=total)
     elif snapshot.status is OrderStatus.CANCELED:
         yield Canceled(client_order_id=about, at=at, exchange_order_id=there, executed_quantity=total)
 

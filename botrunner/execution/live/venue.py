@@ -254,12 +254,19 @@ class ExchangeVenue:
         if not orders:
             return ()
         reports: list[Report] = []
-        for step in steps(orders, self._wishes(), now=self._earliest(), entry_waits=self._timing.entry_waits):
+        timing = self._timing
+        for step in steps(
+            orders,
+            self._wishes(),
+            now=self._earliest(),
+            entry_waits=timing.entry_waits,
+            clocks_within=timing.clocks_within,
+        ):
             if step.act in {Act.GIVE_UP, Act.REVISE}:
                 reports.append(self._settled_here(step))
             elif self._monotonic() >= max(self._send_at_s, self._change_at_s(step)):
                 # made before the check: see Stamp
-                stamp = Stamp(self._earliest(), self._timing.valid_for)
+                stamp = Stamp(self._earliest(), timing.valid_for)
                 if not self._has_right(step):
                     break
                 try:

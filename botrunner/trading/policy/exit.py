@@ -70,14 +70,29 @@ def leave_again(
 
 
 def flatten(account: AccountView, terms: Terms, close: Close, *, reason: str) -> tuple[Intent, ...]:
-    """Close whatever is there at once, because the bot ends. `close`: of the last bar. `reason`: for the record."""
-    cancels, trade = _cancelled(account.by_leg.values()), account.trade
-    if trade is None:
+    """Close whatever is there at once, because the bot ends; an order that does so already stays the only one.
+
+    Args:
+        close: of the last bar. reason: for the record.
+    """
+    trade = account.trade
+    closing = None if trade is None else account.open_order(Leg.FLATTEN)
+    cancels = _cancelled(order for order in account.by_leg.values() if order is not closing)
+    if trade is None or closing is not None:
         return cancels
     quantity = terms.market.round_quantity(trade.size_open)
     if quantity <= 0:
         return (*cancels, WriteOff(close.at, reason, LEG_KINDS[Leg.FLATTEN]))
-    return (*cancels, Submit(new_order(terms, close.opens_at, Leg.FLATTEN, trade.side.other, quantity, reason)))
+    order = new_order(
+        terms,
+        close.opens_at,
+        Leg.FLATTEN,
+        trade.side.other,
+        quantity,
+        reason,
+        attempt=account.sent[Leg.FLATTEN],
+    )
+    return (*cancels, Submit(order))
 
 
 def written_off(account: AccountView, market: Market, *, at: datetime) -> tuple[Intent, ...]:
@@ -100,16 +115,16 @@ def when_stopped(account: AccountView) -> tuple[Intent, ...]:
 
 
 def fitted(account: AccountView, market: Market) -> tuple[Intent, ...]:
-    """Exits that ask for more than is held any more, asking for what is held."""
+    """Exits that ask for more than is held any more, asking for what is held; taken back when that is nothing."""
     trade = account.trade
     if trade is None:
         return ()
     held = market.round_quantity(trade.size_open)
     orders = (account.open_order(leg) for leg in (Leg.EXIT, Leg.FLATTEN))
     return tuple(
-        Amend(order, order.price, order.filled_quantity + held)
+        Amend(order, order.price, order.filled_quantity + held) if held > 0 else Cancel(order)
         for order in orders
-        if order is not None and 0 < held < order.leaves_quantity
+        if order is not None and held < order.leaves_quantity
     )
 
 

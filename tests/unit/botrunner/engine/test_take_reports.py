@@ -15,8 +15,19 @@ from botrunner.market.candle import Candle
 from botrunner.trading.account import Account
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order
-from botrunner.trading.reports import Accepted, Canceled, Executed, Expired, Rejected, Report, Sent, Working
+from botrunner.trading.reports import (
+    Accepted,
+    Canceled,
+    Executed,
+    Expired,
+    OutcomeUnknown,
+    Rejected,
+    Report,
+    Sent,
+    Working,
+)
 from botrunner.trading.state import BarOutcome, BotState
+from botrunner.trading.trades import BookError
 from fleet.states import OrderState
 from fleet.times import from_ms
 from tests.unit.botrunner.asked_venue import AskedVenue
@@ -190,6 +201,45 @@ def test_an_exit_asks_for_no_more_than_its_stop_has_left() -> None:
     assert ("amend", LEAVE, 3, None) in found
 
 
+@pytest.mark.parametrize("ends", ["strategy", "flatten"])
+def test_what_cant_be_sold_isnt_written_off_before_its_entry_is_over(ends: str) -> None:
+    """Else the entry's next execution would begin a second trade of the same name, with stops of the same names."""
+    live = Live([LONG, EXIT if ends == "strategy" else None], risk_management={"stop_loss_pct": 3})
+    live.bar()
+    entry = live.order(ENTRY)
+    live.report(executed(entry, "a", "0.004"))
+    if ends == "strategy":
+        live.bar()
+    else:
+        live.bot.flatten(live.script)
+    assert live.script.told == [(0, "entered")]
+    live.report(executed(entry, "b", "4.996"))
+    trade = live.bot.state.account.trade
+    assert trade is not None
+    assert (trade.size, trade.dust) == (5, 0)
+    assert live.bot.state.account.counters.trades_today == 1
+
+
+def test_an_exit_is_taken_back_when_its_stop_has_sold_everything_and_the_entry_isnt_over() -> None:
+    """It would sell what isn't there."""
+    live = Live([LONG, EXIT], risk_management={"stop_loss_pct": 3})
+    live.bar()
+    entry = live.order(ENTRY)
+    live.report(executed(entry, "a", 4))
+    assert live.bar() == [("cancel", ENTRY), ("submit", LEAVE, 0, 4, None)]
+    assert ("cancel", LEAVE) in live.report(executed(live.order(STOP), "b", 4, 97))
+    assert live.order(LEAVE).cancel_wanted
+    assert live.report(said(Expired, live.order(LEAVE), executed_quantity=D(0))) == [("cancel", ENTRY)]
+    assert live.report(executed(entry, "c", 1)) == [("submit", STOP, 1, 1, 97)]
+
+
+def test_an_exit_that_was_taken_back_before_it_left_isnt_sent_again() -> None:
+    live = holding([EXIT], risk_management=BOTH)
+    live.bar()
+    assert live.report(said(Working, live.order(STOP))) == [("cancel", LEAVE), ("cancel", TARGET)]
+    assert live.report(said(Expired, live.order(LEAVE), executed_quantity=D(0))) == [("cancel", TARGET)]
+
+
 def test_an_exit_that_never_arrived_is_sent_again_at_once() -> None:
     live = holding([EXIT])
     live.bar()
@@ -239,6 +289,37 @@ def test_a_bot_that_ends_asks_for_the_close_and_hears_of_it_later() -> None:
     assert (trade.is_open, trade.exit_reason, trade.exit_kind) == (False, "flatten_on_stop", "flatten")
 
 
+def test_a_bot_that_ends_again_leaves_the_close_under_way_alone() -> None:
+    """A second order of its id would be sent while nobody knows what became of the first."""
+    live = holding([])
+    live.bot.flatten(live.script)
+    live.report(said(OutcomeUnknown, live.order(FLATTEN), reason="no answer"))
+    live.venue.asked.clear()
+    live.restart()
+    live.bot.flatten(live.script)
+    assert (live.venue.asked, live.states) == ([], {FLATTEN: OrderState.UNKNOWN})
+
+
+@pytest.mark.parametrize("ended", ["refused", "too little"])
+def test_a_bot_that_has_to_close_again_at_the_same_bar_uses_no_id_twice(ended: str) -> None:
+    live = Live([LONG])
+    live.bar()
+    entry = live.order(ENTRY)
+    live.report(executed(entry, "a", 2))
+    live.bot.flatten(live.script)
+    first = live.order(FLATTEN)
+    if ended == "refused":
+        live.report(said(Rejected, first, reason="no"))
+    else:  # the cancellation of the entry came too late
+        live.report(executed(first, "b", 2), executed(entry, "c", 3))
+    live.restart()
+    live.bot.flatten(live.script)
+    again = live.order(FLATTEN)
+    assert (again.attempt, again.client_order_id != first.client_order_id) == (1, True)
+    live.report(executed(again, "d", again.quantity), said(Canceled, entry, executed_quantity=D(2)))
+    assert live.bot.state.account.flattens_sent == 0
+
+
 def test_limits_that_change_move_the_stop_at_the_next_bar() -> None:
     live = holding([], risk_management=BOTH)
     live.bot.replace_config(config(risk_management={**BOTH, "stop_loss_pct": 2}))
@@ -251,3 +332,14 @@ def test_reports_that_contradict_the_book_leave_the_bot_as_it_was() -> None:
     with pytest.raises(Exception, match="reduces a position that doesn"):
         live.report(executed(replace(live.order(STOP), quantity=D(9)), "b", 5), executed(live.order(TARGET), "c", 1))
     assert (live.bot.state, len(live.outcomes)) == (state, committed)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+@pytest.mark.parametrize("field", ["price", "quantity", "fee"])
+def test_an_execution_with_a_number_that_is_none_reaches_no_account(field: str, number: str) -> None:
+    live = Live([LONG])
+    live.bar()
+    state = live.bot.state
+    with pytest.raises(BookError, match="no such number"):
+        live.report(replace(executed(live.order(ENTRY), "a", 1), **{field: D(number)}))
+    assert live.bot.state is state

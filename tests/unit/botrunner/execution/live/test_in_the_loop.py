@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from botrunner.engine.budget import GaveUp
 from botrunner.execution.live.lookups import Timing
 from botrunner.execution.live.transport import OrderStatus
 from botrunner.execution.live.venue import ExchangeVenue
@@ -19,6 +20,7 @@ from botrunner.process.stop import StopRequest, StopSwitch
 from botrunner.strategies.base import OpenPosition, Signal, SignalKind
 from botrunner.trading.costs import costs_of
 from botrunner.trading.order_ids import Leg
+from fleet.config import BotConfig
 from fleet.states import ExitReason, OrderState
 from fleet.times import to_ms
 from tests.scripted_exchange.clock import BEGINS, VirtualClock
@@ -104,7 +106,7 @@ class Closed:
 class Bot:
     """Lives of one bot at one exchange, whose price stands still."""
 
-    def __init__(self, faults: Faults = NO_FAULTS) -> None:
+    def __init__(self, faults: Faults = NO_FAULTS, made: BotConfig = MADE) -> None:
         self.clock = VirtualClock()
         prices = [Decimal("0.1")] * (BARS * M // TICK_MS)
         self.exchange = ScriptedExchange(
@@ -113,30 +115,31 @@ class Bot:
         self.candles = candles_of(prices, bar_ms=M)
         self.store = Store()
         self.left: list[Left] = []
-        self._faults = faults
+        self.faults = faults
+        self._made = made
         self._lives = 0
 
-    def live(self, kills: dict[int, str] | None = None) -> None:
+    def live(self, kills: dict[int, str] | None = None, **changes: Any) -> None:
         self._lives += 1
         clock = Clock(self.clock)
         stop = Rests(clock)
         fence = Fence(Deadlines(stop_s=1e9, exit_s=2e9), claimed_at=clock.monotonic())
         transport = ScriptedTransport(
-            self.exchange, epoch=self._lives, may_send=lambda: True, faults=self._faults, random=Random(self._lives),
+            self.exchange, epoch=self._lives, may_send=lambda: True, faults=self.faults, random=Random(self._lives),
             kills=KillSwitch(), left=self.left,
         )  # fmt: skip
         venue = ExchangeVenue(
             transport,
             may_send=lambda: fence.may_send(clock.monotonic()),
             monotonic=clock.monotonic,
-            costs=costs_of(MADE, MARKET),
+            costs=costs_of(self._made, MARKET),
             timing=Timing(),
         )
         source = Closed(self.candles, self.clock, stop)
         run(
-            MemoryLedger(self.store, kills or {}), self.candles, MADE, InAndOut,
+            MemoryLedger(self.store, kills or {}), self.candles, self._made, InAndOut,
             clock=clock, stop=stop, source=source, fence=fence, venue=venue, between_bars=venue,
-            exchange_ms=lambda: to_ms(self.clock.exchange_time()),
+            exchange_ms=lambda: to_ms(self.clock.exchange_time()), **changes,
         )  # fmt: skip
 
     def history(self) -> list[tuple[Leg, int, OrderState]]:
@@ -176,3 +179,36 @@ def test_a_loop_that_dies_around_any_commit_goes_on_with_what_the_exchange_has(b
     assert ledger.oversold == []
     trades: list[Any] = list(bot.store.trades.values())
     assert all(not trade.is_open for trade in trades)
+
+
+ANSWERS = [NO_FAULTS, Faults(answer_lost=1.0, dropped=1.0), Faults(not_sent=0.6, dropped=1.0)]
+"""None, all or some of which get lost, while a position is closed."""
+
+
+@pytest.mark.parametrize("faults", ANSWERS)
+def test_a_bot_that_gives_up_closes_its_position_at_the_exchange(faults: Faults) -> None:
+    bot = Bot(
+        made=config(risk_management={"stop_loss_pct": 5}, trading={"position_size": 0.5, "on_failure": "flatten"})
+    )
+    with pytest.raises(Killed):
+        bot.live({ENTERS + 4: "after"})
+    assert bot.exchange.ledger.position > 0
+    bot.faults = faults
+    with pytest.raises(GaveUp, match="its position was closed"):
+        bot.live(close_out="failed too often")
+    assert bot.exchange.ledger.position == 0
+    assert not any(listed.is_open for listed in bot.exchange.ledger.orders)
+    [trade] = bot.store.trades.values()
+    assert (trade.is_open, trade.exit_reason) == (False, "flatten_on_failure")
+
+
+@pytest.mark.parametrize("faults", ANSWERS)
+def test_a_bot_that_is_to_end_flat_waits_for_the_exchanges_word(faults: Faults) -> None:
+    bot = Bot(made=config(risk_management={"stop_loss_pct": 5}, trading={"position_size": 0.5, "on_stop": "flatten"}))
+    with pytest.raises(Killed):
+        bot.live({ENTERS + 4: "after"})
+    bot.faults, bot.candles = faults, bot.candles[: ENTERS + 2]  # with no more it is asked to stop
+    bot.live()
+    assert bot.exchange.ledger.position == 0
+    [trade] = bot.store.trades.values()
+    assert (trade.is_open, trade.exit_reason) == (False, "flatten_on_stop")

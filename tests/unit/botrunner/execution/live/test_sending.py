@@ -87,6 +87,16 @@ def test_an_order_whose_time_is_over_is_taken_back(state: OrderState, act: Act) 
     assert act not in {step.act for step in steps([later], mine, now=NOW, entry_waits=WAITS)}
 
 
+def test_what_rests_is_taken_back_when_its_time_is_over_by_each_clock_of_the_exchange() -> None:
+    def at(seconds: float, made: Order, wishes: Wishes) -> list[tuple[Act, Leg]]:
+        second = timedelta(seconds=1)
+        return acts(steps([made], wishes, now=after(seconds), entry_waits=WAITS, clocks_within=second))
+
+    rests, waits = order(EXIT, OrderState.ACKED, expires_at=NOW), order(EXIT, expires_at=NOW)
+    assert [at(60.999, rests, Wishes()), at(61, rests, Wishes())] == [[], [(Act.CANCEL, EXIT)]]
+    assert at(60, waits, fresh(waits)) == [(Act.GIVE_UP, EXIT)], "nothing of it is there"
+
+
 @pytest.mark.parametrize("orders", list(permutations([order(EXIT), order(STOP), order(TARGET)])))
 def test_of_several_closing_orders_the_one_that_matters_most_is_placed(orders: tuple[Order, ...]) -> None:
     assert acts(steps(orders, fresh(*orders), now=NOW, entry_waits=WAITS)) == [(Act.PLACE, EXIT)]

@@ -13,7 +13,7 @@ from botrunner.trading.account import Account
 from botrunner.trading.book import Book
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Fill, Order, OrderType
-from botrunner.trading.reports import Accepted, Amended, Canceled, Executed, Expired, Rejected, Sent, Working
+from botrunner.trading.reports import Accepted, Amended, Canceled, Executed, Expired, Filled, Rejected, Sent, Working
 from fleet.states import OrderState
 from tests.unit.botrunner.exchange_orders import D, after, execution, order, snapshot
 from tests.unit.botrunner.paper_world import MARKET
@@ -89,6 +89,29 @@ def test_an_order_of_which_more_was_executed_than_it_asked_for_has_been_amended(
     assert [type(report) for report in reports_of(known, late, current=False)] == [Amended, Executed]
     exact = snapshot(known, FILLED, executed=3, price=D(95), executions=(execution(1, 3),))
     assert [type(report) for report in reports_of(known, exact, current=False)] == [Executed]
+
+
+def applied(known: Order, said: OrderSnapshot) -> Order:
+    """What the book makes of an order by a snapshot."""
+    book = Book(Account(cash=D(1000), orders=(known,)), bar_at=known.signal_at, market=MARKET)
+    for report in reports_of(known, said, current=True):
+        book.apply(report)
+    return book.orders[known.client_order_id]
+
+
+def test_an_order_that_an_amendment_left_with_nothing_to_do_is_filled() -> None:
+    """Some exchanges end it so; no execution says it."""
+    known = order(state=OrderState.PARTIAL, exchange_order_id="x1", filled_quantity=D(6), working=True)
+    said = snapshot(known, FILLED, executed=6, quantity=D(6))
+    assert [type(report) for report in reports_of(known, said, current=True)] == [Amended, Filled]
+    after_it = applied(known, said)
+    assert (after_it.state, after_it.quantity, after_it.filled_quantity) == (OrderState.FILLED, D(6), D(6))
+
+
+def test_an_amendment_below_what_was_executed_meanwhile_asks_for_what_was_executed() -> None:
+    known = order(state=OrderState.ACKED, exchange_order_id="x1", working=True)
+    after_it = applied(known, snapshot(known, FILLED, executed=8, quantity=D(7), executions=(execution(1, 8),)))
+    assert (after_it.state, after_it.quantity, after_it.filled_quantity) == (OrderState.FILLED, D(8), D(8))
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [(False, Expired), (True, Canceled)])

@@ -374,7 +374,19 @@ def test_a_limit_whose_time_is_over_expires() -> None:
     setting.carry_out(made)
     setting.carry_out(acked(made), seconds=1)
     assert kinds(setting.carry_out(acked(made), seconds=60)) == [Expired]
-    assert 20_000 <= setting.clock.ms < 21_000
+    assert (
+        timedelta(seconds=20) <= timedelta(milliseconds=setting.clock.ms) - TIMING.clocks_within < timedelta(seconds=21)
+    )
+
+
+def test_a_limit_whose_time_is_over_expires_also_by_a_clock_that_is_slow() -> None:
+    """Cancelled before its time by the stamp of its end, an exit wouldn't be followed by one at market."""
+    setting = Setting(habits=Habits(stamps_late_ms=900))
+    made = resting(expires_at=setting.clock.exchange_time() + timedelta(seconds=20))
+    setting.venue.submit(made)
+    setting.carry_out(made)
+    setting.carry_out(acked(made), seconds=1)
+    assert kinds(setting.carry_out(acked(made), seconds=60)) == [Expired]
 
 
 def test_an_order_that_the_stream_forgot_is_looked_up_now_and_then() -> None:
