@@ -8,9 +8,9 @@ second of CPU time (best of three), how many fills and order rows there were, an
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -151,7 +151,9 @@ def run(candles: list[Candle], sections: Mapping[str, Any], every: int, hold: in
 
 def main() -> None:
     """Measure and print."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bars", nargs="?", type=int, default=20_000)
+    count = parser.parse_args().bars
     candles = walk(count)
     print(f"{'scenario':40} {'bars/s':>8} {'us/bar':>7} {'fills':>7} {'orders':>7} {'checkpoint':>11}")
     for name, (sections, every, hold) in SCENARIOS.items():

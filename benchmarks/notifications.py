@@ -7,6 +7,7 @@ Everything is real and on this machine: PostgreSQL, the worker's process, an HTT
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import tempfile
@@ -28,6 +29,7 @@ FLOOD_EACH = 5
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder, receivers() as servers:
         server = EmbeddedPostgres(data=Path(folder) / "data", port=free_port(), durable=True)
         with server.start() as running:

@@ -8,6 +8,7 @@ its row, with it, and with a day's row updated in the same transaction; the work
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import tempfile
 import time
@@ -198,6 +199,7 @@ def refreshes(connection: psycopg.Connection[Any], url: str) -> Iterator[tuple[s
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedPostgres(data=Path(folder) / "data", port=free_port())
         with server.start() as running:

@@ -10,6 +10,7 @@ the one before is closed. Indicators run over a whole file, from its first bar.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import csv
 import os
@@ -76,6 +77,7 @@ class Panel(bt.Strategy):
     """All mixins over the same bars, each by itself from the bar on at which it is ready."""
 
     params = (("counted", None), ("bar_s", 0))
+    last_exit_at = None  # entries are always flat here and never pause
 
     def __init__(self) -> None:
         self.entries = {name: mixin(self, mixin.params_model()) for name, mixin in ENTRY_MIXINS.items()}
@@ -129,7 +131,7 @@ def test_cases() -> Mapping[str, Mapping[str, int]]:
         text=True,
         check=True,
     ).stdout
-    sources = {path.name: sources_of(path.read_text()) for path in TESTS.glob("test_*.py")}
+    sources = {path.name: sources_of(path.read_text()) for path in TESTS.rglob("test_*.py")}
     combinations = combinations_of((TESTS / "test_rules.py").read_text())
     found: dict[str, Counter[str]] = {name: Counter() for name in INDICATORS}
     for case in listed.splitlines():
@@ -160,6 +162,7 @@ def combinations_of(text: str) -> dict[str, list[str]]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     folder = Path(os.environ.get("CANDLES") or Path(__file__).parents[2] / "shared" / "data")
     files = sorted(folder.glob("*.csv"))
     if not files:

@@ -155,7 +155,7 @@ def wanted_form(arguments: Sequence[str]) -> Output:
     words = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
     if "--help" in words:
         return found
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if word in ("-o", "--output"):
             value = following
         elif word.startswith("--output="):

@@ -1,7 +1,7 @@
 """Exit codes of Botfleet's programs. Pure.
 
 A process that ends by signal n, or at a second signal while it ends, has 128 + n. A bot's code is its own word, which a
-strategy can speak too: what the controller believes of it is `controller.plan`'s decision.
+strategy can speak too: `controller.decide.death` judges what to believe of it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, ValidationError
@@ -13,6 +14,9 @@ from fleet.trading_service.db import url_problem
 PREFIX = "BOTFLEET_"
 
 S = TypeVar("S", bound=BaseSettings)
+
+_NOT_SET = "is not set; docs/reference/settings.md lists every setting"
+_FIELD = re.compile(r'field "(\w+)"')
 
 
 def _read_by_libpq(url: str) -> str:
@@ -44,9 +48,10 @@ def read_settings(kind: type[S]) -> S:
         lines = [_line(str(part["loc"][0]) if part["loc"] else "", part["msg"]) for part in error.errors()]
         raise SettingsInvalid("\n".join(lines)) from None
     except SettingsError as error:
-        raise SettingsInvalid(f"{error}: lists and maps are written as JSON") from error
+        field = _FIELD.search(str(error))
+        raise SettingsInvalid(_line(field[1] if field else "", "lists and maps are written as JSON")) from error
 
 
 def _line(field: str, message: str) -> str:
-    text = message.removeprefix("Value error, ")
+    text = _NOT_SET if message == "Field required" else message.removeprefix("Value error, ")
     return f"{PREFIX}{field.upper()}: {text}" if field else text

@@ -2,7 +2,7 @@
 
 A deleted pod whose container's end was reported leaves a tombstone, since that last report is the proof of death
 that lets its bot restart at once. A uid that was deleted never comes back: a late event can't revive it. Knows
-nothing of kopf or asyncio; `observe.watch` and the runtimes feed it.
+nothing of kopf or asyncio; `observe.pod_watch` and the runtimes feed it.
 """
 
 from __future__ import annotations

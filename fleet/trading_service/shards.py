@@ -6,8 +6,6 @@ lease passes to another holder only after `ttl_s` without renewal, by the databa
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from psycopg.rows import scalar_row
 
 from fleet.trading_service import run_events
@@ -78,13 +76,3 @@ async def release_shard(connection: Connection, lease: ShardLease) -> None:
     """Let another controller take over at once; does nothing when one has already."""
     with database_errors():
         await connection.execute(_RELEASE.encode(), {"shard": lease.shard, "epoch": lease.epoch})
-
-
-async def database_now(connection: Connection) -> datetime:
-    """The database's clock."""
-    with database_errors():
-        async with connection.cursor(row_factory=scalar_row) as cursor:
-            await cursor.execute("SELECT clock_timestamp()")
-            now: datetime | None = await cursor.fetchone()
-    assert now is not None
-    return now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from worker.channels.messages import Message
 
@@ -70,4 +70,3 @@ def of_http(code: int, error: str, *, after_s: float | None = None) -> Outcome:
 
 
 Senders = Mapping[Channel, Sender]
-Facts = Mapping[str, Any]

@@ -292,7 +292,7 @@ def _numbers(path: Path, table: Table, name: str, place: int) -> Numbers:
 
 
 def _is_sound(candle: Candle) -> bool:
-    """`candles.is_sound`, without a time, five times quicker."""
+    """`botrunner.market.candle.is_sound`, without a time, five times quicker."""
     low, high = candle.low, candle.high
     return (
         LEAST_PRICE <= low <= candle.open <= high < MOST and low <= candle.close <= high and 0 <= candle.volume < MOST

@@ -126,3 +126,7 @@ FORMS = {
 @pytest.mark.parametrize(("words", "form"), FORMS.items(), ids=FORMS.keys())
 def test_the_wanted_form_is_known_before_anything_is_understood(words: str, form: Output) -> None:
     assert wanted_form(["bots", "list", *words.split()]) is form
+
+
+def test_a_command_line_without_a_word_wants_a_table() -> None:
+    assert wanted_form([]) is Output.TABLE
