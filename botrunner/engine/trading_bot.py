@@ -32,12 +32,14 @@ from botrunner.trading.policy.exit import (
     flatten,
     leave,
     leave_again,
+    may_execute,
     rejected_exit,
+    still_written_off,
     when_closed,
     when_stopped,
     written_off,
 )
-from botrunner.trading.policy.intents import Amend, Cancel, Intent, Submit
+from botrunner.trading.policy.intents import Amend, Cancel, Intent, Submit, WriteOff
 from botrunner.trading.policy.protection import is_in_line, protect
 from botrunner.trading.policy.terms import Close, Terms
 from botrunner.trading.reports import Report
@@ -295,6 +297,10 @@ class BaseTradingBot:
         book, risk = step.book, self._terms.config.risk
         if book.trade is None:
             return
+        if leaving := still_written_off(book, at=step.close.at):
+            step.carry_out(leaving)
+            self._protected = None
+            return
         follows = (book.trade, book.best_price, risk)
         if self._protected == follows:
             return
@@ -403,10 +409,8 @@ class _Step:
                 self._venue.submit(intent.order)
             elif isinstance(intent, Cancel):
                 self._cancel(intent.order)
-            elif self.book.open_order(Leg.ENTRY) is None:
-                self.book.write_off(at=intent.at, reason=intent.reason, kind=intent.kind)
-                self._closed()
-            # else: what the entry still brings would begin a second trade of the same name
+            else:
+                self._write_off(intent)
 
     def ask_again(self, before: Iterable[Order]) -> None:
         """Ask once more for each cancellation that an earlier step wanted and nobody has confirmed: who was asked may
@@ -415,6 +419,18 @@ class _Step:
             left = self.book.open_order(order.leg) if order.cancel_wanted else None
             if left is not None and left.client_order_id == order.client_order_id:
                 self._venue.cancel(left)
+
+    def _write_off(self, intent: WriteOff) -> None:
+        """End the position, or see to it that it can end: an order that may be at the venue may sell what is left."""
+        book = self.book
+        if book.open_order(Leg.ENTRY) is not None:
+            return  # what the entry still brings would begin a second trade of the same name
+        self.carry_out(when_closed(book))
+        if may_execute(book):
+            book.want_write_off(reason=intent.reason, kind=intent.kind)
+            return
+        book.write_off(at=intent.at, reason=intent.reason, kind=intent.kind)
+        self._closed()
 
     def _cancel(self, order: Order) -> None:
         book = self.book
