@@ -111,6 +111,7 @@ class BaseTradingBot:
         self._entry_denied = entry_denied
         self._interval = timedelta(seconds=config.interval_s)
         self._terms = Terms(bot_id=bot_id, config=config, market=market, costs=venue.costs, interval=self._interval)
+        self._told_when_closed: Callable[[Trade], Event] | None = None
         self._protected: tuple[Trade, Decimal | None, RiskLimits] | None = None
         self._last_exit_at = state.account.counters.last_exit_at
 
@@ -224,18 +225,35 @@ class BaseTradingBot:
         Args:
             strategy: is told of the exit.
             reason: for the trade's record.
-            event: what a person is told of the closed trade, in the same transaction.
+            event: what a person is told of the closed trade, in the transaction in which it closes: this one, or a
+                later one where a venue answers between bars.
 
         Raises:
             FencedError: the run is no longer current; nothing happened.
         """
+        self._told_when_closed = event
         step = self._begin_between(strategy) if self.state.account.is_busy else None
         if step is None:
             return None
         step.ask_again(self.state.account.orders)
         step.carry_out(flatten(step.book, self._terms, step.close, reason=reason))
-        told = () if event is None else tuple(event(trade) for trade in step.book.trades.values())
-        return self._conclude(self._between(step, told))
+        return self._conclude(self._between(step))
+
+    def tell(self, strategy: DecidesOnBars, event: Event) -> BarOutcome | None:
+        """Commit something that people should be told, between bars; None before the first bar.
+
+        Args:
+            strategy: whose state the outcome holds.
+            event: what is told.
+
+        Raises:
+            FencedError: the run is no longer current; nothing happened.
+        """
+        step = self._begin_between(strategy)
+        if step is None:
+            return None
+        outcome = self._between(step)
+        return self._conclude(replace(outcome, events=(*outcome.events, event)))
 
     def _begin(self, strategy: DecidesOnBars, candle: Candle) -> _Step:
         opens_at = candle.open_at
@@ -328,9 +346,10 @@ class BaseTradingBot:
 
     # --- records ---------------------------------------------------------------------------------------------------
 
-    def _between(self, step: _Step, told: tuple[Event, ...] = ()) -> BarOutcome:
+    def _between(self, step: _Step) -> BarOutcome:
         """What a step between bars caused: the bar stays the last one."""
-        book, state = step.book, self.state
+        book, state, tell = step.book, self.state, self._told_when_closed
+        told = () if tell is None else tuple(tell(trade) for trade in book.closed_trades)
         return BarOutcome(
             follows=state.last_bar_at,
             bar_at=state.last_bar_at,

@@ -28,7 +28,8 @@ from botrunner.trading.reports import (
     Working,
 )
 from botrunner.trading.state import BarOutcome, BotState
-from botrunner.trading.trades import BookError
+from botrunner.trading.trades import BookError, Trade
+from fleet.events import Event, EventKind
 from fleet.states import OrderState
 from fleet.times import from_ms
 from tests.unit.botrunner.asked_venue import AskedVenue
@@ -384,6 +385,23 @@ def test_a_bot_that_has_to_close_again_at_the_same_bar_uses_no_id_twice(ended: s
     assert (again.attempt, again.client_order_id != first.client_order_id) == (1, True)
     live.report(executed(again, "d", again.quantity), said(Canceled, entry, executed_quantity=D(2)))
     assert live.bot.state.account.flattens_sent == 0
+
+
+def test_of_a_position_closed_in_a_later_step_people_are_told_there_and_once() -> None:
+    def event(trade: Trade) -> Event:
+        return Event(kind=EventKind.BOT_DISABLED, title=f"closed: {trade.net_pnl}", body="", dedupe_key="k")
+
+    live = holding([])
+    live.bot.flatten(live.script, event=event)
+    flat = live.order(FLATTEN)
+    live.report(said(Accepted, flat))
+    live.report(executed(flat, "b", 2, 99))
+    assert [outcome.events for outcome in live.outcomes] == [()] * len(live.outcomes), "it is still open"
+    live.report(executed(flat, "c", 3, 99))
+    assert [each.title for each in live.outcomes[-1].events] == ["closed: -5"]
+    live.report(executed(flat, "c", 3, 99))
+    live.bot.flatten(live.script, event=event)
+    assert sum(len(outcome.events) for outcome in live.outcomes) == 1
 
 
 def test_limits_that_change_move_the_stop_at_the_next_bar() -> None:
