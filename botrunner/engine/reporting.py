@@ -63,6 +63,19 @@ def _log_decision(outcome: BarOutcome, *, ready: bool) -> None:
     )
 
 
+def gave_up_open_event(bot_id: int, symbol: str, trade: Trade, why: str) -> Event:
+    """What a person is told when a bot has given up before its exchange confirmed that the position is closed."""
+    return Event(
+        kind=EventKind.BOT_DISABLED,
+        title=f"Gave up; {number(trade.size_open)} {symbol} may still be open",
+        body=f"{why}. Its {trade.direction} position was to be closed, as trading.on_failure says, but the exchange "
+        "hasn't confirmed that: look there whether it is still open, and close it by hand if so.",
+        facts={"entry_order_id": trade.entry_order_id, "size_open": str(trade.size_open)},
+        dedupe_key=f"gave_up_open:{bot_id}:{trade.entry_order_id}",
+        severity=Severity.CRITICAL,
+    )
+
+
 def gave_up_event(bot_id: int, symbol: str, trade: Trade, why: str) -> Event:
     """What a person is told of a position that was closed because its bot gave up."""
     price = "-" if trade.exit_price is None else number(trade.exit_price)

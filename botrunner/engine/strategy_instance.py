@@ -24,7 +24,7 @@ from botrunner.engine.budget import ErrorBudget, GaveUp, failing
 from botrunner.engine.collaborators import Collaborators
 from botrunner.engine.commit import FencedCommit
 from botrunner.engine.guards import Guards
-from botrunner.engine.reporting import gave_up_event, log_outcome
+from botrunner.engine.reporting import gave_up_event, gave_up_open_event, log_outcome
 from botrunner.engine.starting_point import Resumed, starting_point
 from botrunner.engine.strategy_guard import (
     GuardedStrategy,
@@ -157,18 +157,26 @@ class StrategyInstance:
         """
         held = self._bot.state.account.trade
         if self._config.on_failure is OnFailure.FLATTEN and self._bot.in_market:
+            strategy = self._without_state()
             self._close(
-                self._without_state(),
+                strategy,
                 reason=ON_FAILURE,
                 event=lambda trade: gave_up_event(self._bot_id, self._config.symbol, trade, why),
             )
             became = "its position was closed at the last close" if held is not None else "its orders were cancelled"
             if self._bot.in_market:
                 became = "its position was to be closed, which the exchange hasn't confirmed"
+                self._tell_it_may_be_open(strategy, why)
             raise GaveUp(f"{why}; {became} (trading.on_failure is flatten)")
         if held is not None:
             raise GaveUp(f"{why}; its position stays open and nobody watches it (trading.on_failure is hold)")
         raise GaveUp(why)
+
+    def _tell_it_may_be_open(self, strategy: GuardedStrategy, why: str) -> None:
+        """Tell people of a position that the exchange hasn't closed yet. Of a lost run the next one tells."""
+        trade = self._bot.state.account.trade
+        if trade is not None and not self._parts.fence.lost:
+            self._bot.tell(strategy, gave_up_open_event(self._bot_id, self._config.symbol, trade, why))
 
     # --- start and end ---------------------------------------------------------------------------------------------
 

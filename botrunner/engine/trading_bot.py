@@ -32,12 +32,14 @@ from botrunner.trading.policy.exit import (
     flatten,
     leave,
     leave_again,
+    may_execute,
     rejected_exit,
+    still_written_off,
     when_closed,
     when_stopped,
     written_off,
 )
-from botrunner.trading.policy.intents import Amend, Cancel, Intent, Submit
+from botrunner.trading.policy.intents import Amend, Cancel, Intent, Submit, WriteOff
 from botrunner.trading.policy.protection import is_in_line, protect
 from botrunner.trading.policy.terms import Close, Terms
 from botrunner.trading.reports import Report
@@ -109,6 +111,7 @@ class BaseTradingBot:
         self._entry_denied = entry_denied
         self._interval = timedelta(seconds=config.interval_s)
         self._terms = Terms(bot_id=bot_id, config=config, market=market, costs=venue.costs, interval=self._interval)
+        self._told_when_closed: Callable[[Trade], Event] | None = None
         self._protected: tuple[Trade, Decimal | None, RiskLimits] | None = None
         self._last_exit_at = state.account.counters.last_exit_at
 
@@ -222,18 +225,35 @@ class BaseTradingBot:
         Args:
             strategy: is told of the exit.
             reason: for the trade's record.
-            event: what a person is told of the closed trade, in the same transaction.
+            event: what a person is told of the closed trade, in the transaction in which it closes: this one, or a
+                later one where a venue answers between bars.
 
         Raises:
             FencedError: the run is no longer current; nothing happened.
         """
+        self._told_when_closed = event
         step = self._begin_between(strategy) if self.state.account.is_busy else None
         if step is None:
             return None
         step.ask_again(self.state.account.orders)
         step.carry_out(flatten(step.book, self._terms, step.close, reason=reason))
-        told = () if event is None else tuple(event(trade) for trade in step.book.trades.values())
-        return self._conclude(self._between(step, told))
+        return self._conclude(self._between(step))
+
+    def tell(self, strategy: DecidesOnBars, event: Event) -> BarOutcome | None:
+        """Commit something that people should be told, between bars; None before the first bar.
+
+        Args:
+            strategy: whose state the outcome holds.
+            event: what is told.
+
+        Raises:
+            FencedError: the run is no longer current; nothing happened.
+        """
+        step = self._begin_between(strategy)
+        if step is None:
+            return None
+        outcome = self._between(step)
+        return self._conclude(replace(outcome, events=(*outcome.events, event)))
 
     def _begin(self, strategy: DecidesOnBars, candle: Candle) -> _Step:
         opens_at = candle.open_at
@@ -295,6 +315,10 @@ class BaseTradingBot:
         book, risk = step.book, self._terms.config.risk
         if book.trade is None:
             return
+        if leaving := still_written_off(book, at=step.close.at):
+            step.carry_out(leaving)
+            self._protected = None
+            return
         follows = (book.trade, book.best_price, risk)
         if self._protected == follows:
             return
@@ -322,9 +346,10 @@ class BaseTradingBot:
 
     # --- records ---------------------------------------------------------------------------------------------------
 
-    def _between(self, step: _Step, told: tuple[Event, ...] = ()) -> BarOutcome:
+    def _between(self, step: _Step) -> BarOutcome:
         """What a step between bars caused: the bar stays the last one."""
-        book, state = step.book, self.state
+        book, state, tell = step.book, self.state, self._told_when_closed
+        told = () if tell is None else tuple(tell(trade) for trade in book.closed_trades)
         return BarOutcome(
             follows=state.last_bar_at,
             bar_at=state.last_bar_at,
@@ -403,10 +428,8 @@ class _Step:
                 self._venue.submit(intent.order)
             elif isinstance(intent, Cancel):
                 self._cancel(intent.order)
-            elif self.book.open_order(Leg.ENTRY) is None:
-                self.book.write_off(at=intent.at, reason=intent.reason, kind=intent.kind)
-                self._closed()
-            # else: what the entry still brings would begin a second trade of the same name
+            else:
+                self._write_off(intent)
 
     def ask_again(self, before: Iterable[Order]) -> None:
         """Ask once more for each cancellation that an earlier step wanted and nobody has confirmed: who was asked may
@@ -415,6 +438,18 @@ class _Step:
             left = self.book.open_order(order.leg) if order.cancel_wanted else None
             if left is not None and left.client_order_id == order.client_order_id:
                 self._venue.cancel(left)
+
+    def _write_off(self, intent: WriteOff) -> None:
+        """End the position, or see to it that it can end: an order that may be at the venue may sell what is left."""
+        book = self.book
+        if book.open_order(Leg.ENTRY) is not None:
+            return  # what the entry still brings would begin a second trade of the same name
+        self.carry_out(when_closed(book))
+        if may_execute(book):
+            book.want_write_off(reason=intent.reason, kind=intent.kind)
+            return
+        book.write_off(at=intent.at, reason=intent.reason, kind=intent.kind)
+        self._closed()
 
     def _cancel(self, order: Order) -> None:
         book = self.book

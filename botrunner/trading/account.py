@@ -16,7 +16,7 @@ from botrunner.trading.lost_entries import LostEntries
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order
 from botrunner.trading.risk import Counters
-from botrunner.trading.trades import Trade
+from botrunner.trading.trades import Trade, WriteOffWanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,8 @@ class Account:
         dust: held but too little to be sold, base currency; worth nothing here.
         filled_at: stamp of the open trade's newest fill; no later one is stamped before it.
         lost: entries in a row that came to nothing; None since a position was opened.
+        write_off_wanted: the open trade is too small to be sold, and waits for the end of the orders that would close
+            it; None while it isn't to be written off.
     """
 
     cash: Decimal
@@ -51,6 +53,7 @@ class Account:
     dust: Decimal = Decimal(0)
     filled_at: datetime | None = None
     lost: LostEntries | None = None
+    write_off_wanted: WriteOffWanted | None = None
 
     def equity(self, price: Decimal) -> Decimal:
         """Cash plus the position at a price, quote currency."""
@@ -85,6 +88,10 @@ class AccountView(Protocol):
 
     @property
     def filled_at(self) -> datetime | None:
+        """As in `Account`."""
+
+    @property
+    def write_off_wanted(self) -> WriteOffWanted | None:
         """As in `Account`."""
 
     @property

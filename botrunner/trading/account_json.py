@@ -25,7 +25,7 @@ from botrunner.trading.lost_entries import LostEntries
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order
 from botrunner.trading.risk import Counters
-from botrunner.trading.trades import Trade
+from botrunner.trading.trades import Trade, WriteOffWanted
 from fleet.errors import ConfigUnusable
 from fleet.exit_kinds import ExitKind
 from fleet.foreign import clean_text
@@ -103,11 +103,12 @@ def _has_no_default(field: Field[Any]) -> bool:
 _TRADE = _Record(Trade)
 _ORDER = _Record(Order, always=("state", "exchange_order_id"), remembered=4)
 _LOST = _Record(LostEntries)
+_WRITE_OFF = _Record(WriteOffWanted)
 _OF_THE_TRADE = ("trade", "best_price", "bars_held", "stops_sent", "targets_sent", "filled_at")
 _OTHERS = tuple(
     (each.name, each.default)
     for each in fields(Account)
-    if each.name not in ("cash", "counters", "total_pnl", "dust", "orders", "lost", *_OF_THE_TRADE)
+    if each.name not in ("cash", "counters", "total_pnl", "dust", "orders", "lost", "write_off_wanted", *_OF_THE_TRADE)
 )
 """Fields that the account has besides those that `dump` names, with their defaults."""
 
@@ -151,6 +152,8 @@ def dump(account: Account) -> Document:
             state["filled_at"] = account.filled_at.isoformat()
     if account.lost is not None:
         state["lost"] = _LOST.dump(account.lost)
+    if account.write_off_wanted is not None:
+        state["write_off_wanted"] = _WRITE_OFF.dump(account.write_off_wanted)
     for name, default in _OTHERS:
         if (value := getattr(account, name)) != default:
             state[name] = _json(value)

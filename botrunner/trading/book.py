@@ -21,7 +21,7 @@ from botrunner.market.side import Side
 from botrunner.trading.account import Account
 from botrunner.trading.lost_entries import Loss, LostEntries, after_loss
 from botrunner.trading.order_ids import Leg
-from botrunner.trading.orders import Fill, IllegalTransition, Order, OrderType, filled, moved
+from botrunner.trading.orders import UNACKNOWLEDGED, Fill, IllegalTransition, Order, OrderType, filled, moved
 from botrunner.trading.reports import (
     Accepted,
     Amended,
@@ -37,7 +37,7 @@ from botrunner.trading.reports import (
     Working,
 )
 from botrunner.trading.risk import Denial, counted_entry, counted_exit, counters_at
-from botrunner.trading.trades import BookError, Trade, apply_fill, cash_flow, written_off
+from botrunner.trading.trades import BookError, Trade, WriteOffWanted, apply_fill, cash_flow, written_off
 from fleet.exit_kinds import ExitKind
 from fleet.states import OrderState
 
@@ -46,9 +46,6 @@ REPEATED = frozenset({Leg.EXIT, Leg.STOP_LOSS, Leg.TAKE_PROFIT})
 
 EXITS = frozenset({Leg.EXIT, Leg.FLATTEN})
 """Legs that close the position because somebody wants it closed."""
-
-NOT_ACCEPTED = frozenset({OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN})
-"""States of an order of which nobody knows yet whether the venue has it."""
 
 
 class Effect(Enum):
@@ -75,7 +72,8 @@ class Book:
 
     Attributes:
         market: as given.
-        cash, trade, best_price, bars_held, counters, total_pnl, dust, filled_at, lost: as in the account.
+        cash, trade, best_price, bars_held, counters, total_pnl, dust, filled_at, lost, write_off_wanted: as in the
+            account.
         by_leg: open orders, and rejected ones that will be sent again.
         orders, fills, trades: what changed, to be written.
         rejections: orders refused in this step.
@@ -106,6 +104,7 @@ class Book:
         "trade",
         "trades",
         "tried",
+        "write_off_wanted",
     )
 
     def __init__(self, account: Account, *, bar_at: datetime, market: Market) -> None:
@@ -119,6 +118,7 @@ class Book:
         self.total_pnl = account.total_pnl
         self.dust = account.dust
         self.lost = account.lost
+        self.write_off_wanted = account.write_off_wanted
         self.by_leg: dict[Leg, Order] = {order.leg: order for order in account.orders} if account.orders else {}
         self.sent: dict[Leg, int] = {
             Leg.STOP_LOSS: account.stops_sent,
@@ -175,6 +175,7 @@ class Book:
             dust=self.dust,
             filled_at=self.filled_at,
             lost=self.lost,
+            write_off_wanted=self.write_off_wanted,
         )
 
     # --- what the bot decides --------------------------------------------------------------------------------------
@@ -184,6 +185,8 @@ class Book:
         if order.leg in self.sent:
             self.sent[order.leg] += 1
             self.tried.add(order.leg)
+        if order.leg in EXITS:
+            self.write_off_wanted = None  # it can be sold after all
         self._note(order)
 
     def want_cancel(self, order: Order) -> None:
@@ -195,6 +198,11 @@ class Book:
         """Don't send a rejected order again."""
         if self.by_leg.get(order.leg) == order:
             del self.by_leg[order.leg]
+
+    def want_write_off(self, *, reason: str | None = None, kind: ExitKind | None = None) -> None:
+        """Note that what is left of the position is to be written off once no order can execute any more; arguments as
+        for `write_off`. An exit that is placed takes it back."""
+        self.write_off_wanted = WriteOffWanted(reason, kind)
 
     def write_off(self, *, at: datetime, reason: str | None = None, kind: ExitKind | None = None) -> None:
         """The position is over: what is left of it is too little to sell.
@@ -379,6 +387,7 @@ class Book:
         self.total_pnl += trade.net_pnl
         self.counters = counted_exit(self.counters, net_pnl=trade.net_pnl, kind=trade.exit_kind, at=at)
         self.trade, self.best_price, self.bars_held, self.filled_at = None, None, 0, None
+        self.write_off_wanted = None
         # a position opened in this very step has protective orders of its own
         self.sent = dict.fromkeys(self.sent, 0)
         self.tried.clear()
@@ -402,7 +411,7 @@ def _sent(order: Order) -> Order:
 
 
 def _accepted(order: Order) -> Order:
-    return moved(_sent(order), OrderState.ACKED) if order.state in NOT_ACCEPTED else order
+    return moved(_sent(order), OrderState.ACKED) if order.state in UNACKNOWLEDGED else order
 
 
 def _on_sent(order: Order, report: Sent) -> Order:

@@ -13,6 +13,9 @@ from fleet.errors import PermanentError
 from fleet.exit_kinds import ExitKind
 from fleet.states import ORDER_TRANSITIONS, OrderState
 
+UNACKNOWLEDGED = frozenset({OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN})
+"""States in which nothing has proved yet that the venue has the order."""
+
 
 class OrderType(StrEnum):
     """How an order executes."""

@@ -100,6 +100,18 @@ class Trade:
         return self.net_pnl / self.entry_value * 100
 
 
+@dataclass(frozen=True, slots=True)
+class WriteOffWanted:
+    """What is left of a trade is to be written off, once nothing that closes it may still execute.
+
+    Attributes:
+        reason, kind: why it was to be closed, if no exit has sold any of it.
+    """
+
+    reason: str | None
+    kind: ExitKind | None
+
+
 def apply_fill(
     trade: Trade | None,
     fill: Fill,

@@ -104,6 +104,7 @@ class Ledger:
     Attributes:
         orders: every accepted one, in order; an id twice if it was accepted twice.
         executions: in order. position: base currency, negative for short. quote: what they brought, less fees.
+        written_off: of the position, what the bot has given up as too little to sell; no order may close it any more.
         oversold: moments at which orders that close a position could together execute more than there was of it.
         turned_away: requests that weren't followed, by why.
     """
@@ -111,6 +112,7 @@ class Ledger:
     orders: list[Listed] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
     position: Decimal = Decimal(0)
+    written_off: Decimal = Decimal(0)
     quote: Decimal = Decimal(0)
     oversold: list[str] = field(default_factory=list)
     turned_away: Counter[Answer] = field(default_factory=Counter)
@@ -269,6 +271,12 @@ class ScriptedExchange:
         """Tell of every change of an order from now on."""
         self._tell = [hears]
 
+    def write_off(self, dust: Decimal) -> None:
+        """The bot has given up so much in all as too little to be sold: from now on no order may sell it."""
+        if dust != self.ledger.written_off:
+            self.ledger.written_off = dust
+            self._audit()
+
     # --- matching --------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -333,7 +341,7 @@ class ScriptedExchange:
         """Note when open orders that close the position could together execute more than there is of it."""
         closing = [listed for listed in self.ledger.orders if listed.is_open and listed.leg is not Leg.ENTRY]
         could = sum((listed.side.sign * listed.leaves for listed in closing), Decimal(0))
-        held = self.ledger.position
+        held = self.ledger.position - self.ledger.written_off
         if closing and abs(could) > (abs(held) if could * held < 0 else 0):
             orders = ", ".join(f"{listed.leg} {listed.leaves}" for listed in closing)
             self.ledger.oversold.append(f"{time_of(self.clock.ms)}: {orders} of a position of {held}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from random import Random
 from typing import Any
 
+from botrunner.market.rules import Market
 from botrunner.strategies.base import OpenPosition
 from botrunner.trading.order_ids import Leg
 from fleet.config import BotConfig
@@ -36,7 +37,9 @@ TICKS = (BARS + REST_BARS + 1) * BAR_MS // TICK_MS
 def plan_of(seed: int, broken: Broken | None = None) -> Plan:
     """The world of this number."""
     random = Random(seed)
-    made = _config(random)
+    drawn = Random(f"{seed}:market")
+    leftovers = drawn.random() < 0.2
+    made = _config(random, leftovers=leftovers)
     kill = random.choice([0.0, 0.02, 0.05, 0.1])
     deaths = Random(seed + 1)
 
@@ -47,13 +50,13 @@ def plan_of(seed: int, broken: Broken | None = None) -> Plan:
     rests_ms = BARS * BAR_MS
     return Plan(
         config=made,
-        market=MARKET,
-        prices=_prices(random),
-        says=_says(seed, rests_ms, shorts=made.allow_short),
+        market=_market(drawn, leftovers=leftovers),
+        prices=_prices(random, leftovers=leftovers),
+        says=_says(seed, rests_ms, shorts=made.allow_short, leftovers=leftovers),
         habits=Habits(
             fee_rate=Decimal("0.001"),
             fee_in_base=made.document.broker.paper_trading_config.fee_currency == "base",
-            part=random.choice([0.0, 0.3, 0.7]),
+            part=max(random.choice([0.0, 0.3, 0.7, 0.9]), 0.9 if leftovers else 0.0),
             refuses=random.choice([0.0, 0.05]),
             refuses_passed_stops=random.random() < 0.5,
             fills_by_amendment=seed % 2 == 0,
@@ -65,6 +68,7 @@ def plan_of(seed: int, broken: Broken | None = None) -> Plan:
         outages=_outages(random, rests_ms),
         rests_ms=rests_ms,
         flattens=random.random() < 0.2,
+        stops_ms=drawn.choice([None, drawn.randint(BAR_MS, rests_ms)]),
         ends_ms=rests_ms + REST_BARS * BAR_MS,
         dies=dies,
         restarts_ms=random.choice([(500, 3000), (500, 40_000)]),
@@ -73,7 +77,19 @@ def plan_of(seed: int, broken: Broken | None = None) -> Plan:
     )
 
 
-def _config(random: Random) -> BotConfig:
+def _market(random: Random, *, leftovers: bool) -> Market:
+    """Entries are worth 500; of one that was filled in part, what is held can often not be sold.
+
+    Args:
+        random: decides. leftovers: it is to happen as often as it can: positions too small to be sold, close to their
+            stops, of a strategy that wants to leave.
+    """
+    step = random.choice([Decimal("0.01"), Decimal("0.1")])
+    least = random.choice([0, 50, 200])
+    return replace(MARKET, min_notional=Decimal(450 if leftovers else least), step=step, min_quantity=step)
+
+
+def _config(random: Random, *, leftovers: bool) -> BotConfig:
     shorts = random.random() < 0.3
     kinds = ["market", "market", "limit"]
     risk: dict[str, Any] = {"stop_loss_pct": random.choice([0.5, 1, 3])}
@@ -81,6 +97,8 @@ def _config(random: Random) -> BotConfig:
         risk["trailing_stop_pct"] = random.choice([0.5, 2])
     if random.random() < 0.2:
         risk["take_profit_pct"] = 2
+    if leftovers:
+        risk["stop_loss_pct"] = 0.5
     return config(
         {
             "commission_rate": 0.001,
@@ -91,17 +109,19 @@ def _config(random: Random) -> BotConfig:
         trading={
             "position_size": 0.5,
             "allow_short": shorts,
-            "order_type": random.choice(kinds),
+            "order_type": "limit" if leftovers else random.choice(kinds),
             "exit_order_type": random.choice(kinds),
             "limit_offset_pct": random.choice([0, 0.1]),
-            "limit_ttl_bars": random.randint(1, 3),
+            "limit_ttl_bars": 1 if leftovers else random.randint(1, 3),
         },
     )
 
 
-def _prices(random: Random) -> list[Decimal]:
+def _prices(random: Random, *, leftovers: bool) -> list[Decimal]:
     price, found = Decimal(100), []
     swing = random.choice([0.0005, 0.002, 0.005])
+    if leftovers:
+        swing = 0.002
     for tick in range(TICKS):
         if tick >= STILL_FROM:
             found.append(price)
@@ -111,8 +131,8 @@ def _prices(random: Random) -> list[Decimal]:
     return found
 
 
-def _says(seed: int, rests_ms: int, *, shorts: bool) -> Any:
-    enters, leaves = Random(seed).choice([(0.3, 0.2), (0.6, 0.5)])
+def _says(seed: int, rests_ms: int, *, shorts: bool, leftovers: bool) -> Any:
+    enters, leaves = (0.9, 0.7) if leftovers else Random(seed).choice([(0.3, 0.2), (0.6, 0.5)])
 
     def says(bar_at: datetime, position: OpenPosition | None) -> str | None:
         drawn = Random(f"{seed}:{to_ms(bar_at)}")

@@ -84,7 +84,7 @@ class Plan:
         habits, faults: of the exchange and of the way there.
         outages: from and to when the database is away, ms; one of at least T_DEAD_MS ends the run.
         rests_ms: when disturbances end. ends_ms: when the world does.
-        flattens: whether the bot is asked to stop at rest, and to close its position.
+        flattens: whether the bot is asked to stop, and to close its position. stops_ms: when; None: at rest.
         dies: where a process is killed.
         restarts_ms: how long the next process takes to start, at least and at most.
         timing: what the venue takes for granted of the exchange.
@@ -102,6 +102,7 @@ class Plan:
     rests_ms: int
     ends_ms: int
     flattens: bool = False
+    stops_ms: int | None = None
     dies: Callable[[KillPoint, Leg | None], bool] = lambda _point, _leg: False
     restarts_ms: tuple[int, int] = (500, 3000)
     timing: Timing = TIMING
@@ -310,6 +311,7 @@ class World:
             broker_state=json.loads(json.dumps(kept.broker_state)),
             strategy_state=json.loads(json.dumps(kept.strategy_state)),
         )
+        self.exchange.write_off(outcome.account.dust)
         self.commits += 1
         for order in intents:
             self.kills.passes(KillPoint.AFTER_INTENT_COMMIT, order.leg)
@@ -341,7 +343,8 @@ class World:
 
     @property
     def _stops(self) -> bool:
-        return self._rests and self.plan.flattens
+        plan = self.plan
+        return plan.flattens and self.clock.ms >= (plan.rests_ms if plan.stops_ms is None else plan.stops_ms)
 
     def _dies(self, point: KillPoint, leg: Leg | None) -> bool:
         return not self._rests and self.plan.dies(point, leg)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
+from botrunner.engine import trading_bot
 from botrunner.execution.live import lookups, sending
 from botrunner.execution.live.errors import UnknownOutcome
 from botrunner.execution.live.transport import OrderSnapshot, Stamp
@@ -124,6 +125,11 @@ def test_a_proof_of_absence_while_an_order_may_hide_is_noticed(monkeypatch: pyte
 
 def test_closing_orders_that_dont_take_turns_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "_blockers", lambda *_: [])
+    assert Kind.OVERSOLD in noticed()
+
+
+def test_a_write_off_that_doesnt_wait_for_a_stop_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trading_bot, "may_execute", lambda _account: False)
     assert Kind.OVERSOLD in noticed()
 
 

@@ -21,9 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from botrunner.execution.live.snapshots import UNACKNOWLEDGED, executed, reports_of
+from botrunner.execution.live.snapshots import executed, reports_of
 from botrunner.execution.live.transport import Execution, OrderSnapshot
-from botrunner.trading.orders import Order
+from botrunner.trading.orders import UNACKNOWLEDGED, Order
 from botrunner.trading.reports import Expired, Report
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
+from botrunner.exchange.errors import said
 from botrunner.execution.live.transport import Execution, OrderSnapshot, OrderStatus
-from botrunner.trading.orders import Order
+from botrunner.trading.orders import UNACKNOWLEDGED, Order
 from botrunner.trading.reports import (
     Accepted,
     Amended,
@@ -25,8 +26,31 @@ from botrunner.trading.reports import (
 )
 from fleet.states import OrderState
 
-UNACKNOWLEDGED = frozenset({OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN})
-"""States in which nothing has proved yet that the exchange has the order."""
+
+def fault_of(snapshot: OrderSnapshot) -> str | None:
+    """What no order can be, in what an exchange says of one: then nothing of the answer is believed. None: nothing."""
+    price, quantity, done = snapshot.price, snapshot.quantity, snapshot.executed_quantity
+    about = f"order {said(snapshot.exchange_order_id)}"
+    if price is not None and not _is_positive(price):
+        return f"{about} has the price {price}, which is none"
+    if not _is_positive(quantity) or not (done.is_finite() and done >= 0):
+        return f"{about} has the quantity {quantity} and {done} of it executed, which can't be"
+    return fault_in(snapshot.executions)
+
+
+def fault_in(executions: Iterable[Execution]) -> str | None:
+    """What no execution can be, in the first of which it is so; None where each can."""
+    for each in executions:
+        about = f"execution {said(each.exchange_trade_id)}"
+        if not _is_positive(each.price) or not _is_positive(each.quantity):
+            return f"{about} is of {each.quantity} at {each.price}, which can't be"
+        if not (each.fee.is_finite() and each.fee >= 0):
+            return f"{about} has the fee {each.fee} {said(each.fee_currency)}, which can't be"
+    return None
+
+
+def _is_positive(number: Decimal) -> bool:
+    return number.is_finite() and number > 0
 
 
 def misses_executions(order: Order, snapshot: OrderSnapshot) -> bool:

@@ -19,24 +19,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 from botrunner.exchange.errors import CircuitOpen, ExchangeAway, said
 from botrunner.execution.live.errors import NotSent, OrderRefused, StopPassed, UnknownOutcome
 from botrunner.execution.live.exchange_clock import ExchangeClock
 from botrunner.execution.live.lookups import LookUp, Timing, Wait, conclude, may_be_absent
 from botrunner.execution.live.sending import Act, Step, Wishes, steps
-from botrunner.execution.live.snapshots import UNACKNOWLEDGED, executions_of, misses_executions, reports_of
+from botrunner.execution.live.snapshots import executions_of, fault_in, fault_of, misses_executions, reports_of
 from botrunner.execution.live.transport import OrderSnapshot, Stamp, Transport
 from botrunner.execution.port import Moment, Phase, ReportSink
 from botrunner.market.candle import Candle
 from botrunner.trading.account import AccountView
 from botrunner.trading.costs import Costs
-from botrunner.trading.orders import Order, OrderType
+from botrunner.trading.orders import UNACKNOWLEDGED, Order, OrderType
 from botrunner.trading.reports import Amended, Expired, OutcomeUnknown, Rejected, Report, Sent
 from fleet.errors import TransientError
 from fleet.log import get_logger
 
 log = get_logger("venue")
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -189,7 +192,12 @@ class ExchangeVenue:
         book = {order.client_order_id: order for order in orders} if updates else {}
         for update in updates:
             order = book.get(update.client_order_id)
-            if order is not None:
+            if order is None:
+                continue
+            if fault := fault_of(update):
+                log.warning("answer_unreadable", client_order_id=order.client_order_id, error=fault)
+                self._of(order).waits_since_s, self._of(order).look_at_s = None, 0.0
+            else:
                 self._note(order, update)
                 reports.extend(reports_of(order, update, current=False))
         return tuple(reports)
@@ -210,6 +218,9 @@ class ExchangeVenue:
             answer = self._ask(order, arrives_by)
         except ExchangeAway as error:
             known.look_at_s = self._monotonic() + self._pause_s(pause, error)
+        except UnknownOutcome as error:  # an answer that nobody can read: as none
+            log.warning("answer_unreadable", client_order_id=order.client_order_id, error=said(error))
+            known.look_at_s = self._monotonic() + pause.total_seconds()
         else:
             if answer.snapshot is not None and misses_executions(order, answer.snapshot):
                 pause = self._timing.look_again  # trades show later than orders
@@ -236,12 +247,14 @@ class ExchangeVenue:
             snapshot = next((listed for listed in listed if listed.client_order_id == about), None)
         if snapshot is None:
             trades = self._transport.trades(since=since)
-            return LookUp(asked_at=asked_at, executions=executions_of(order, trades, exchange_order_id=None))
+            found = executions_of(order, trades, exchange_order_id=None)
+            return LookUp(asked_at=asked_at, executions=_readable(found, fault_in(found)))
+        snapshot = _readable(snapshot, fault_of(snapshot))
         if misses_executions(order, snapshot):
             named = snapshot.exchange_order_id
             trades = self._transport.trades(since=since, exchange_order_id=named)
             found = executions_of(order, (*snapshot.executions, *trades), exchange_order_id=named)
-            snapshot = replace(snapshot, executions=found)
+            snapshot = replace(snapshot, executions=_readable(found, fault_in(found)))
         return LookUp(asked_at=asked_at, snapshot=snapshot)
 
     def _arrives_by(self, known: _Known) -> datetime:
@@ -390,4 +403,15 @@ def _as_market(order: Order) -> Order:
 def _own(order: Order, snapshot: OrderSnapshot) -> OrderSnapshot:
     if snapshot.client_order_id != order.client_order_id:
         raise UnknownOutcome(f"the answer is about another order: {said(snapshot.client_order_id)}")
-    return snapshot
+    return _readable(snapshot, fault_of(snapshot))
+
+
+def _readable(answer: T, fault: str | None) -> T:
+    """An answer in which there is nothing that can't be.
+
+    Raises:
+        UnknownOutcome: there is.
+    """
+    if fault is not None:
+        raise UnknownOutcome(f"the answer can't be read: {fault}")
+    return answer

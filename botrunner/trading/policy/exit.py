@@ -103,6 +103,17 @@ def written_off(account: AccountView, market: Market, *, at: datetime) -> tuple[
     return (WriteOff(at),)
 
 
+def may_execute(account: AccountView) -> bool:
+    """Whether an order is there that isn't known to have ended: the position may change whatever is wanted."""
+    return any(order.is_open for order in account.by_leg.values())
+
+
+def still_written_off(account: AccountView, *, at: datetime) -> tuple[Intent, ...]:
+    """A write-off that waited for the end of other orders: it is wanted again, whatever the price is by now."""
+    wanted = account.write_off_wanted
+    return () if wanted is None else (WriteOff(at, wanted.reason, wanted.kind),)
+
+
 def when_closed(account: AccountView) -> tuple[Intent, ...]:
     """Without a position its orders are pointless."""
     return _cancelled(account.by_leg.values())

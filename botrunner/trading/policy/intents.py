@@ -51,7 +51,8 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class WriteOff:
-    """End the position without an order: what is left of it can't be sold. Not while its entry may still add to it.
+    """End the position without an order: what is left of it can't be sold. Not while its entry may still add to it, and
+    not before the orders that would close it have ended, which it has cancelled.
 
     Attributes:
         at: when that was seen. reason, kind: why it was to be closed, if no exit has sold any of it.

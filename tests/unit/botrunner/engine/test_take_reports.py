@@ -12,6 +12,7 @@ import pytest
 
 from botrunner.engine.trading_bot import BaseTradingBot
 from botrunner.market.candle import Candle
+from botrunner.market.rules import Market
 from botrunner.trading.account import Account
 from botrunner.trading.order_ids import Leg
 from botrunner.trading.orders import Order
@@ -27,7 +28,8 @@ from botrunner.trading.reports import (
     Working,
 )
 from botrunner.trading.state import BarOutcome, BotState
-from botrunner.trading.trades import BookError
+from botrunner.trading.trades import BookError, Trade
+from fleet.events import Event, EventKind
 from fleet.states import OrderState
 from fleet.times import from_ms
 from tests.unit.botrunner.asked_venue import AskedVenue
@@ -41,11 +43,11 @@ BOTH = {"stop_loss_pct": 3, "take_profit_pct": 6}
 class Live:
     """A bot with such a venue, its strategy, and what it committed."""
 
-    def __init__(self, says: list[str | None], **sections: Any) -> None:
+    def __init__(self, says: list[str | None], market: Market = MARKET, **sections: Any) -> None:
         made = config(**sections)
-        self.venue, self.script, self.outcomes = AskedVenue(made, MARKET), Script(says), list[BarOutcome]()
+        self.venue, self.script, self.outcomes = AskedVenue(made, market), Script(says), list[BarOutcome]()
         self._start: Callable[[BotState], BaseTradingBot] = lambda state: BaseTradingBot(
-            bot_id=7, config=made, market=MARKET, venue=self.venue, state=state, commit=self.outcomes.append
+            bot_id=7, config=made, market=market, venue=self.venue, state=state, commit=self.outcomes.append
         )
         self.bot = self._start(BotState(account=Account(cash=D(1000))))
 
@@ -220,6 +222,71 @@ def test_what_cant_be_sold_isnt_written_off_before_its_entry_is_over(ends: str) 
     assert live.bot.state.account.counters.trades_today == 1
 
 
+SMALL = replace(MARKET, min_notional=D(200))
+"""In which 1 at 100 can't be sold."""
+
+
+def too_small(*says: str | None) -> Live:
+    """A bot with 1 left of the 5 that its entry wanted, whose stop rests at the exchange; then its strategy leaves."""
+    live = Live([LONG, *says], market=SMALL, risk_management={"stop_loss_pct": 3})
+    live.bar()
+    entry = live.order(ENTRY)
+    live.report(executed(entry, "a", 1), said(Canceled, entry, executed_quantity=D(1)))
+    live.report(said(Accepted, live.order(STOP)))
+    return live
+
+
+def test_a_write_off_waits_for_the_end_of_a_stop_that_rests_at_the_exchange() -> None:
+    live = too_small(EXIT)
+    assert live.bar() == [("cancel", STOP)]
+    assert live.script.told == [(0, "entered")]
+    live.restart()
+    # whatever the price is by now, and until it is confirmed
+    assert live.bar() == [("cancel", STOP)]
+    assert live.report(said(Canceled, live.order(STOP), executed_quantity=D(0))) == []
+    [trade] = live.outcomes[-1].trades
+    assert (trade.is_open, trade.dust, trade.exit_reason, trade.exit_kind) == (False, 1, "out", "signal")
+    assert live.script.told == [(0, "entered"), (2, "exited")]
+    assert live.bot.state.account.write_off_wanted is None
+    assert live.bot.in_market is False
+
+
+@pytest.mark.parametrize("sold", ["1", "0.4"])
+def test_a_stop_that_fires_before_its_cancellation_sells_what_was_to_be_written_off(sold: str) -> None:
+    live = too_small(EXIT)
+    live.bar()
+    stop = live.order(STOP)
+    live.report(executed(stop, "b", sold, 97))
+    if sold != "1":
+        assert live.script.told == [(0, "entered")]
+        live.report(said(Canceled, stop, executed_quantity=D(sold)))
+    trade = live.outcomes[-1].trades[-1]
+    assert (trade.is_open, trade.sold, trade.dust, trade.exit_kind) == (False, D(sold), 1 - D(sold), "stop")
+    assert live.bot.state.account.cash == 1000 - 100 + 97 * D(sold)
+    assert live.bot.in_market is False
+
+
+def test_an_exit_that_can_be_sent_after_all_takes_the_place_of_a_write_off() -> None:
+    live = too_small(EXIT, EXIT)
+    live.bar()
+    assert live.bar(250) == [("cancel", STOP), ("submit", LEAVE, 0, 1, None)]
+    live.report(said(Canceled, live.order(STOP), executed_quantity=D(0)))
+    assert live.bot.state.account.trade is not None
+    live.report(executed(live.order(LEAVE), "b", 1, 250))
+    assert (live.outcomes[-1].trades[0].dust, live.script.told[-1]) == (0, (2, "exited"))
+
+
+def test_a_bot_that_ends_closes_what_was_to_be_written_off_if_an_order_can() -> None:
+    live = too_small(EXIT)
+    live.bar()
+    live.bot.flatten(live.script)
+    assert live.venue.asked == [("cancel", STOP), ("submit", FLATTEN, 0, 1, None)]
+    live.report(said(Canceled, live.order(STOP), executed_quantity=D(0)))
+    assert live.bot.state.account.trade is not None
+    live.report(executed(live.order(FLATTEN), "b", 1, 99))
+    assert live.outcomes[-1].trades[0].exit_kind == "flatten"
+
+
 def test_an_exit_is_taken_back_when_its_stop_has_sold_everything_and_the_entry_isnt_over() -> None:
     """It would sell what isn't there."""
     live = Live([LONG, EXIT], risk_management={"stop_loss_pct": 3})
@@ -318,6 +385,23 @@ def test_a_bot_that_has_to_close_again_at_the_same_bar_uses_no_id_twice(ended: s
     assert (again.attempt, again.client_order_id != first.client_order_id) == (1, True)
     live.report(executed(again, "d", again.quantity), said(Canceled, entry, executed_quantity=D(2)))
     assert live.bot.state.account.flattens_sent == 0
+
+
+def test_of_a_position_closed_in_a_later_step_people_are_told_there_and_once() -> None:
+    def event(trade: Trade) -> Event:
+        return Event(kind=EventKind.BOT_DISABLED, title=f"closed: {trade.net_pnl}", body="", dedupe_key="k")
+
+    live = holding([])
+    live.bot.flatten(live.script, event=event)
+    flat = live.order(FLATTEN)
+    live.report(said(Accepted, flat))
+    live.report(executed(flat, "b", 2, 99))
+    assert [outcome.events for outcome in live.outcomes] == [()] * len(live.outcomes), "it is still open"
+    live.report(executed(flat, "c", 3, 99))
+    assert [each.title for each in live.outcomes[-1].events] == ["closed: -5"]
+    live.report(executed(flat, "c", 3, 99))
+    live.bot.flatten(live.script, event=event)
+    assert sum(len(outcome.events) for outcome in live.outcomes) == 1
 
 
 def test_limits_that_change_move_the_stop_at_the_next_bar() -> None:

@@ -21,6 +21,7 @@ from botrunner.strategies.base import OpenPosition, Signal, SignalKind
 from botrunner.trading.costs import costs_of
 from botrunner.trading.order_ids import Leg
 from fleet.config import BotConfig
+from fleet.events import Event, EventKind
 from fleet.states import ExitReason, OrderState
 from fleet.times import to_ms
 from tests.scripted_exchange.clock import BEGINS, VirtualClock
@@ -28,7 +29,7 @@ from tests.scripted_exchange.exchange import ScriptedExchange
 from tests.scripted_exchange.kill_points import KillSwitch
 from tests.scripted_exchange.transport import NO_FAULTS, Faults, Left, ScriptedTransport
 from tests.scripted_exchange.world import TICK_MS, candles_of
-from tests.unit.botrunner.engine.runs import MARKET, START, Honest, Killed, M, MemoryLedger, Store, config, run
+from tests.unit.botrunner.engine.runs import MARKET, START, EventLedger, Honest, Killed, M, Store, config, run
 
 ENTERS, LEAVES, BARS = 8, 11, 16
 MADE = config(risk_management={"stop_loss_pct": 5}, trading={"position_size": 0.5})
@@ -116,6 +117,7 @@ class Bot:
         self.store = Store()
         self.left: list[Left] = []
         self.faults = faults
+        self.events: list[Event] = []
         self._made = made
         self._lives = 0
 
@@ -136,11 +138,17 @@ class Bot:
             timing=Timing(),
         )
         source = Closed(self.candles, self.clock, stop)
+        ledger = EventLedger(self.store, kills or {})
+        ledger.events = self.events
         run(
-            MemoryLedger(self.store, kills or {}), self.candles, self._made, InAndOut,
+            ledger, self.candles, self._made, InAndOut,
             clock=clock, stop=stop, source=source, fence=fence, venue=venue, between_bars=venue,
             exchange_ms=lambda: to_ms(self.clock.exchange_time()), **changes,
         )  # fmt: skip
+
+    @property
+    def gave_up(self) -> list[Event]:
+        return [event for event in self.events if event.kind is EventKind.BOT_DISABLED]
 
     def history(self) -> list[tuple[Leg, int, OrderState]]:
         return [(order.leg, order.attempt, order.state) for order in self.store.orders.values()]
@@ -200,6 +208,26 @@ def test_a_bot_that_gives_up_closes_its_position_at_the_exchange(faults: Faults)
     assert not any(listed.is_open for listed in bot.exchange.ledger.orders)
     [trade] = bot.store.trades.values()
     assert (trade.is_open, trade.exit_reason) == (False, "flatten_on_failure")
+    assert [event.title for event in bot.gave_up] == ["Gave up and closed 50 ETHBTC @ 0.1"]
+
+
+def test_a_bot_that_gives_up_without_the_exchanges_word_says_that_the_position_may_be_open() -> None:
+    bot = Bot(
+        made=config(risk_management={"stop_loss_pct": 5}, trading={"position_size": 0.5, "on_failure": "flatten"})
+    )
+    with pytest.raises(Killed):
+        bot.live({ENTERS + 4: "after"})
+    bot.faults = Faults(not_sent=1.0, dropped=1.0)
+    with pytest.raises(GaveUp, match="the exchange hasn't confirmed"):
+        bot.live(close_out="failed too often")
+    [event] = bot.gave_up
+    assert (event.title, event.urgency) == ("Gave up; 50 ETHBTC may still be open", "critical")
+    assert event.body.startswith("failed too often. Its long position was to be closed")
+    # once it is closed, that is told as well
+    bot.faults = NO_FAULTS
+    with pytest.raises(GaveUp, match="its position was closed"):
+        bot.live(close_out="failed too often")
+    assert [event.title for event in bot.gave_up[1:]] == ["Gave up and closed 50 ETHBTC @ 0.1"]
 
 
 @pytest.mark.parametrize("faults", ANSWERS)

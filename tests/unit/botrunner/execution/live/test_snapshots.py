@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botrunner.execution.live.snapshots import executions_of, misses_executions, reports_of
+from botrunner.execution.live.snapshots import executions_of, fault_in, fault_of, misses_executions, reports_of
 from botrunner.execution.live.transport import Execution, OrderSnapshot, OrderStatus
 from botrunner.trading.account import Account
 from botrunner.trading.book import Book
@@ -19,6 +19,44 @@ from tests.unit.botrunner.exchange_orders import D, after, execution, order, sna
 from tests.unit.botrunner.paper_world import MARKET
 
 OPEN, FILLED, CANCELED, EXPIRED = OrderStatus.OPEN, OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({}, None),
+        ({"price": D("0.01")}, None),
+        ({"price": D(0)}, "the price 0"),
+        ({"price": D(-1)}, "the price -1"),
+        ({"price": D("NaN")}, "the price NaN"),
+        ({"quantity": D(0)}, "the quantity 0"),
+        ({"quantity": D(-1)}, "the quantity -1"),
+        ({"quantity": D("Infinity")}, "the quantity Infinity"),
+        ({"executed_quantity": D(-1)}, "-1 of it executed"),
+        ({"executed_quantity": D("NaN")}, "NaN of it executed"),
+        ({"executions": (execution(1, 1), execution(2, -1))}, "execution t2 is of -1 at 100"),
+    ],
+)
+def test_what_no_order_can_be_is_a_fault(changed: dict[str, object], fault: str | None) -> None:
+    found = fault_of(snapshot(order(), **changed))
+    assert found is None if fault is None else fault in str(found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"fee": D(0)}, None),
+        ({"fee": D("-0.001")}, "the fee -0.001 BTC"),
+        ({"fee": D("NaN")}, "the fee NaN"),
+        ({"price": D(0)}, "of 10 at 0"),
+        ({"price": D(-100)}, "of 10 at -100"),
+        ({"price": D("sNaN")}, "at sNaN"),
+        ({"quantity": D(0)}, "of 0 at 100"),
+    ],
+)
+def test_what_no_execution_can_be_is_a_fault(changed: dict[str, Decimal], fault: str | None) -> None:
+    found = fault_in([execution(1, 10), replace(execution(2, 10), **changed)])
+    assert found is None if fault is None else fault in str(found)
 
 
 @pytest.mark.parametrize(

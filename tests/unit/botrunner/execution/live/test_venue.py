@@ -34,7 +34,7 @@ from botrunner.trading.reports import (
 from fleet.errors import ConfigUnusable
 from fleet.states import OrderState
 from tests.scripted_exchange.clock import VirtualClock
-from tests.scripted_exchange.exchange import PLAIN, Habits, ScriptedExchange
+from tests.scripted_exchange.exchange import PLAIN, Habits, ScriptedExchange, snapshot_of
 from tests.scripted_exchange.kill_points import KillSwitch
 from tests.scripted_exchange.transport import NO_FAULTS, Faults, Left, ScriptedTransport
 from tests.unit.botrunner.exchange_orders import order
@@ -212,6 +212,62 @@ def test_an_answer_about_another_order_is_an_unknown_outcome() -> None:
     place = setting.transport.place
     setting.transport.place = lambda of, stamp: replace(place(of, stamp), client_order_id="f" * 32)
     assert kinds(setting.carry_out(made)) == [Sent, OutcomeUnknown]
+
+
+WRONG = [{"price": D(-100)}, {"price": D(0)}, {"quantity": D(-10)}, {"fee": D("-0.1")}]
+"""Numbers that no execution has."""
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_answer_with_a_number_that_cant_be_is_an_unknown_outcome_and_looked_up(wrong: dict[str, Decimal]) -> None:
+    setting, made = Setting(faults=Faults(dropped=1.0)), order()
+    setting.venue.submit(made)
+    place = setting.transport.place
+
+    def misread(of: Order, stamp: Stamp) -> OrderSnapshot:
+        answer = place(of, stamp)
+        return replace(answer, executions=tuple(replace(each, **wrong) for each in answer.executions))
+
+    setting.transport.place = misread
+    found = setting.carry_out(made)
+    assert kinds(found) == [Sent, OutcomeUnknown]
+    assert isinstance(found[1], OutcomeUnknown)
+    assert "execution t1" in found[1].reason
+    there = replace(made, state=OrderState.UNKNOWN)
+    assert kinds(setting.carry_out(there, seconds=5)) == [Accepted, Executed]
+    assert len(setting.exchange.ledger.orders) == 1
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_look_up_with_a_number_that_cant_be_is_put_again(wrong: dict[str, Decimal]) -> None:
+    setting, made = Setting(faults=Faults(dropped=1.0, answer_lost=1.0)), order()
+    setting.venue.submit(made)
+    setting.carry_out(made)
+    there, trades = replace(made, state=OrderState.UNKNOWN), setting.transport.trades
+    setting.transport.trades = lambda **asked: [replace(each, **wrong) for each in trades(**asked)]
+    with capture_logs() as logs:
+        assert setting.carry_out(there, seconds=5) == []
+    unreadable = [line for line in logs if line["event"] == "answer_unreadable"]
+    assert 3 <= len(unreadable) <= 6
+    assert "execution t1" in unreadable[0]["error"]
+    setting.transport.trades = trades
+    assert kinds(setting.carry_out(there, seconds=5)) == [Accepted, Executed]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_said_unasked_with_a_number_that_cant_be_is_looked_up(wrong: dict[str, Decimal]) -> None:
+    setting, made = Setting(faults=Faults(dropped=1.0)), order()
+    setting.venue.submit(made)
+    setting.carry_out(made)
+    there = replace(made, state=OrderState.ACKED, exchange_order_id="x1")
+    [listed], [execution] = setting.exchange.ledger.orders, setting.exchange.ledger.executions
+    update = snapshot_of(listed, executions=(replace(execution, **wrong),))
+    setting.transport.updates = lambda: [update]
+    with capture_logs() as logs:
+        [found] = setting.carry_out(there)
+    assert isinstance(found, Executed)
+    assert (found.price, found.quantity, found.fee) == (execution.price, execution.quantity, execution.fee)
+    assert "answer_unreadable" in [line["event"] for line in logs]
 
 
 @pytest.mark.parametrize("faults", [Faults(answer_lost=1.0), Faults(late=1.0, late_ms=1000)])
