@@ -26,11 +26,16 @@ from botrunner.trading.reports import (
 )
 from fleet.states import OrderState
 
+NAME_MOST = 100
+"""Characters of an exchange's name for an order, an execution or a currency; the longest known have 36."""
+
 
 def fault_of(snapshot: OrderSnapshot) -> str | None:
     """What no order can be, in what an exchange says of one: then nothing of the answer is believed. None: nothing."""
     price, quantity, done = snapshot.price, snapshot.quantity, snapshot.executed_quantity
     about = f"order {said(snapshot.exchange_order_id)}"
+    if not _is_name(snapshot.exchange_order_id):
+        return f"{about} has no name of 1 to {NAME_MOST} printable characters"
     if price is not None and not _is_positive(price):
         return f"{about} has the price {price}, which is none"
     if not _is_positive(quantity) or not (done.is_finite() and done >= 0):
@@ -42,11 +47,18 @@ def fault_in(executions: Iterable[Execution]) -> str | None:
     """What no execution can be, in the first of which it is so; None where each can."""
     for each in executions:
         about = f"execution {said(each.exchange_trade_id)}"
+        if not all(map(_is_name, (each.exchange_trade_id, each.exchange_order_id, each.fee_currency))):
+            return f"{about} has an id or a currency that isn't 1 to {NAME_MOST} printable characters"
         if not _is_positive(each.price) or not _is_positive(each.quantity):
             return f"{about} is of {each.quantity} at {each.price}, which can't be"
         if not (each.fee.is_finite() and each.fee >= 0):
             return f"{about} has the fee {each.fee} {said(each.fee_currency)}, which can't be"
     return None
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can be stored and shown as it is: names go into rows, and executions are told apart by them."""
+    return 0 < len(text) <= NAME_MOST and text.isprintable()
 
 
 def _is_positive(number: Decimal) -> bool:
@@ -94,7 +106,7 @@ def _reports(order: Order, snapshot: OrderSnapshot, *, current: bool) -> Iterato
     if order.state is OrderState.INTENT:
         yield Sent(client_order_id=about, at=at, exchange_order_id=there)
     if snapshot.status is OrderStatus.REJECTED:
-        reason = snapshot.reason or "the exchange rejected it"
+        reason = said(snapshot.reason) or "the exchange rejected it"
         yield Rejected(client_order_id=about, at=at, exchange_order_id=there, reason=reason)
         return
     if order.state in UNACKNOWLEDGED or order.exchange_order_id is None:

@@ -2,8 +2,8 @@
 
 Whoever implements `Transport` (ccxt for the real ones) reads answers strictly: what can't be read whole is an
 `UnknownOutcome` of a request that changes something, and an `ExchangeAway` of a question. An answer with a number that
-can't be (a price or a quantity of nothing, a negative fee) counts as one that can't be read: the venue looks for those
-itself (`snapshots.fault_of`). Times are the exchange's.
+can't be (a price or a quantity of nothing, a negative fee) or a name that can't (empty, endless, control characters)
+counts as one that can't be read: the venue looks for those itself (`snapshots.fault_of`). Times are the exchange's.
 """
 
 from __future__ import annotations

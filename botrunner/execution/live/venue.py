@@ -320,7 +320,7 @@ class ExchangeVenue:
         return Amended(client_order_id=order.client_order_id, at=at, price=step.price, quantity=step.quantity)
 
     def _not_taken(self, step: Step, error: TransientError) -> None:
-        log.warning("not_sent", client_order_id=step.order.client_order_id, act=step.act, error=str(error))
+        log.warning("not_sent", client_order_id=step.order.client_order_id, act=step.act, error=said(error))
         self._send_at_s = self._monotonic() + self._pause_s(self._timing.send_again, error)
         self._read_clock_at_s = 0.0  # the exchange may have turned it away for its time
 

@@ -35,6 +35,10 @@ OPEN, FILLED, CANCELED, EXPIRED = OrderStatus.OPEN, OrderStatus.FILLED, OrderSta
         ({"executed_quantity": D(-1)}, "-1 of it executed"),
         ({"executed_quantity": D("NaN")}, "NaN of it executed"),
         ({"executions": (execution(1, 1), execution(2, -1))}, "execution t2 is of -1 at 100"),
+        ({"exchange_order_id": "x" * 100}, None),
+        ({"exchange_order_id": "x" * 101}, "no name of 1 to 100"),
+        ({"exchange_order_id": ""}, "no name"),
+        ({"exchange_order_id": "x\0"}, "no name"),
     ],
 )
 def test_what_no_order_can_be_is_a_fault(changed: dict[str, object], fault: str | None) -> None:
@@ -52,9 +56,13 @@ def test_what_no_order_can_be_is_a_fault(changed: dict[str, object], fault: str 
         ({"price": D(-100)}, "of 10 at -100"),
         ({"price": D("sNaN")}, "at sNaN"),
         ({"quantity": D(0)}, "of 0 at 100"),
+        ({"exchange_trade_id": ""}, "an id or a currency"),
+        ({"exchange_trade_id": "t\x1b[2J"}, "an id or a currency"),
+        ({"exchange_order_id": "x" * 101}, "an id or a currency"),
+        ({"fee_currency": "B\nTC"}, "an id or a currency"),
     ],
 )
-def test_what_no_execution_can_be_is_a_fault(changed: dict[str, Decimal], fault: str | None) -> None:
+def test_what_no_execution_can_be_is_a_fault(changed: dict[str, object], fault: str | None) -> None:
     found = fault_in([execution(1, 10), replace(execution(2, 10), **changed)])
     assert found is None if fault is None else fault in str(found)
 
@@ -92,7 +100,15 @@ def test_an_acceptance_is_news_where_it_proves_something_or_brings_the_exchanges
     assert [type(report) for report in reports_of(known, snapshot(known), current=True)] == [Accepted]
 
 
-@pytest.mark.parametrize(("reason", "told"), [("", "the exchange rejected it"), ("no funds", "no funds")])
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("", "the exchange rejected it"),
+        ("no funds", "no funds"),
+        ("no\0 funds\n<html>", "no\N{REPLACEMENT CHARACTER} funds <html>"),
+        ("refused: https://x.test/order?signature=0123456789abcdef", "refused: https://x.test/order?signature=***"),
+    ],
+)
 def test_a_rejection_has_a_reason(reason: str, told: str) -> None:
     made = order(state=OrderState.SENT)
     (rejected,) = reports_of(made, snapshot(made, OrderStatus.REJECTED, reason=reason), current=True)
