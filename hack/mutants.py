@@ -75,6 +75,10 @@ _PAPER = [
         "trading/test_lost_entries.py",
     )
 ]
+_STEPS = [_BOT + "engine/test_trading_bot.py", _BOT + "engine/test_take_reports.py"]
+_LIVE = [
+    _BOT + f"execution/live/test_{name}.py" for name in ("snapshots", "sending", "lookups", "venue", "kill_points")
+]
 _VENUE = [_BOT + "execution/paper/test_venue.py", _BOT + "trading/test_money_bounds.py", *_PAPER]
 MODULES: dict[str, list[str]] = {
     "controller/decide/plan.py": [
@@ -134,13 +138,17 @@ MODULES: dict[str, list[str]] = {
     "botrunner/ledger/bar_rows.py": [_BOT + "ledger/test_bar_rows.py", *_PAPER],
     "botrunner/trading/risk.py": [_BOT + "trading/test_risk.py", _BOT + "engine/test_trading_bot.py", *_VENUE],
     "botrunner/execution/paper/matching.py": [_BOT + "execution/paper/test_matching.py", *_PAPER],
-    "botrunner/execution/paper/venue.py": [_BOT + "engine/test_trading_bot.py", *_VENUE],
-    "botrunner/trading/book.py": [_BOT + "trading/test_book.py", *_VENUE],
+    "botrunner/execution/paper/venue.py": [*_STEPS, *_VENUE],
+    "botrunner/trading/book.py": [_BOT + "trading/test_book.py", *_STEPS, *_VENUE],
     "botrunner/trading/costs.py": [_BOT + "trading/test_costs.py", *_PAPER],
-    "botrunner/trading/policy/entry.py": [_BOT + "trading/policy/test_entry.py", *_VENUE],
-    "botrunner/trading/policy/exit.py": [_BOT + "trading/policy/test_exit.py", *_VENUE],
-    "botrunner/trading/policy/protection.py": [_BOT + "trading/policy/test_protection.py", *_VENUE],
-    "botrunner/engine/trading_bot.py": [_BOT + "engine/test_trading_bot.py", *_VENUE],
+    "botrunner/trading/policy/entry.py": [_BOT + "trading/policy/test_entry.py", *_STEPS, *_VENUE],
+    "botrunner/trading/policy/exit.py": [_BOT + "trading/policy/test_exit.py", *_STEPS, *_VENUE],
+    "botrunner/trading/policy/protection.py": [_BOT + "trading/policy/test_protection.py", *_STEPS, *_VENUE],
+    "botrunner/engine/trading_bot.py": [*_STEPS, *_VENUE],
+    "botrunner/execution/live/snapshots.py": _LIVE,
+    "botrunner/execution/live/sending.py": _LIVE,
+    "botrunner/execution/live/lookups.py": _LIVE,
+    "botrunner/execution/live/venue.py": _LIVE,
 }
 
 Result = dict[str, Any]
